@@ -1,0 +1,1 @@
+//! Every administrative act, once.

@@ -1,0 +1,1 @@
+//! 3. Who may come in, and for what.

@@ -1,0 +1,1 @@
+//! 6b. SMTP: what becomes of a message.

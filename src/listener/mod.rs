@@ -1,0 +1,1 @@
+//! 1. Sockets in: bind, accept, server TLS, permits.

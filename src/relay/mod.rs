@@ -1,0 +1,1 @@
+//! 6a. IMAP and POP3: joining the two ends.

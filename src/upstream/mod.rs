@@ -1,0 +1,1 @@
+//! 5. Sockets out, authenticated with the token.

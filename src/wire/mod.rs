@@ -1,0 +1,3 @@
+//! The languages: bytes ↔ values. No socket, no clock, no store.
+
+pub mod sasl;
