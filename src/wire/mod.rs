@@ -1,3 +1,8 @@
 //! The languages: bytes ↔ values. No socket, no clock, no store.
 
+pub mod answer;
+pub mod imap;
+pub mod line;
+pub mod pop3;
 pub mod sasl;
+pub mod smtp;

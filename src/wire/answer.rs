@@ -1,0 +1,112 @@
+//! What a mail program hears instead of being served: an [`Answer`] in the words of each protocol.
+//!
+//! Codes by RFC 4954, section 6 and RFC 3463 (SMTP), RFC 5530, section 3 (IMAP), RFC 2449, section 8 and RFC 3206 (POP3).
+//! A right app password is never answered as a wrong one. The words name no tenant, host, path or library.
+
+use crate::base::Answer;
+use crate::wire::smtp::Reply;
+
+/// Whether the connection ends after this answer.
+pub fn closes(answer: Answer) -> bool {
+    match answer {
+        Answer::WrongPassword | Answer::PrivacyRequired | Answer::TryLater(_) | Answer::MustAct(_) => false,
+        // What is not known yet must not leave a connection open that should have been closed.
+        _ => true,
+    }
+}
+
+/// The reply to an SMTP command.
+pub fn smtp(answer: Answer) -> Reply {
+    let (code, enhanced) = match answer {
+        Answer::WrongPassword => (535, "5.7.8"),
+        Answer::PrivacyRequired => (538, "5.7.11"),
+        Answer::TooManyFailures | Answer::TooManyConnections | Answer::TooManySessions => (421, "4.7.0"),
+        Answer::TryLater(_) => (451, "4.3.0"),
+        Answer::MustAct(_) => (451, "4.7.0"),
+        Answer::Stopping => (421, "4.3.2"),
+        // What stopped a client that took too long (RFC 3463, section 3.5: bad connection).
+        _ => (421, "4.4.2"),
+    };
+    Reply::new(code, format!("{enhanced} {}", words(answer)))
+}
+
+/// The answer to an IMAP command with this tag, and the BYE behind it where the connection [`closes`]. Without a tag it is the
+/// BYE alone.
+pub fn imap(tag: Option<&[u8]>, answer: Answer) -> Vec<u8> {
+    let code = match answer {
+        Answer::WrongPassword => "[AUTHENTICATIONFAILED] ",
+        Answer::PrivacyRequired => "[PRIVACYREQUIRED] ",
+        Answer::TooManyFailures | Answer::TooManyConnections | Answer::TooManySessions => "[LIMIT] ",
+        Answer::TryLater(_) | Answer::Stopping => "[UNAVAILABLE] ",
+        Answer::MustAct(_) => "[CONTACTADMIN] ",
+        _ => "",
+    };
+    let mut out = Vec::new();
+    if let Some(tag) = tag {
+        out.extend_from_slice(tag);
+        out.extend_from_slice(format!(" NO {code}{}\r\n", words(answer)).as_bytes());
+    }
+    if tag.is_none() || closes(answer) {
+        out.extend_from_slice(format!("* BYE {}\r\n", words(answer)).as_bytes());
+    }
+    out
+}
+
+/// The answer to a POP3 command.
+pub fn pop3(answer: Answer) -> Vec<u8> {
+    let code = match answer {
+        Answer::WrongPassword | Answer::PrivacyRequired => "[AUTH] ",
+        Answer::TooManyFailures => "[LOGIN-DELAY] ",
+        Answer::TooManySessions => "[IN-USE] ",
+        Answer::TooManyConnections | Answer::TryLater(_) | Answer::Stopping => "[SYS/TEMP] ",
+        Answer::MustAct(_) => "[SYS/PERM] ",
+        _ => "",
+    };
+    format!("-ERR {code}{}\r\n", words(answer)).into_bytes()
+}
+
+fn words(answer: Answer) -> String {
+    match answer {
+        Answer::WrongPassword => "Login name or password is wrong".to_owned(),
+        Answer::PrivacyRequired => "Turn on TLS first, a login without it is not allowed".to_owned(),
+        Answer::TooManyFailures => "Too many failed logins, try again later".to_owned(),
+        Answer::TooManyConnections => "Too many connections, try again later".to_owned(),
+        Answer::TooManySessions => "Too many sessions with this password, close one or try again later".to_owned(),
+        Answer::TryLater(reference) => format!("The mailbox cannot be reached now, try again later, ref {reference}"),
+        Answer::MustAct(reference) => format!("The mailbox needs your administrator, ref {reference}"),
+        Answer::Stopping => "The service is stopping, try again later".to_owned(),
+        _ => "Closing the connection".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Reference;
+
+    #[test]
+    fn each_answer_has_the_codes_of_its_protocol() {
+        let reference = Reference::from_random(0);
+        for (answer, for_smtp, for_imap, for_pop3, ends) in [
+            (Answer::WrongPassword, "535 5.7.8 ", "a NO [AUTHENTICATIONFAILED] ", "-ERR [AUTH] ", false),
+            (Answer::PrivacyRequired, "538 5.7.11 ", "a NO [PRIVACYREQUIRED] ", "-ERR [AUTH] ", false),
+            (Answer::TooManyFailures, "421 4.7.0 ", "a NO [LIMIT] ", "-ERR [LOGIN-DELAY] ", true),
+            (Answer::TooManySessions, "421 4.7.0 ", "a NO [LIMIT] ", "-ERR [IN-USE] ", true),
+            (Answer::TooManyConnections, "421 4.7.0 ", "a NO [LIMIT] ", "-ERR [SYS/TEMP] ", true),
+            (Answer::TryLater(reference), "451 4.3.0 ", "a NO [UNAVAILABLE] ", "-ERR [SYS/TEMP] ", false),
+            (Answer::MustAct(reference), "451 4.7.0 ", "a NO [CONTACTADMIN] ", "-ERR [SYS/PERM] ", false),
+            (Answer::Stopping, "421 4.3.2 ", "a NO [UNAVAILABLE] ", "-ERR [SYS/TEMP] ", true),
+            (Answer::GoodBye, "421 4.4.2 ", "a NO Closing", "-ERR Closing", true),
+        ] {
+            let said = [smtp(answer).to_bytes(), imap(Some(b"a"), answer), pop3(answer)].map(|b| String::from_utf8(b).unwrap());
+            for (said, expected) in said.iter().zip([for_smtp, for_imap, for_pop3]) {
+                assert!(said.starts_with(expected), "{said} should begin with {expected}");
+                assert!(said.ends_with("\r\n"));
+                assert_eq!(said.contains("ref 222222"), answer.reference().is_some(), "{said}");
+            }
+            assert_eq!(closes(answer), ends, "{answer:?}");
+            assert_eq!(said[1].contains("\r\n* BYE "), ends, "{answer:?}");
+            assert!(imap(None, answer).starts_with(b"* BYE "), "{answer:?}");
+        }
+    }
+}
