@@ -1,6 +1,7 @@
 //! Asking the token service: the request of each grant, over the `oauth2` crate, with limits on what comes back.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use oauth2::basic::{
@@ -8,7 +9,7 @@ use oauth2::basic::{
 };
 use oauth2::http::{HeaderMap, Response, StatusCode, header};
 use oauth2::{
-    AuthType, Client, ClientId, ClientSecret, HttpRequest, HttpResponse, RefreshToken, RequestTokenError, Scope,
+    AsyncHttpClient, AuthType, Client, ClientId, ClientSecret, HttpRequest, HttpResponse, RefreshToken, RequestTokenError, Scope,
     StandardRevocableToken, TokenResponse, TokenUrl,
 };
 use serde_json::Value;
@@ -125,26 +126,17 @@ impl TokenService {
         let client = client.set_token_uri(self.url.clone());
         let scopes = scopes.iter().cloned().map(Scope::new);
 
-        // The oauth2 crate shows neither status nor headers of an error, so they are noted on the way.
-        let noted: Arc<Mutex<Option<(u16, Option<Duration>)>>> = Arc::default();
-        let note = |status, wait| *noted.lock().unwrap_or_else(PoisonError::into_inner) = Some((status, wait));
-        let send = |request: HttpRequest| {
-            let http = self.http.clone();
-            async move {
-                let answer = fetch(&http, request).await?;
-                note(answer.status().as_u16(), retry_after(answer.headers()));
-                Ok::<_, HttpError>(answer)
-            }
-        };
+        let noting = Noting { http: &self.http, noted: Mutex::default() };
         let answer = match presented {
-            Presented::Client => client.exchange_client_credentials().add_scopes(scopes).request_async(&send).await,
+            Presented::Client => client.exchange_client_credentials().add_scopes(scopes).request_async(&noting).await,
             Presented::RefreshToken(token) => {
                 let token = RefreshToken::new(token.expose().clone());
-                client.exchange_refresh_token(&token).add_scopes(scopes).request_async(&send).await
+                client.exchange_refresh_token(&token).add_scopes(scopes).request_async(&noting).await
             }
         };
-        let (status, retry_after) = noted
-            .lock()
+        let (status, retry_after) = noting
+            .noted
+            .into_inner()
             .unwrap_or_else(PoisonError::into_inner)
             .map_or((None, None), |(status, wait)| (Some(status), wait));
         match answer {
@@ -169,6 +161,26 @@ impl TokenService {
                 Err(Denied::Garbage { what: "the answer is empty or not JSON".to_owned(), status, retry_after })
             }
         }
+    }
+}
+
+/// Sends the requests of the `oauth2` crate, and notes status and Retry-After, which that crate does not show of an error.
+struct Noting<'h> {
+    http: &'h reqwest::Client,
+    noted: Mutex<Option<(u16, Option<Duration>)>>,
+}
+
+impl<'c> AsyncHttpClient<'c> for Noting<'_> {
+    type Error = HttpError;
+    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, HttpError>> + Send + 'c>>;
+
+    fn call(&'c self, request: HttpRequest) -> Self::Future {
+        Box::pin(async move {
+            let answer = fetch(self.http, request).await?;
+            *self.noted.lock().unwrap_or_else(PoisonError::into_inner) =
+                Some((answer.status().as_u16(), retry_after(answer.headers())));
+            Ok(answer)
+        })
     }
 }
 
