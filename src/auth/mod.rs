@@ -1,1 +1,390 @@
-//! 3. Who may come in, and for what.
+//! 3. Who may come in, and for what: a `Claim` becomes a [`Login`], a [`Login`] becomes a [`Permit`].
+//!
+//! The mailbox that is used upstream follows from the verified app password and from nothing else that the client says.
+
+pub mod app_password;
+mod policy;
+mod registry;
+mod sessions;
+mod throttle;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dashmap::DashMap;
+use tokio::time::{Instant, sleep_until};
+
+use crate::auth::app_password::Pepper;
+use crate::auth::registry::{Registry, Resolved};
+use crate::auth::throttle::Throttle;
+use crate::base::{Answer, Clock, Fault, Mailbox, Protocol, Reference, Whose};
+use crate::store::{AppPasswordRecord, MailboxRecord, Store, StoreError};
+use crate::wire::sasl::Claim;
+
+pub use self::policy::{Cleared, Permit};
+pub use self::sessions::SessionGuard;
+
+/// How strict the gate is.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How long the answer to a first wrong password takes, from the moment it was received.
+    pub first_penalty: Duration,
+    /// The longest that it takes; the penalty doubles up to this with each failure of the same login from the same address.
+    pub longest_penalty: Duration,
+    /// How many failures of one login from one address are answered as a wrong password; further ones are answered as too
+    /// many failures, for `forget_after`.
+    pub failures: u32,
+    /// When a failure is forgotten.
+    pub forget_after: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            first_penalty: Duration::from_millis(500),
+            longest_penalty: Duration::from_secs(2),
+            failures: 10,
+            forget_after: Duration::from_secs(600),
+        }
+    }
+}
+
+/// Where a login comes from.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin {
+    /// The client's address.
+    pub address: IpAddr,
+    /// The protocol it speaks.
+    pub protocol: Protocol,
+}
+
+/// Proof that someone holds an app password of a mailbox that is on the list. Only [`Auth::verify`] makes one.
+///
+/// ```compile_fail,E0451
+/// let forged = postern::auth::Login { password: todo!(), mailbox: todo!() };
+/// ```
+#[derive(Debug)]
+pub struct Login {
+    password: Arc<AppPasswordRecord>,
+    mailbox: Arc<MailboxRecord>,
+}
+
+/// A login was refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AuthError {
+    /// The client is told "wrong password", the log says what it was.
+    #[error("{reason}")]
+    Refused {
+        /// What it was.
+        reason: Refusal,
+        /// The mailbox, where the login name is one.
+        mailbox: Option<Mailbox>,
+        /// The public ID of the app password, where the right one was given.
+        password_id: Option<String>,
+    },
+    /// Too many wrong passwords for this login from this address.
+    #[error("too many failed logins from this address, the last one: {reason}")]
+    TooManyFailures {
+        /// What the last one was.
+        reason: Refusal,
+    },
+    /// The administrator has disabled the mailbox.
+    #[error("the mailbox {mailbox} is disabled")]
+    MailboxDisabled {
+        /// The mailbox.
+        mailbox: Mailbox,
+    },
+    /// The app password of an open session was revoked or has ended, or its mailbox is off the list.
+    #[error("the app password {password_id} is no longer valid")]
+    Ended {
+        /// The public ID of the app password.
+        password_id: String,
+    },
+    /// The store cannot be asked.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What was wrong with a login that is answered as a wrong password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The app password has ended by its date.
+    #[error("the app password has expired")]
+    Expired,
+    /// The login name holds what no login name may.
+    #[error("the login name is malformed")]
+    MalformedLogin,
+    /// The client's address is outside the networks of the app password.
+    #[error("the app password may not be used from this network")]
+    Network,
+    /// The app password is right, but for another mailbox.
+    #[error("the app password belongs to another mailbox")]
+    OtherMailbox,
+    /// The app password may not be used for this protocol.
+    #[error("the app password may not be used for this protocol")]
+    Protocol,
+    /// The app password was revoked.
+    #[error("the app password was revoked")]
+    Revoked,
+    /// No mailbox has this login name.
+    #[error("no mailbox has this login name")]
+    UnknownLogin,
+    /// No app password is like this.
+    #[error("the password is wrong")]
+    WrongPassword,
+}
+
+impl Fault for AuthError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Refused { .. } => "login-refused",
+            Self::TooManyFailures { .. } => "too-many-failures",
+            Self::MailboxDisabled { .. } => "mailbox-disabled",
+            Self::Ended { .. } => "app-password-ended",
+            Self::Store(error) => error.code(),
+        }
+    }
+
+    fn whose(&self) -> Whose {
+        match self {
+            Self::Refused { .. } | Self::Ended { .. } => Whose::User,
+            Self::TooManyFailures { .. } => Whose::Nobody,
+            Self::MailboxDisabled { .. } => Whose::Administrator,
+            Self::Store(error) => error.whose(),
+        }
+    }
+
+    fn remedy(&self) -> Option<String> {
+        match self {
+            Self::Refused { reason, mailbox, .. } => Some(match reason {
+                Refusal::Expired | Refusal::Revoked | Refusal::WrongPassword => match mailbox {
+                    Some(mailbox) => format!(
+                        "Issue a new one with `postern password issue {mailbox} --label TEXT` and enter it in the mail program."
+                    ),
+                    None => "Issue an app password and enter it in the mail program.".to_owned(),
+                },
+                Refusal::MalformedLogin | Refusal::UnknownLogin => {
+                    "Use the mailbox address as the user name, or add it with `postern mailbox add`; `postern mailbox list` shows \
+                     the login names."
+                        .to_owned()
+                }
+                Refusal::Network => "Issue an app password for that network (`--network`).".to_owned(),
+                Refusal::OtherMailbox => "Enter the login name that belongs to this app password.".to_owned(),
+                Refusal::Protocol => "Issue an app password for that protocol (`--protocol`).".to_owned(),
+            }),
+            Self::TooManyFailures { .. } => {
+                Some("Enter the right app password in the mail program that keeps trying.".to_owned())
+            }
+            Self::MailboxDisabled { mailbox } => Some(format!("Run `postern mailbox enable {mailbox}`.")),
+            Self::Ended { .. } => None,
+            Self::Store(error) => error.remedy(),
+        }
+    }
+
+    fn answer(&self, reference: Reference) -> Answer {
+        match self {
+            Self::Refused { .. } => Answer::WrongPassword,
+            Self::TooManyFailures { .. } => Answer::TooManyFailures,
+            Self::MailboxDisabled { .. } => Answer::MustAct(reference),
+            Self::Ended { .. } => Answer::Stopping,
+            Self::Store(error) => error.answer(reference),
+        }
+    }
+}
+
+/// The gate: it holds the verifiers in memory and keeps them true to the store.
+pub struct Auth {
+    settings: Settings,
+    store: Arc<dyn Store>,
+    pepper: Pepper,
+    clock: Clock,
+    registry: Registry,
+    throttle: Throttle,
+    sessions: sessions::Sessions,
+    /// Last uses that are not yet in the store.
+    uses: DashMap<String, chrono::DateTime<chrono::Utc>>,
+}
+
+impl Auth {
+    /// Reads the mailboxes and app passwords.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn new(
+        settings: Settings,
+        store: Arc<dyn Store>,
+        pepper: Pepper,
+        clock: Clock,
+    ) -> Result<Self, StoreError> {
+        let registry = Registry::load(&*store).await?;
+        let throttle = Throttle::new(settings.failures, settings.forget_after);
+        Ok(Self {
+            settings,
+            store,
+            pepper,
+            clock,
+            registry,
+            throttle,
+            sessions: sessions::Sessions::default(),
+            uses: DashMap::new(),
+        })
+    }
+
+    /// Finds out whether the claim holds: one keyed hash and one look-up, however many app passwords exist.
+    ///
+    /// A refusal is returned only when its penalty has passed, counted from when the claim came, so that its time tells
+    /// nothing about its reason. The right password is never delayed and never refused because of earlier wrong ones:
+    /// generated app passwords have 80 bits and more, so nobody is kept out by making their owner wait.
+    ///
+    /// # Errors
+    /// [`AuthError::Refused`], [`AuthError::TooManyFailures`], [`AuthError::Store`].
+    pub async fn verify(&self, claim: Claim, origin: Origin) -> Result<Login, AuthError> {
+        let received = Instant::now();
+        let error = match self.look_up(&claim, origin).await {
+            Ok(login) => {
+                self.throttle.forgive(origin.address, &claim.login);
+                return Ok(login);
+            }
+            Err(error @ AuthError::Store(_)) => return Err(error),
+            Err(error) => error,
+        };
+        let failures = self.throttle.note(origin.address, &claim.login);
+        let doubled = self.settings.first_penalty.saturating_mul(1 << failures.saturating_sub(1).min(10));
+        sleep_until(received + doubled.min(self.settings.longest_penalty)).await;
+        match error {
+            AuthError::Refused { reason, .. } if failures > self.settings.failures => {
+                Err(AuthError::TooManyFailures { reason })
+            }
+            other => Err(other),
+        }
+    }
+
+    async fn look_up(&self, claim: &Claim, origin: Origin) -> Result<Login, AuthError> {
+        let verifier = self.pepper.verifier(claim.password.expose());
+        self.registry.keep_true(&*self.store).await?;
+        let table = self.registry.table();
+        let known = table.password(&verifier);
+        let resolved = table.resolve(&claim.login);
+        let mailbox_named = match &resolved {
+            Resolved::Mailbox(mailbox) | Resolved::RightSide(mailbox) => Some(mailbox.address.clone()),
+            Resolved::Malformed | Resolved::Unknown => None,
+        };
+        let refused = |reason, password_id| {
+            Err(AuthError::Refused { reason, mailbox: mailbox_named.clone(), password_id })
+        };
+
+        if let Some(password) = known {
+            let owner = match resolved {
+                Resolved::Mailbox(mailbox) | Resolved::RightSide(mailbox) if mailbox.address == password.mailbox => {
+                    Some(mailbox)
+                }
+                _ => None,
+            };
+            if let Some(mailbox) = owner {
+                let refusal = policy::check(&password, origin, self.clock.now());
+                return match refusal {
+                    None => Ok(Login { password, mailbox }),
+                    Some(reason) => {
+                        // Every refusal costs one question to the store, as a wrong password does.
+                        self.store.app_password_by_verifier(&verifier).await?;
+                        refused(reason, Some(password.id.clone()))
+                    }
+                };
+            }
+            self.store.app_password_by_verifier(&verifier).await?;
+            return refused(Refusal::OtherMailbox, Some(password.id.clone()));
+        }
+        // Not among the valid ones in memory: the store is asked once, which also finds the reason for the log.
+        match self.store.app_password_by_verifier(&verifier).await? {
+            Some(record) if record.revoked_at.is_some() => refused(Refusal::Revoked, Some(record.id)),
+            Some(record) => refused(Refusal::OtherMailbox, Some(record.id)),
+            None => match resolved {
+                Resolved::Malformed => refused(Refusal::MalformedLogin, None),
+                Resolved::Unknown => refused(Refusal::UnknownLogin, None),
+                Resolved::Mailbox(_) | Resolved::RightSide(_) => refused(Refusal::WrongPassword, None),
+            },
+        }
+    }
+
+    /// Lets a login use its mailbox by this protocol from here, and registers the session so that revoking ends it.
+    ///
+    /// A disabled mailbox refuses IMAP and POP3 here. SMTP is let in and refused at MAIL by [`clear`](Auth::clear): old
+    /// clients take whatever AUTH answers for a wrong password.
+    ///
+    /// # Errors
+    /// [`AuthError::Refused`] (network, protocol, dates), [`AuthError::MailboxDisabled`].
+    pub fn allow(&self, login: Login, origin: Origin) -> Result<Permit, AuthError> {
+        let now = self.clock.now();
+        if let Some(reason) = policy::check(&login.password, origin, now) {
+            return Err(AuthError::Refused {
+                reason,
+                mailbox: Some(login.mailbox.address.clone()),
+                password_id: Some(login.password.id.clone()),
+            });
+        }
+        if login.mailbox.disabled_at.is_some() && origin.protocol != Protocol::Smtp {
+            return Err(AuthError::MailboxDisabled { mailbox: login.mailbox.address.clone() });
+        }
+        self.uses.insert(login.password.id.clone(), now);
+        let session = self.sessions.register(&login.password, origin.protocol);
+        Ok(Permit::new(&login.password, &login.mailbox, origin.protocol, session))
+    }
+
+    /// Clears an envelope: the app password still holds and its mailbox is on the list and enabled.
+    ///
+    /// # Errors
+    /// [`AuthError::MailboxDisabled`], [`AuthError::Ended`], [`AuthError::Store`].
+    pub async fn clear(&self, permit: &Permit, mail: crate::wire::smtp::MailFrom) -> Result<Cleared, AuthError> {
+        self.registry.keep_true(&*self.store).await?;
+        let table = self.registry.table();
+        let valid = table.password_by_id(permit.password_id()).is_some_and(|record| {
+            record.expires_at.is_none_or(|end| self.clock.now() < end) && record.mailbox == *permit.mailbox()
+        });
+        match table.mailbox(permit.mailbox()) {
+            Some(mailbox) if valid => match mailbox.disabled_at {
+                None => Ok(Cleared::new(mail)),
+                Some(_) => Err(AuthError::MailboxDisabled { mailbox: permit.mailbox().clone() }),
+            },
+            _ => Err(AuthError::Ended { password_id: permit.password_id().to_owned() }),
+        }
+    }
+
+    /// The upkeep that has to happen every second or so: takes up changes of the store, ends the sessions of app passwords
+    /// that no longer hold, and writes the last uses.
+    ///
+    /// # Errors
+    /// When the store cannot be asked; the next call makes up for it.
+    pub async fn upkeep(&self) -> Result<(), StoreError> {
+        let uses: Vec<_> = self.uses.iter().map(|entry| (entry.key().clone(), *entry.value())).collect();
+        if !uses.is_empty() {
+            self.store.note_uses(&uses).await?;
+            for (id, at) in uses {
+                self.uses.remove_if(&id, |_, noted| *noted == at);
+            }
+        }
+        self.registry.keep_true(&*self.store).await?;
+        let table = self.registry.table();
+        let now = self.clock.now();
+        self.sessions.end_unless(|password_id, protocol| {
+            table.password_by_id(password_id).is_some_and(|record| {
+                record.expires_at.is_none_or(|end| now < end)
+                    && table
+                        .mailbox(&record.mailbox)
+                        .is_some_and(|mailbox| mailbox.disabled_at.is_none() || protocol == Protocol::Smtp)
+            })
+        });
+        self.throttle.forget_old();
+        Ok(())
+    }
+
+    /// How many sessions are logged in now.
+    pub fn open_sessions(&self) -> usize {
+        self.sessions.len()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -76,6 +76,16 @@ impl Reference {
     /// Letters and digits without those that are mistaken for one another on paper.
     const ALPHABET: &'static [u8; 32] = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZ";
 
+    /// A new reference.
+    pub fn fresh() -> Self {
+        let mut random = [0; 4];
+        // Without randomness the reference is only less distinct; the text beside it in the log is the same.
+        if aws_lc_rs::rand::fill(&mut random).is_err() {
+            random = (std::process::id().wrapping_mul(2_654_435_761)).to_ne_bytes();
+        }
+        Self::from_random(u32::from_ne_bytes(random))
+    }
+
     /// Makes a reference of 30 random bits. Any number will do; it only has to differ from the others of the same week.
     pub fn from_random(random: u32) -> Self {
         let mut letters = [0; 6];

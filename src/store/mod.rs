@@ -1,1 +1,256 @@
-//! What outlives the process.
+//! What outlives the process: mailboxes, app passwords as verifiers, sealed sign-ins. SQL appears in this folder only.
+
+mod sqlite;
+
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use ipnet::IpNet;
+
+use crate::base::{Answer, Fault, Mailbox, Protocol, Reference, TenantName, Whose};
+
+pub use self::sqlite::SqliteStore;
+
+/// A mailbox that may be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MailboxRecord {
+    /// Its address, also a login name.
+    pub address: Mailbox,
+    /// The tenant it belongs to, by the name in the configuration.
+    pub tenant: TenantName,
+    /// Further login names, in lower case.
+    pub aliases: Vec<String>,
+    /// The account whose sign-in opens it, where that is not the mailbox itself (a shared mailbox).
+    pub sign_in_as: Option<Mailbox>,
+    /// Since when it is disabled.
+    pub disabled_at: Option<DateTime<Utc>>,
+    /// When it was added.
+    pub created_at: DateTime<Utc>,
+}
+
+impl MailboxRecord {
+    /// The account whose sign-in opens this mailbox under a delegated grant.
+    pub fn account(&self) -> &Mailbox {
+        self.sign_in_as.as_ref().unwrap_or(&self.address)
+    }
+}
+
+/// What the keyed hash of an app password is compared with (HMAC-SHA-256, 32 octets). Useless without the pepper.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Verifier(pub [u8; 32]);
+
+impl std::fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[verifier]")
+    }
+}
+
+/// What becomes of a message that is submitted with an app password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DeliveryMode {
+    /// Passed on live; the client hears Exchange's own answers.
+    Direct,
+}
+
+impl DeliveryMode {
+    /// The word used in the store, in the configuration and in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+        }
+    }
+}
+
+/// An app password that Postern issued: everything but the password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppPasswordRecord {
+    /// Its public number, such as `k7m2qx`.
+    pub id: String,
+    /// The one mailbox that it opens.
+    pub mailbox: Mailbox,
+    /// What the administrator calls it.
+    pub label: String,
+    /// What a presented password is compared with.
+    pub verifier: Verifier,
+    /// The protocols it may be used for.
+    pub protocols: Vec<Protocol>,
+    /// The networks it may be used from; empty means any.
+    pub networks: Vec<IpNet>,
+    /// What becomes of a message submitted with it.
+    pub delivery: DeliveryMode,
+    /// When it was issued.
+    pub created_at: DateTime<Utc>,
+    /// When it ends by itself.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// When it was revoked.
+    pub revoked_at: Option<DateTime<Utc>>,
+    /// Its last successful login, to within some seconds.
+    pub last_used_at: Option<DateTime<Utc>>,
+}
+
+/// What is known of a sign-in: of an account (delegated), or of the tenant itself (app-only).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignInRecord {
+    /// The tenant, by the name in the configuration.
+    pub tenant: TenantName,
+    /// The account; `None` is the tenant's own, app-only.
+    pub account: Option<Mailbox>,
+    /// The sealed refresh token, if there is one.
+    pub sealed: Option<Vec<u8>>,
+    /// Whose move it is; `Nobody` means that it works.
+    pub whose: Whose,
+    /// Since when this state holds.
+    pub since: DateTime<Utc>,
+    /// Why, in words for the administrator.
+    pub reason: Option<String>,
+}
+
+/// The store could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The database file cannot be opened or made.
+    #[error("the store `{path}` cannot be opened: {source}", path = path.display())]
+    Open {
+        /// The database file.
+        path: PathBuf,
+        /// What the system or SQLite said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The store was made by a newer version of Postern.
+    #[error("the store `{path}` was made by a newer version of Postern", path = path.display())]
+    TooNew {
+        /// The database file.
+        path: PathBuf,
+    },
+    /// A query failed: disk full, read-only, corrupt, or locked for too long.
+    #[error("the store failed: {0}")]
+    Query(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A row holds what this version cannot read.
+    #[error("the store holds a value that cannot be read in `{column}`: {value}")]
+    Value {
+        /// Table and column.
+        column: &'static str,
+        /// What stands there.
+        value: String,
+    },
+    /// A login name is already the address or an alias of a mailbox.
+    #[error("`{login}` already belongs to the mailbox {mailbox}")]
+    LoginTaken {
+        /// The login name.
+        login: String,
+        /// The mailbox that has it.
+        mailbox: String,
+    },
+}
+
+impl Fault for StoreError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Open { .. } => "store-cannot-be-opened",
+            Self::TooNew { .. } => "store-too-new",
+            Self::Query(_) => "store-failed",
+            Self::Value { .. } => "store-value-unreadable",
+            Self::LoginTaken { .. } => "login-taken",
+        }
+    }
+
+    fn whose(&self) -> Whose {
+        Whose::Administrator
+    }
+
+    fn remedy(&self) -> Option<String> {
+        Some(match self {
+            Self::Open { .. } => {
+                "Look at the owner and mode of the data folder, and at the space on its disk.".to_owned()
+            }
+            Self::TooNew { .. } => "Install that newer version again, or restore the store from before it.".to_owned(),
+            Self::Query(_) => "Look at the space and the health of the disk that holds `data_dir`.".to_owned(),
+            Self::Value { .. } => "Restore the store from a backup, or remove what that row describes.".to_owned(),
+            Self::LoginTaken { .. } => "Choose another alias, or remove it from the other mailbox first.".to_owned(),
+        })
+    }
+
+    /// A store that fails is trouble of ours that passes when the disk is well again: never "wrong password".
+    fn answer(&self, reference: Reference) -> Answer {
+        Answer::TryLater(reference)
+    }
+}
+
+/// The store, in the words of the program. SQLite serves one machine.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// A number that grows whenever a mailbox, an alias or an app password changes (uses do not count), by whichever
+    /// process. Cheap enough to ask at every login.
+    async fn revision(&self) -> Result<i64, StoreError>;
+
+    /// Adds a mailbox, or adds new aliases (and the account to sign in as, if given) to one that is there.
+    async fn add_mailbox(&self, mailbox: &MailboxRecord) -> Result<(), StoreError>;
+
+    /// All mailboxes, by address.
+    async fn mailboxes(&self) -> Result<Vec<MailboxRecord>, StoreError>;
+
+    /// Disables a mailbox (`Some` time) or enables it again. False: there is no such mailbox.
+    async fn disable_mailbox(&self, address: &Mailbox, at: Option<DateTime<Utc>>) -> Result<bool, StoreError>;
+
+    /// Takes a mailbox off the list, revokes its app passwords, and forgets sign-ins that no other mailbox uses. Returns the
+    /// number of app passwords revoked now, or `None` if there was no such mailbox.
+    async fn remove_mailbox(&self, address: &Mailbox, at: DateTime<Utc>) -> Result<Option<u64>, StoreError>;
+
+    /// Keeps a new app password.
+    async fn add_app_password(&self, record: &AppPasswordRecord) -> Result<(), StoreError>;
+
+    /// All app passwords, revoked ones too, by time of issue.
+    async fn app_passwords(&self) -> Result<Vec<AppPasswordRecord>, StoreError>;
+
+    /// The app password with this verifier.
+    async fn app_password_by_verifier(&self, verifier: &Verifier) -> Result<Option<AppPasswordRecord>, StoreError>;
+
+    /// Revokes an app password. False: it already was.
+    async fn revoke_app_password(&self, id: &str, at: DateTime<Utc>) -> Result<bool, StoreError>;
+
+    /// Notes last uses, id and time, in one transaction.
+    async fn note_uses(&self, uses: &[(String, DateTime<Utc>)]) -> Result<(), StoreError>;
+
+    /// The sign-in of an account, or of the tenant itself.
+    async fn sign_in(
+        &self,
+        tenant: &TenantName,
+        account: Option<&Mailbox>,
+    ) -> Result<Option<SignInRecord>, StoreError>;
+
+    /// All sign-ins.
+    async fn sign_ins(&self) -> Result<Vec<SignInRecord>, StoreError>;
+
+    /// Keeps a sign-in whole, replacing what was there; flushed to disk when this returns.
+    async fn keep_sign_in(&self, record: &SignInRecord) -> Result<(), StoreError>;
+
+    /// Puts a rotated refresh token in the place of `before`; false if another stands there by now (somebody signed in anew),
+    /// and then nothing is changed.
+    async fn rotate_sign_in(
+        &self,
+        tenant: &TenantName,
+        account: &Mailbox,
+        before: &[u8],
+        after: &[u8],
+    ) -> Result<bool, StoreError>;
+
+    /// Notes whose move it is for a sign-in, making its row if need be; the sealed token stays. `since` is kept where the
+    /// state does not change.
+    async fn note_sign_in_state(
+        &self,
+        tenant: &TenantName,
+        account: Option<&Mailbox>,
+        whose: Whose,
+        reason: Option<&str>,
+        at: DateTime<Utc>,
+    ) -> Result<(), StoreError>;
+
+    /// Destroys a sign-in. False: there was none.
+    async fn forget_sign_in(&self, tenant: &TenantName, account: Option<&Mailbox>) -> Result<bool, StoreError>;
+
+    /// Closes every connection to the database.
+    async fn close(&self);
+}

@@ -1,0 +1,117 @@
+//! App passwords: how they are made, how they are read back, and what is kept of them.
+//!
+//! A generated password has 100 bits (80 in the short form), so a keyed hash is enough to check it: there is nothing to
+//! guess, one look-up finds it among any number, and the store alone is of no use to a thief, because the key (the pepper)
+//! is not in it. `docs/decisions/0001-app-password-verifier.md` has the reasons.
+
+use aws_lc_rs::error::Unspecified;
+use aws_lc_rs::{hmac, rand};
+use zeroize::Zeroize;
+
+use crate::base::Secret;
+use crate::store::Verifier;
+
+/// Lower-case base32 (RFC 4648, section 6): no letter of it is mistaken for a digit of it.
+const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+
+/// The long form: letters and digits in it, without its hyphens.
+const LONG: usize = 20;
+
+/// The short form, for devices that take no more than 16 characters.
+const SHORT: usize = 16;
+
+/// The key under which app passwords are hashed. It is kept outside the store.
+pub struct Pepper(hmac::Key);
+
+impl Pepper {
+    /// Takes the key, 32 random octets.
+    pub fn new(key: &Secret<[u8; 32]>) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, key.expose()))
+    }
+
+    /// The verifier of a password as a client presents it: hyphens, spaces and case do not count.
+    pub fn verifier(&self, presented: &[u8]) -> Verifier {
+        let mut normal = Vec::with_capacity(presented.len());
+        normal.extend(presented.iter().filter(|byte| !b"- ".contains(byte)).map(u8::to_ascii_lowercase));
+        let tag = hmac::sign(&self.0, &normal);
+        normal.zeroize();
+        let mut verifier = [0; 32];
+        verifier.copy_from_slice(tag.as_ref());
+        Verifier(verifier)
+    }
+}
+
+/// Makes an app password: `abcde-fghij-klmno-pqrst` (100 bits), or 16 characters without hyphens (80 bits).
+///
+/// # Errors
+/// When the system has no randomness to give.
+pub fn generate(short: bool) -> Result<Secret<String>, Unspecified> {
+    let length = if short { SHORT } else { LONG };
+    let letters = Secret::new(letters(length)?);
+    if short {
+        return Ok(Secret::new(letters.expose().clone()));
+    }
+    let mut text = String::with_capacity(LONG + 3);
+    for (place, letter) in letters.expose().chars().enumerate() {
+        if place > 0 && place % 5 == 0 {
+            text.push('-');
+        }
+        text.push(letter);
+    }
+    Ok(Secret::new(text))
+}
+
+/// Makes the public ID of an app password: eight letters and digits.
+///
+/// # Errors
+/// When the system has no randomness to give.
+pub fn generate_id() -> Result<String, Unspecified> {
+    letters(8)
+}
+
+fn letters(length: usize) -> Result<String, Unspecified> {
+    let mut random = vec![0; length];
+    rand::fill(&mut random)?;
+    // 256 is a multiple of 32, so each letter is equally likely.
+    let text = random.iter().map(|byte| char::from(ALPHABET[usize::from(byte & 31)])).collect();
+    random.zeroize();
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pepper(byte: u8) -> Pepper {
+        Pepper::new(&Secret::new([byte; 32]))
+    }
+
+    #[test]
+    fn a_generated_password_has_its_form_and_never_repeats() {
+        let long = generate(false).unwrap();
+        let groups: Vec<_> = long.expose().split('-').collect();
+        assert_eq!(groups.iter().map(|group| group.len()).collect::<Vec<_>>(), [5, 5, 5, 5]);
+        assert!(groups.concat().bytes().all(|byte| ALPHABET.contains(&byte)));
+        let short = generate(true).unwrap();
+        assert_eq!(short.expose().len(), 16);
+        assert!(short.expose().bytes().all(|byte| ALPHABET.contains(&byte)));
+        assert_ne!(generate(false).unwrap().expose(), long.expose());
+    }
+
+    #[test]
+    fn hyphens_spaces_and_case_do_not_count_and_everything_else_does() {
+        let pepper = pepper(1);
+        let verifier = pepper.verifier(b"abcde-fghij-klmno-pqrst");
+        for same in [&b"abcdefghijklmnopqrst"[..], b"ABCDE FGHIJ KLMNO PQRST", b" abcde-fghij-klmno-pqrst "] {
+            assert_eq!(pepper.verifier(same), verifier);
+        }
+        for other in [&b"abcdefghijklmnopqrs"[..], b"abcdefghijklmnopqrst\n", b"abcdefghijklmnopqrst\0x", b""] {
+            assert_ne!(pepper.verifier(other), verifier);
+        }
+    }
+
+    #[test]
+    fn a_verifier_is_worth_nothing_under_another_pepper() {
+        assert_ne!(pepper(1).verifier(b"abc"), pepper(2).verifier(b"abc"));
+    }
+}

@@ -1,0 +1,119 @@
+//! What a login may do, and the proofs that it may: [`Permit`] and [`Cleared`].
+
+use chrono::{DateTime, Utc};
+
+use crate::auth::{Origin, Refusal, SessionGuard};
+use crate::base::{Mailbox, Protocol, TenantName};
+use crate::store::{AppPasswordRecord, DeliveryMode, MailboxRecord};
+use crate::wire::smtp::MailFrom;
+
+/// Proof that policy lets a login use this mailbox by this protocol. Only [`Auth::allow`](crate::auth::Auth::allow) makes one.
+///
+/// ```compile_fail,E0451
+/// let forged = postern::auth::Permit { mailbox: "ceo@contoso.test".parse().unwrap() };
+/// ```
+#[derive(Debug)]
+pub struct Permit {
+    mailbox: Mailbox,
+    tenant: TenantName,
+    account: Mailbox,
+    protocol: Protocol,
+    password_id: String,
+    label: String,
+    delivery: DeliveryMode,
+    session: SessionGuard,
+}
+
+impl Permit {
+    pub(in crate::auth) fn new(
+        password: &AppPasswordRecord,
+        mailbox: &MailboxRecord,
+        protocol: Protocol,
+        session: SessionGuard,
+    ) -> Self {
+        Self {
+            mailbox: password.mailbox.clone(),
+            tenant: mailbox.tenant.clone(),
+            account: mailbox.account().clone(),
+            protocol,
+            password_id: password.id.clone(),
+            label: password.label.clone(),
+            delivery: password.delivery,
+            session,
+        }
+    }
+
+    /// The mailbox that may be used; it stands as `user=` in the SASL string.
+    pub fn mailbox(&self) -> &Mailbox {
+        &self.mailbox
+    }
+
+    /// The tenant of the mailbox.
+    pub fn tenant(&self) -> &TenantName {
+        &self.tenant
+    }
+
+    /// The account whose sign-in opens the mailbox under a delegated grant.
+    pub fn account(&self) -> &Mailbox {
+        &self.account
+    }
+
+    /// The protocol that it may be used by.
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// The public ID of the app password.
+    pub fn password_id(&self) -> &str {
+        &self.password_id
+    }
+
+    /// The administrator's name for the app password.
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// What becomes of messages submitted with it.
+    pub fn delivery(&self) -> DeliveryMode {
+        self.delivery
+    }
+
+    /// The registered session; it is told when the app password ends.
+    pub fn session(&self) -> &SessionGuard {
+        &self.session
+    }
+}
+
+/// Proof that policy lets this envelope go out. Only [`Auth::clear`](crate::auth::Auth::clear) makes one.
+#[derive(Debug)]
+pub struct Cleared {
+    mail: MailFrom,
+}
+
+impl Cleared {
+    pub(in crate::auth) fn new(mail: MailFrom) -> Self {
+        Self { mail }
+    }
+
+    /// The sender and the parameters of MAIL.
+    pub fn mail(&self) -> &MailFrom {
+        &self.mail
+    }
+}
+
+/// Whether the app password may be used from here, by this protocol, now; else why not.
+pub(in crate::auth) fn check(password: &AppPasswordRecord, origin: Origin, now: DateTime<Utc>) -> Option<Refusal> {
+    // An IPv4 client on a socket for both families is the same client.
+    let address = origin.address.to_canonical();
+    if password.revoked_at.is_some() {
+        Some(Refusal::Revoked)
+    } else if password.expires_at.is_some_and(|end| end <= now) {
+        Some(Refusal::Expired)
+    } else if !password.protocols.contains(&origin.protocol) {
+        Some(Refusal::Protocol)
+    } else if !password.networks.is_empty() && !password.networks.iter().any(|network| network.contains(&address)) {
+        Some(Refusal::Network)
+    } else {
+        None
+    }
+}
