@@ -1,0 +1,170 @@
+//! What was written → [`Config`], gathering every fault on the way.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::base::Protocol;
+use crate::config::Surroundings;
+use crate::config::credential;
+use crate::config::files::{self, Base};
+use crate::config::listener::listeners;
+use crate::config::model::{
+    Config, Delivery, Family, KeySource, Limits, OwnCertificate, Tenant, Upstream, is_host_name,
+};
+use crate::config::raw::{self, Report, Section};
+use crate::config::tenant::{self, Around};
+
+/// Checks the whole `text`. Without a fault in the report the result is a configuration in which everything holds.
+pub(super) fn check(text: &str, base: &Base, surroundings: &Surroundings, report: &Report) -> Option<Config> {
+    let document = raw::document(text, report)?;
+    let root = Section::root(report, document.get_ref());
+    let data_dir = data_dir(&root, base, surroundings);
+    let listeners = listeners(&root);
+    let spoken: Vec<Protocol> =
+        Protocol::ALL.into_iter().filter(|p| listeners.iter().any(|listener| listener.protocol == *p)).collect();
+    let (tls, tls_names) = root.table("tls").map(|section| tls(section, base, surroundings)).unwrap_or_default();
+    let around = Around { base, spoken: &spoken, now: surroundings.now };
+    let tenants: Vec<Tenant> = tenant::tenants(&root, &around);
+    let limits = root.table("limits").map(limits).unwrap_or_default();
+    let delivery = root.table("delivery").map(delivery).unwrap_or_default();
+    let keys = root.table("keys").map_or(KeySource::DefaultFile, |section| keys(section, base));
+    let upstream = root.table("upstream").map(upstream).unwrap_or_default();
+    metrics(&root);
+    root.not_yet(&["console", "store", "store_file", "store_env"]);
+    root.finish();
+    Some(Config { data_dir, listeners, tls, tls_names, tenants, limits, delivery, keys, upstream })
+}
+
+fn data_dir(root: &Section<'_>, base: &Base, surroundings: &Surroundings) -> PathBuf {
+    let Some(written) = root.filled_text("data_dir", "Write the path of a folder.") else {
+        return surroundings.system_data_dir.clone();
+    };
+    let data_dir = base.resolve(written.value);
+    if data_dir.exists() && !data_dir.is_dir() {
+        let message = format!("`{}` is not a folder", data_dir.display());
+        root.report().fault(&written.place, message, "Name a folder, or one that is still to be made.");
+    }
+    data_dir
+}
+
+fn tls(section: Section<'_>, base: &Base, surroundings: &Surroundings) -> (Option<OwnCertificate>, Vec<String>) {
+    let report = section.report();
+    let certificate = section.filled_text("certificate_file", "Write the path of the file.");
+    let key = section.filled_text("key_file", "Write the path of the file.");
+    let own = match (certificate, key) {
+        (Some(certificate), Some(key)) => {
+            let (certificate, key) = (certificate.map(|path| base.resolve(path)), key.map(|path| base.resolve(path)));
+            Some(files::check_own_certificate(&certificate, &key, surroundings.now, report))
+        }
+        _ => {
+            for (present, missing) in [("certificate_file", "key_file"), ("key_file", "certificate_file")] {
+                if section.has(present) && !section.has(missing) {
+                    let message = format!("this is missing, and `{present}` is named");
+                    report.fault(&section.place_of(missing), message, "Name both, or neither.");
+                }
+            }
+            None
+        }
+    };
+    let mut names = Vec::new();
+    if let Some(list) = section.texts("names") {
+        if own.is_some() {
+            let message = "these names go into the certificate that Postern makes, and it makes none";
+            report.warning(&list.place, message, "Remove `names`, or `certificate_file` and `key_file`.");
+        }
+        for name in list.value {
+            let bare = name.value.strip_prefix("*.").unwrap_or(name.value);
+            if is_host_name(bare) || name.value.parse::<std::net::IpAddr>().is_ok() {
+                names.push(name.value.to_ascii_lowercase());
+            } else {
+                let message = format!("`{}` is not a host name or address", name.value.escape_debug());
+                report.fault(&name.place, message, "Write it as \"mail.local\" or \"10.1.2.3\".");
+            }
+        }
+    }
+    section.finish();
+    (own, names)
+}
+
+fn limits(section: Section<'_>) -> Limits {
+    let default = Limits::default();
+    // More than a million connections is more than one machine has ports and memory for.
+    let connections = section.number("connections", 1, 1_000_000);
+    let per_address = section.number("per_address_before_login", 1, 1_000_000);
+    // Under 5 seconds a slow login fails, over 10 minutes an idle stranger holds a place too long.
+    let login_seconds = section.number("login_seconds", 5, 600);
+    section.finish();
+    let count = |number: Option<raw::Written<u64>>, default| {
+        number.and_then(|number| usize::try_from(number.value).ok()).unwrap_or(default)
+    };
+    Limits {
+        connections: count(connections, default.connections),
+        per_address_before_login: count(per_address, default.per_address_before_login),
+        login: login_seconds.map_or(default.login, |seconds| Duration::from_secs(seconds.value)),
+    }
+}
+
+fn delivery(section: Section<'_>) -> Delivery {
+    if let Some(default) = section.text("default") {
+        match default.value {
+            "direct" => {}
+            "assured" => {
+                let message = "`assured` is not in this version yet: it needs the queue";
+                section.report().fault(&default.place, message, "Write default = \"direct\", or remove it.");
+            }
+            other => {
+                let message = format!("`{}` is not known here", other.escape_debug());
+                section.report().fault(&default.place, message, "Write default = \"direct\", or remove it.");
+            }
+        }
+    }
+    section.not_yet(&["max_age", "patience", "spool_bytes", "unknown_outcome"]);
+    section.finish();
+    Delivery::default()
+}
+
+fn keys(section: Section<'_>, base: &Base) -> KeySource {
+    let report = section.report();
+    let mut found = Vec::new();
+    if let Some(file) = section.filled_text("master_file", "Write the path of the file.") {
+        let file = file.map(|path| base.resolve(path));
+        files::check_secret(&file, report);
+        found.push((file.place, KeySource::File(file.value)));
+    }
+    if let Some(name) = credential::variable(&section, "master_env") {
+        found.push((name.place, KeySource::Env(name.value)));
+    }
+    if let Some(name) = credential::systemd_credential(&section, "master_credential") {
+        found.push((name.place, KeySource::Credential(name.value)));
+    }
+    section.not_yet(&["master_command"]);
+    section.finish();
+    credential::only_one(report, found).map_or(KeySource::DefaultFile, |(_, source)| source)
+}
+
+fn upstream(section: Section<'_>) -> Upstream {
+    let families = [("auto", Family::Auto), ("ipv4", Family::Ipv4), ("ipv6", Family::Ipv6)];
+    let family = section.word("family", &families).map(|family| family.value).unwrap_or_default();
+    let hostname = section.filled_text("hostname", "Write a host name, or remove it.").and_then(|name| {
+        if is_host_name(name.value) {
+            return Some(name.value.to_owned());
+        }
+        let message = format!("`{}` is not a host name", name.value.escape_debug());
+        section.report().fault(&name.place, message, "Write it as \"mail.contoso.com\".");
+        None
+    });
+    section.not_yet(&["proxy"]);
+    section.finish();
+    Upstream { family, hostname }
+}
+
+/// `[metrics]` without an address means no metrics, which is what this version can do.
+fn metrics(root: &Section<'_>) {
+    if let Some(section) = root.table("metrics") {
+        if !section.is_empty() {
+            let message = "metrics are not in this version yet";
+            section.report().fault(section.place(), message, "Remove [metrics].");
+        }
+        section.not_asked();
+    }
+}

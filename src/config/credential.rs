@@ -1,0 +1,79 @@
+//! How a tenant's application proves itself: which secret, and from where. The secret itself is read by whoever uses it.
+
+use crate::config::files::{self, Base};
+use crate::config::model::Credential;
+use crate::config::raw::{Place, Report, Section, Written};
+
+/// Whether `name` is fit for an environment variable.
+fn is_variable_name(name: &str) -> bool {
+    !name.contains(['=', '\0']) && !name.is_empty()
+}
+
+/// Whether `name` is fit for a systemd credential: one file name.
+fn is_credential_name(name: &str) -> bool {
+    !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\\', '\0'])
+}
+
+/// Reads an environment variable's name and warns if it is not set here.
+pub(super) fn variable(section: &Section<'_>, key: &'static str) -> Option<Written<String>> {
+    let name = section.filled_text(key, "Write the name of the environment variable.")?;
+    if !is_variable_name(name.value) {
+        section.report().fault(&name.place, "this cannot be the name of a variable", "Write a name without `=`.");
+        return None;
+    }
+    if std::env::var_os(name.value).is_none_or(|value| value.is_empty()) {
+        let message = format!("the environment variable `{}` is not set here", name.value);
+        section.report().warning(&name.place, message, "Set it where Postern is started; a file is safer.");
+    }
+    Some(name.map(str::to_owned))
+}
+
+/// Reads a systemd credential's name and warns if there is none of this name here.
+pub(super) fn systemd_credential(section: &Section<'_>, key: &'static str) -> Option<Written<String>> {
+    let name = section.filled_text(key, "Write the name of the credential.")?;
+    if !is_credential_name(name.value) {
+        let remedy = "Write the name alone, as in LoadCredential=NAME:PATH.";
+        section.report().fault(&name.place, "this cannot be the name of a systemd credential", remedy);
+        return None;
+    }
+    let present = std::env::var_os("CREDENTIALS_DIRECTORY")
+        .is_some_and(|folder| std::path::Path::new(&folder).join(name.value).is_file());
+    if !present {
+        let message = format!("there is no systemd credential `{}` here", name.value);
+        section.report().warning(
+            &name.place,
+            message,
+            "Name it in the unit with LoadCredential= or LoadCredentialEncrypted=.",
+        );
+    }
+    Some(name.map(str::to_owned))
+}
+
+/// Of several keys of which one may be there, the one that is; a second one is a fault.
+pub(super) fn only_one<T>(report: &Report, found: Vec<(Place, T)>) -> Option<(Place, T)> {
+    let mut found = found.into_iter();
+    let first = found.next()?;
+    for (place, _) in found {
+        let message = format!("`{}` is given as well", first.0.key);
+        report.fault(&place, message, "Keep one of them and remove the other.");
+    }
+    Some(first)
+}
+
+/// The client secret of a tenant.
+pub(super) fn client_secret(tenant: &Section<'_>, base: &Base) -> Option<(Place, Credential)> {
+    let report = tenant.report();
+    let mut found = Vec::new();
+    if let Some(file) = tenant.filled_text("client_secret_file", "Write the path of the file.") {
+        let file = file.map(|path| base.resolve(path));
+        files::check_secret(&file, report);
+        found.push((file.place, Credential::SecretFile(file.value)));
+    }
+    if let Some(name) = variable(tenant, "client_secret_env") {
+        found.push((name.place, Credential::SecretEnv(name.value)));
+    }
+    if let Some(name) = systemd_credential(tenant, "client_secret_credential") {
+        found.push((name.place, Credential::SecretCredential(name.value)));
+    }
+    only_one(report, found)
+}

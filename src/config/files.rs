@@ -1,0 +1,227 @@
+//! The files that the configuration names: where they are, whether they can be used, and whether others may read them.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Component, Path, PathBuf};
+
+use chrono::{DateTime, Utc};
+use rustls::SignatureAlgorithm;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+use zeroize::Zeroizing;
+
+use crate::config::model::OwnCertificate;
+use crate::config::raw::{Place, Report, Written};
+
+/// The folder that relative paths are taken from.
+pub(super) struct Base(PathBuf);
+
+impl Base {
+    /// The folder of the configuration file. Links are followed once here, so that a leading `..` can be taken off the path
+    /// without changing where it leads.
+    pub(super) fn of(folder: &Path) -> Self {
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        // Windows answers with a `\\?\` path, which few programs show or take.
+        let resolved = if cfg!(windows) { std::path::absolute(folder) } else { folder.canonicalize() };
+        Self(resolved.unwrap_or_else(|_| folder.to_owned()))
+    }
+
+    /// `written`, taken from here if it is relative.
+    pub(super) fn resolve(&self, written: &str) -> PathBuf {
+        let mut path = self.0.clone();
+        let mut components = Path::new(written).components().peekable();
+        while let Some(component) = components.next_if(|c| matches!(c, Component::ParentDir | Component::CurDir)) {
+            if component == Component::ParentDir {
+                path.pop();
+            }
+        }
+        path.extend(components);
+        path
+    }
+}
+
+/// Largest file that is taken as a secret or a certificate. More is a mistake, such as a device or a log.
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
+
+/// Reads a file whole. It may hold a secret, so it is wiped afterwards.
+fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+    // Room for a long secret at once: growing would leave copies behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(16 * 1024));
+    File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(io::Error::other("it is larger than 1 MiB"));
+    }
+    Ok(bytes)
+}
+
+fn read_or_fault(file: &Written<PathBuf>, report: &Report) -> Option<Zeroizing<Vec<u8>>> {
+    match read(&file.value) {
+        Ok(bytes) => Some(bytes),
+        Err(error) => {
+            let path = file.value.display();
+            let (message, remedy) = match error.kind() {
+                io::ErrorKind::NotFound => (format!("`{path}` does not exist"), "Make the file, or correct the path."),
+                io::ErrorKind::PermissionDenied => (
+                    format!("`{path}` may not be read by this user"),
+                    "Give the user that runs Postern the right to read it.",
+                ),
+                _ => (format!("`{path}` cannot be read: {error}"), "Correct the path, or the file."),
+            };
+            report.fault(&file.place, message, remedy);
+            None
+        }
+    }
+}
+
+/// A file that holds a secret: it must be there and hold something, and others should not be able to read it.
+pub(super) fn check_secret(file: &Written<PathBuf>, report: &Report) {
+    let Some(bytes) = read_or_fault(file, report) else { return };
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        report.fault(
+            &file.place,
+            format!("`{}` is empty", file.value.display()),
+            "Put the secret into it, on one line.",
+        );
+    }
+    warn_if_others_may_read(file, report);
+}
+
+#[cfg(unix)]
+fn warn_if_others_may_read(file: &Written<PathBuf>, report: &Report) {
+    use std::os::unix::fs::PermissionsExt;
+
+    let path = file.value.display();
+    match std::fs::metadata(&file.value) {
+        Ok(metadata) if metadata.permissions().mode() & 0o007 != 0 => {
+            let mode = metadata.permissions().mode() & 0o777;
+            let message = format!("every user of this machine may read `{path}` (mode {mode:04o})");
+            report.warning(&file.place, message, format!("Run `chmod 600 {path}`."));
+        }
+        _ => {}
+    }
+}
+
+#[cfg(not(unix))]
+fn warn_if_others_may_read(_file: &Written<PathBuf>, _report: &Report) {}
+
+/// A file of extra trust anchors: at least one certificate that can be read.
+pub(super) fn check_trust_anchors(file: &Written<PathBuf>, report: &Report) {
+    let Some(bytes) = read_or_fault(file, report) else { return };
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+    let readable = certificates
+        .is_ok_and(|list| !list.is_empty() && list.iter().all(|der| x509_parser::parse_x509_certificate(der).is_ok()));
+    if !readable {
+        let message = format!("`{}` holds no certificate that can be read", file.value.display());
+        report.fault(&file.place, message, "Give it the CA's certificate in PEM (`-----BEGIN CERTIFICATE-----`).");
+    }
+}
+
+/// The administrator's own certificate: readable, in its time, with the right key, and fit for old clients.
+pub(super) fn check_own_certificate(
+    certificate: &Written<PathBuf>,
+    key: &Written<PathBuf>,
+    now: DateTime<Utc>,
+    report: &Report,
+) -> OwnCertificate {
+    let chain = read_or_fault(certificate, report).and_then(|bytes| {
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+        let chain = chain.ok().filter(|chain| !chain.is_empty());
+        if chain.is_none() {
+            let message = format!("`{}` holds no certificate that can be read", certificate.value.display());
+            report.fault(&certificate.place, message, "Give it the chain in PEM, the server's certificate first.");
+        }
+        chain
+    });
+    let private_key = read_or_fault(key, report).and_then(|bytes| {
+        warn_if_others_may_read(key, report);
+        let private_key = PrivateKeyDer::from_pem_slice(&bytes).ok();
+        if private_key.is_none() {
+            let message = format!("`{}` holds no key that can be read", key.value.display());
+            report.fault(&key.place, message, "Give it the key in PEM, without a passphrase.");
+        }
+        private_key
+    });
+    if let Some(leaf) = chain.as_ref().and_then(|chain| chain.first()) {
+        check_time(leaf, &certificate.place, now, report);
+    }
+    if let (Some(chain), Some(private_key)) = (chain, private_key) {
+        check_pair(chain, &private_key, certificate, key, report);
+    }
+    OwnCertificate { certificate_file: certificate.value.clone(), key_file: key.value.clone() }
+}
+
+fn check_time(leaf: &CertificateDer<'_>, place: &Place, now: DateTime<Utc>, report: &Report) {
+    let Ok((_, parsed)) = x509_parser::parse_x509_certificate(leaf) else {
+        report.fault(place, "the server's certificate cannot be read", "Give the file an X.509 certificate in PEM.");
+        return;
+    };
+    let validity = parsed.validity();
+    let day = |timestamp| {
+        DateTime::from_timestamp(timestamp, 0).map_or_else(String::new, |t| t.format("%Y-%m-%d").to_string())
+    };
+    let (from, until) = (validity.not_before.timestamp(), validity.not_after.timestamp());
+    if until < now.timestamp() {
+        report.fault(place, format!("the certificate expired on {}", day(until)), "Renew the certificate.");
+    } else if from > now.timestamp() {
+        let remedy = "Set this machine's clock, or wait until then.";
+        report.fault(place, format!("the certificate is not good before {}", day(from)), remedy);
+    } else if until < now.timestamp() + 14 * 86_400 {
+        report.warning(place, format!("the certificate expires on {}", day(until)), "Renew the certificate.");
+    }
+}
+
+fn check_pair(
+    chain: Vec<CertificateDer<'static>>,
+    private_key: &PrivateKeyDer<'_>,
+    certificate: &Written<PathBuf>,
+    key: &Written<PathBuf>,
+    report: &Report,
+) {
+    let signing_key = match rustls::crypto::aws_lc_rs::sign::any_supported_type(private_key) {
+        Ok(signing_key) => signing_key,
+        Err(error) => {
+            let message = format!("the key in `{}` cannot be used: {error}", key.value.display());
+            report.fault(&key.place, message, "Use an ECDSA P-256 key.");
+            return;
+        }
+    };
+    if signing_key.algorithm() == SignatureAlgorithm::RSA {
+        let message =
+            "the certificate has an RSA key; the mail programs of Windows 7 to 8.1 share no cipher suite with it";
+        report.warning(
+            &certificate.place,
+            message,
+            "Use a certificate with an ECDSA P-256 key if such machines connect.",
+        );
+    }
+    if CertifiedKey::new(chain, signing_key).keys_match().is_err() {
+        let message = format!("the key is not the one of `{}`", certificate.value.display());
+        report.fault(
+            &key.place,
+            message,
+            "Name the key that the certificate was made for, the server's certificate first.",
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::Base;
+
+    #[test]
+    fn relative_paths_are_taken_from_the_folder_of_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("config");
+        std::fs::create_dir(&config).unwrap();
+        let real = folder.path().canonicalize().unwrap();
+        let base = Base::of(&config);
+        assert_eq!(base.resolve("../data"), real.join("data"));
+        assert_eq!(base.resolve("./secret"), real.join("config").join("secret"));
+        assert_eq!(base.resolve("secret"), real.join("config").join("secret"));
+        assert_eq!(base.resolve("a/../b"), real.join("config").join("a/../b"), "`a` may be a link");
+        assert_eq!(base.resolve("/srv/data"), Path::new("/srv/data"));
+    }
+}

@@ -1,0 +1,460 @@
+//! The checked configuration: plain values. `app` turns them into the settings of each stage.
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use chrono::NaiveDate;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use url::Url;
+
+use crate::base::{Protocol, TenantName};
+
+/// Everything the file says, or its defaults.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Store, keys and Postern's own certificates.
+    pub data_dir: PathBuf,
+    /// What is opened.
+    pub listeners: Vec<Listener>,
+    /// The certificate for the listeners; `None` where Postern makes its own.
+    pub tls: Option<OwnCertificate>,
+    /// Further names in the certificate that Postern makes.
+    pub tls_names: Vec<String>,
+    /// The tenants of Exchange Online, or what stands in for them.
+    pub tenants: Vec<Tenant>,
+    /// How much is let in.
+    pub limits: Limits,
+    /// What becomes of a message.
+    pub delivery: Delivery,
+    /// Where the master key is.
+    pub keys: KeySource,
+    /// How Exchange is reached.
+    pub upstream: Upstream,
+}
+
+impl Config {
+    /// What holds where there is no file: six listeners on loopback and no tenant.
+    pub fn built_in(data_dir: PathBuf) -> Self {
+        Self {
+            data_dir,
+            listeners: Listener::defaults(),
+            tls: None,
+            tls_names: Vec::new(),
+            tenants: Vec::new(),
+            limits: Limits::default(),
+            delivery: Delivery::default(),
+            keys: KeySource::DefaultFile,
+            upstream: Upstream::default(),
+        }
+    }
+
+    /// The tenant of this name.
+    pub fn tenant(&self, name: &str) -> Option<&Tenant> {
+        self.tenants.iter().find(|tenant| tenant.name.as_str() == name)
+    }
+
+    /// The folder of the CA and the certificate that Postern makes.
+    pub fn certificate_dir(&self) -> PathBuf {
+        self.data_dir.join("certificates")
+    }
+}
+
+/// A port that is opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// What is spoken on it.
+    pub protocol: Protocol,
+    /// Where; port 0 takes a free one.
+    pub address: SocketAddr,
+    /// How it is encrypted.
+    pub tls: TlsMode,
+    /// Who may log in without TLS. Empty for implicit TLS.
+    pub plaintext_from: Vec<IpNet>,
+}
+
+impl Listener {
+    /// The six that are opened where the file names none.
+    pub fn defaults() -> Vec<Self> {
+        [
+            (Protocol::Smtp, 1587, TlsMode::Starttls),
+            (Protocol::Smtp, 1465, TlsMode::Implicit),
+            (Protocol::Imap, 1143, TlsMode::Starttls),
+            (Protocol::Imap, 1993, TlsMode::Implicit),
+            (Protocol::Pop3, 1110, TlsMode::Starttls),
+            (Protocol::Pop3, 1995, TlsMode::Implicit),
+        ]
+        .into_iter()
+        .map(|(protocol, port, tls)| Self {
+            protocol,
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+            tls,
+            plaintext_from: if tls == TlsMode::Implicit { Vec::new() } else { Self::default_plaintext_from() },
+        })
+        .collect()
+    }
+
+    /// This machine: 127.0.0.0/8 and ::1.
+    pub fn default_plaintext_from() -> Vec<IpNet> {
+        let v4 = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
+        let v6 = Ipv6Net::new_assert(std::net::Ipv6Addr::LOCALHOST, 128);
+        vec![IpNet::V4(v4), IpNet::V6(v6)]
+    }
+}
+
+/// How a listener is encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsMode {
+    /// Not at all.
+    None,
+    /// After STARTTLS (SMTP, IMAP) or STLS (POP3).
+    Starttls,
+    /// From the first byte.
+    Implicit,
+}
+
+impl TlsMode {
+    /// The name in the configuration and in the list of listeners.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Starttls => "starttls",
+            Self::Implicit => "implicit",
+        }
+    }
+}
+
+impl fmt::Display for TlsMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A certificate that the administrator brings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnCertificate {
+    /// The chain, the server's certificate first (PEM).
+    pub certificate_file: PathBuf,
+    /// Its key (PEM).
+    pub key_file: PathBuf,
+}
+
+/// A tenant of Exchange Online, or what stands in for one.
+#[derive(Clone, Debug)]
+pub struct Tenant {
+    /// Its name here.
+    pub name: TenantName,
+    /// Where its presets come from.
+    pub cloud: Cloud,
+    /// The tenant at the token service; `consumers` for personal accounts, `None` for a custom cloud.
+    pub tenant_id: Option<String>,
+    /// The application's number.
+    pub client_id: String,
+    /// How tokens are had.
+    pub grants: Grants,
+    /// How the application proves itself.
+    pub credential: Credential,
+    /// The last day on which the client secret is good, as told.
+    pub client_secret_expires: Option<NaiveDate>,
+    /// Where everything is.
+    pub endpoints: Endpoints,
+}
+
+/// The clouds of Exchange Online.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cloud {
+    /// Worldwide, GCC included.
+    Global,
+    /// GCC High (United States).
+    GccHigh,
+    /// Department of Defense (United States).
+    Dod,
+    /// China, operated by 21Vianet.
+    China,
+    /// Personal accounts: outlook.com, hotmail.com, live.com.
+    Personal,
+    /// None of these: every endpoint is in the file.
+    Custom,
+}
+
+/// The grant of each protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grants {
+    /// For SMTP.
+    pub smtp: Grant,
+    /// For IMAP.
+    pub imap: Grant,
+    /// For POP3.
+    pub pop3: Grant,
+}
+
+impl Grants {
+    /// The same one for all.
+    pub fn all(grant: Grant) -> Self {
+        Self { smtp: grant, imap: grant, pop3: grant }
+    }
+
+    /// The one for `protocol`.
+    pub fn of(&self, protocol: Protocol) -> Grant {
+        match protocol {
+            Protocol::Smtp => self.smtp,
+            Protocol::Imap => self.imap,
+            Protocol::Pop3 => self.pop3,
+        }
+    }
+
+    /// Whether any protocol needs a person to sign in.
+    pub fn any_delegated(&self) -> bool {
+        Protocol::ALL.into_iter().any(|protocol| self.of(protocol).is_delegated())
+    }
+}
+
+/// How an access token is had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grant {
+    /// The application for itself (RFC 6749, section 4.4).
+    ClientCredentials,
+    /// A person signs in with a browser (RFC 6749, section 4.1, with RFC 7636).
+    AuthorizationCode,
+    /// A person signs in on another device (RFC 8628).
+    DeviceCode,
+}
+
+impl Grant {
+    /// Whether a person signs in.
+    pub fn is_delegated(self) -> bool {
+        !matches!(self, Self::ClientCredentials)
+    }
+
+    /// The name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ClientCredentials => "client_credentials",
+            Self::AuthorizationCode => "authorization_code",
+            Self::DeviceCode => "device_code",
+        }
+    }
+}
+
+/// How the application proves itself to the token service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Credential {
+    /// The client secret is in this file.
+    SecretFile(PathBuf),
+    /// The client secret is in this environment variable.
+    SecretEnv(String),
+    /// The client secret is this systemd credential.
+    SecretCredential(String),
+    /// A public client has none.
+    None,
+}
+
+/// Where a tenant's services are.
+#[derive(Clone, Debug)]
+pub struct Endpoints {
+    /// The token endpoint.
+    pub token_url: Url,
+    /// Where a browser is sent to sign in; a custom cloud may have none.
+    pub authorize_url: Option<Url>,
+    /// Where a device code is asked for; a custom cloud may have none.
+    pub device_url: Option<Url>,
+    /// IMAP, implicit TLS; `None` only where no listener speaks IMAP.
+    pub imap: Option<HostPort>,
+    /// POP3, implicit TLS; `None` only where no listener speaks POP3.
+    pub pop3: Option<HostPort>,
+    /// SMTP; `None` only where no listener speaks SMTP.
+    pub smtp: Option<HostPort>,
+    /// How SMTP is encrypted.
+    pub smtp_tls: SmtpTls,
+    /// Microsoft Graph, or what stands in for it.
+    pub graph: Option<Url>,
+    /// Extra trust anchors for these hosts (PEM).
+    pub ca_file: Option<PathBuf>,
+    /// What tokens are asked for.
+    pub scopes: Scopes,
+}
+
+impl Endpoints {
+    /// The host for `protocol`.
+    pub fn host(&self, protocol: Protocol) -> Option<&HostPort> {
+        match protocol {
+            Protocol::Smtp => self.smtp.as_ref(),
+            Protocol::Imap => self.imap.as_ref(),
+            Protocol::Pop3 => self.pop3.as_ref(),
+        }
+    }
+}
+
+/// How the way to an SMTP server is encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SmtpTls {
+    /// After STARTTLS, which must be offered.
+    Starttls,
+    /// From the first byte.
+    Implicit,
+}
+
+/// The scopes that a token is asked for, separated by spaces as on the wire.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scopes {
+    /// For SMTP.
+    pub smtp: String,
+    /// For IMAP.
+    pub imap: String,
+    /// For POP3.
+    pub pop3: String,
+    /// For Graph.
+    pub graph: Option<String>,
+}
+
+impl Scopes {
+    /// The one for `protocol`.
+    pub fn of(&self, protocol: Protocol) -> &str {
+        match protocol {
+            Protocol::Smtp => &self.smtp,
+            Protocol::Imap => &self.imap,
+            Protocol::Pop3 => &self.pop3,
+        }
+    }
+}
+
+/// A host name or address with a port.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct HostPort {
+    /// The name, in lower case, or the address without brackets.
+    pub host: String,
+    /// The port, never 0.
+    pub port: u16,
+}
+
+impl FromStr for HostPort {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let Some((host, port)) = text.rsplit_once(':') else {
+            return Err(format!("`{text}` has no port"));
+        };
+        let port = match port.parse::<u16>() {
+            Ok(port) if port > 0 && !port_has_sign(text) => port,
+            _ => return Err(format!("`{port}` is not a port")),
+        };
+        let host = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            Some(inside) => match inside.parse::<std::net::Ipv6Addr>() {
+                Ok(address) => address.to_string(),
+                Err(_) => return Err(format!("`{inside}` is not an IPv6 address")),
+            },
+            None if is_host_name(host) => host.to_ascii_lowercase(),
+            None => return Err(format!("`{host}` is not a host name or address")),
+        };
+        Ok(Self { host, port })
+    }
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// `u16::from_str` takes `+993`, which no one means.
+fn port_has_sign(text: &str) -> bool {
+    text.rsplit(':').next().is_some_and(|port| port.starts_with('+'))
+}
+
+/// Whether `text` is a host name (RFC 1123, section 2.1) or an IPv4 address. The underscore is in no standard, but in many
+/// internal names.
+pub(super) fn is_host_name(text: &str) -> bool {
+    let text = text.strip_suffix('.').unwrap_or(text);
+    let all_digits = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    if all_digits {
+        return text.parse::<Ipv4Addr>().is_ok();
+    }
+    text.len() <= 253
+        && text.split('.').all(|label| {
+            (1..=63).contains(&label.len())
+                && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+        })
+}
+
+/// How much is let in at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections in all.
+    pub connections: usize,
+    /// Connections from one address that have not logged in yet.
+    pub per_address_before_login: usize,
+    /// The time a connection has until it must have logged in.
+    pub login: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connections: 20_000, per_address_before_login: 100, login: Duration::from_secs(60) }
+    }
+}
+
+/// What becomes of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Delivery {
+    /// For app passwords that do not say.
+    pub default: DeliveryMode,
+}
+
+/// How a message is delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum DeliveryMode {
+    /// While the client waits: it hears what Exchange says.
+    #[default]
+    Direct,
+}
+
+impl DeliveryMode {
+    /// The name in the configuration and in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+        }
+    }
+}
+
+/// Where the master key is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeySource {
+    /// In a file in the data directory, which Postern makes.
+    DefaultFile,
+    /// In this file.
+    File(PathBuf),
+    /// In this environment variable.
+    Env(String),
+    /// It is this systemd credential.
+    Credential(String),
+}
+
+/// How Exchange is reached.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Upstream {
+    /// Which addresses are tried.
+    pub family: Family,
+    /// Our name in EHLO; `None` takes this machine's.
+    pub hostname: Option<String>,
+}
+
+/// Which addresses of a host are tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Family {
+    /// All of them.
+    #[default]
+    Auto,
+    /// IPv4 only.
+    Ipv4,
+    /// IPv6 only.
+    Ipv6,
+}
