@@ -220,12 +220,25 @@ struct Key {
 #[derive(Default)]
 struct Cell {
     state: Mutex<State>,
+    /// When a token was last renewed because the far side did not accept it.
+    forced: Mutex<Option<Instant>>,
     renewal: tokio::sync::Mutex<()>,
 }
 
 impl Cell {
     fn with<R>(&self, look: impl FnOnce(&mut State) -> R) -> R {
         look(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether a renewal may be forced now; saying so counts as one.
+    fn may_force(&self) -> bool {
+        const LEAST_TIME_BETWEEN: Duration = Duration::from_secs(300);
+        let mut forced = self.forced.lock().unwrap_or_else(PoisonError::into_inner);
+        let may = forced.is_none_or(|at| at.elapsed() >= LEAST_TIME_BETWEEN);
+        if may {
+            *forced = Some(Instant::now());
+        }
+        may
     }
 }
 
@@ -293,6 +306,9 @@ impl Broker {
 
     /// The far side did not accept this token: it is dropped, and a new one is asked for once, however many sessions report it.
     ///
+    /// A token is renewed by force at most every five minutes. In between this gives the present one again: an outage of Exchange
+    /// looks exactly like a bad token, and must not become a storm on the token service.
+    ///
     /// # Errors
     /// As [`token_for`](Broker::token_for).
     pub async fn replace(
@@ -330,13 +346,16 @@ impl Broker {
         let found = cell.with(|state| {
             if let (Some(rejected), State::Active(token)) = (&rejected, &*state)
                 && token.is(rejected)
+                && cell.may_force()
             {
                 *state = State::Empty;
             }
             state.advice()
         });
-        if let Advice::Use(token) = found {
-            return Ok(token);
+        match found {
+            Advice::Use(token) => return Ok(token),
+            Advice::UseAndRenew(token) if rejected.is_some() => return Ok(token),
+            Advice::UseAndRenew(_) | Advice::Renew => {}
         }
         let _sign_in = match &key.account {
             Some(account) => {

@@ -1,1 +1,292 @@
-//! 5. Sockets out, authenticated with the token.
+//! 5. Sockets out: a connection to Exchange for one mailbox, inside verified TLS, authenticated with its token, and proven.
+
+mod conversation;
+pub mod dial;
+mod imap;
+mod pop3;
+mod refusal;
+pub mod smtp;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+
+use crate::auth::Permit;
+use crate::base::{Answer, Fault, Mailbox, Protocol, Reference, TenantName, Whose};
+use crate::broker::AccessToken;
+use crate::upstream::dial::{Family, HostPort};
+
+/// The stream to the far side.
+pub type ServerStream = TlsStream<TcpStream>;
+
+/// How the far sides are reached.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The hosts of each tenant.
+    pub tenants: HashMap<TenantName, Endpoints>,
+    /// Which addresses may be used.
+    pub family: Family,
+    /// Our name in EHLO.
+    pub hostname: String,
+    /// How long to find a host, connect and do the handshake.
+    pub connect_time: Duration,
+    /// How long one answer may take. Exchange looks for the mailbox server first, which costs it several seconds.
+    pub answer_time: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            tenants: HashMap::new(),
+            family: Family::Auto,
+            hostname: "localhost".to_owned(),
+            connect_time: Duration::from_secs(15),
+            answer_time: Duration::from_secs(30),
+        }
+    }
+}
+
+/// The hosts of a tenant.
+#[derive(Clone, Debug)]
+pub struct Endpoints {
+    /// IMAP, implicit TLS.
+    pub imap: Option<HostPort>,
+    /// POP3, implicit TLS.
+    pub pop3: Option<HostPort>,
+    /// Submission.
+    pub smtp: Option<HostPort>,
+    /// Submission with implicit TLS instead of STARTTLS.
+    pub smtp_implicit_tls: bool,
+    /// The trust anchors for these hosts, and their session tickets.
+    pub tls: Arc<rustls::ClientConfig>,
+}
+
+/// An authenticated connection that has been proven to serve the mailbox.
+#[derive(Debug)]
+pub struct Opened {
+    /// The stream; nothing of it is buffered elsewhere but `left_over`.
+    pub stream: ServerStream,
+    /// What the server sent behind its last answer to us; it belongs to the client.
+    pub left_over: Vec<u8>,
+    /// IMAP: the capabilities after login, as the server says them.
+    pub capabilities: Vec<String>,
+}
+
+/// No usable connection to the far side.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UpstreamError {
+    /// The far side is overloaded, draining or out of order.
+    #[error("{host} cannot serve now: {said}")]
+    Busy {
+        /// The host.
+        host: HostPort,
+        /// What it said.
+        said: String,
+    },
+    /// The far side closed the connection.
+    #[error("{host} closed the connection while {doing}")]
+    Closed {
+        /// The host.
+        host: HostPort,
+        /// What was going on.
+        doing: &'static str,
+    },
+    /// The far side refuses this for good: a switch of the tenant, a policy, a missing right.
+    #[error("{host} refused the login of {mailbox}: {said}")]
+    Denied {
+        /// The host.
+        host: HostPort,
+        /// The mailbox.
+        mailbox: Mailbox,
+        /// What it said.
+        said: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// The configuration names no host for this.
+    #[error("the tenant `{tenant}` has no host for {protocol}")]
+    NoHost {
+        /// The tenant.
+        tenant: TenantName,
+        /// The protocol.
+        protocol: Protocol,
+    },
+    /// IMAP: the login succeeded, but the mailbox is not there behind it.
+    #[error("{host} let {mailbox} in but did not connect it to its mailbox: {said}")]
+    NotConnected {
+        /// The host.
+        host: HostPort,
+        /// The mailbox.
+        mailbox: Mailbox,
+        /// What it said.
+        said: String,
+    },
+    /// The far side says what its protocol does not allow.
+    #[error("{host} does not keep to the protocol: {what}")]
+    Protocol {
+        /// The host.
+        host: HostPort,
+        /// What was wrong.
+        what: String,
+    },
+    /// The far side did not answer in time.
+    #[error("{host} did not answer within {seconds} s while {doing}")]
+    Silent {
+        /// The host.
+        host: HostPort,
+        /// What was going on.
+        doing: &'static str,
+        /// How long we waited.
+        seconds: u64,
+    },
+    /// TLS failed: a certificate that does not hold, or no common version.
+    #[error("no safe connection to {host}: {reason}")]
+    Tls {
+        /// The host.
+        host: HostPort,
+        /// What was wrong, in words.
+        reason: String,
+    },
+    /// The token was not accepted. Exchange says the same for a bad token, a missing right, and an outage.
+    #[error("{host} did not accept the token for {mailbox}: {said}")]
+    TokenRejected {
+        /// The host.
+        host: HostPort,
+        /// The mailbox.
+        mailbox: Mailbox,
+        /// What it said.
+        said: String,
+    },
+    /// The host was not found or did not take the connection.
+    #[error("{host} cannot be reached: {reason}")]
+    Unreachable {
+        /// The host.
+        host: HostPort,
+        /// What the network said.
+        reason: String,
+    },
+}
+
+impl UpstreamError {
+    /// Whether a new token is worth a second attempt.
+    pub fn wants_new_token(&self) -> bool {
+        matches!(self, Self::TokenRejected { .. } | Self::NotConnected { .. })
+    }
+}
+
+impl Fault for UpstreamError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Busy { .. } => "exchange-busy",
+            Self::Closed { .. } => "exchange-closed",
+            Self::Denied { .. } => "exchange-denied",
+            Self::NoHost { .. } => "no-host",
+            Self::NotConnected { .. } => "authenticated-but-not-connected",
+            Self::Protocol { .. } => "exchange-protocol",
+            Self::Silent { .. } => "exchange-silent",
+            Self::Tls { .. } => "exchange-tls",
+            Self::TokenRejected { .. } => "token-rejected",
+            Self::Unreachable { .. } => "exchange-unreachable",
+        }
+    }
+
+    fn whose(&self) -> Whose {
+        match self {
+            Self::Denied { .. } | Self::NoHost { .. } | Self::TokenRejected { .. } => Whose::Administrator,
+            Self::Busy { .. }
+            | Self::Closed { .. }
+            | Self::NotConnected { .. }
+            | Self::Protocol { .. }
+            | Self::Silent { .. }
+            | Self::Tls { .. }
+            | Self::Unreachable { .. } => Whose::Nobody,
+        }
+    }
+
+    fn remedy(&self) -> Option<String> {
+        match self {
+            Self::Denied { remedy, .. } => Some(remedy.clone()),
+            Self::NoHost { protocol, .. } => Some(format!("Name the host as `{protocol}` under [tenant.endpoints].")),
+            Self::NotConnected { mailbox, .. } => Some(format!(
+                "If it lasts: give the application (or the account that signs in) Full Access to {mailbox} \
+                 (`Add-MailboxPermission`), and check that IMAP is enabled for it (`Get-CASMailbox`)."
+            )),
+            Self::Tls { .. } => Some(
+                "If the network inspects TLS, put its CA into `ca_file` under [tenant.endpoints]; check this machine's clock."
+                    .to_owned(),
+            ),
+            Self::TokenRejected { mailbox, .. } => Some(format!(
+                "Check in this order: the application's permissions for this protocol and the consent to them; \
+                 `New-ServicePrincipal` was run with the object ID of the enterprise application; the application has Full Access to \
+                 {mailbox} (`Add-MailboxPermission`), and Send As for sending; the protocol is enabled for the mailbox \
+                 (`Get-CASMailbox`). Exchange says the same during an outage."
+            )),
+            Self::Unreachable { .. } | Self::Silent { .. } => {
+                Some("Check this machine's way to the internet: name resolution, firewall, and `family` under [upstream].".to_owned())
+            }
+            Self::Busy { .. } | Self::Closed { .. } | Self::Protocol { .. } => None,
+        }
+    }
+
+    fn answer(&self, reference: Reference) -> Answer {
+        match self.whose() {
+            Whose::Nobody => Answer::TryLater(reference),
+            Whose::Administrator | Whose::User => Answer::MustAct(reference),
+        }
+    }
+}
+
+/// Opens connections to the far sides.
+#[derive(Debug)]
+pub struct Upstream {
+    settings: Settings,
+}
+
+impl Upstream {
+    /// Takes the settings; nothing is connected yet.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings }
+    }
+
+    /// Opens an IMAP or POP3 connection for the mailbox of this permit and logs in with its token. IMAP is probed, since Exchange
+    /// says OK to logins that it then does not serve.
+    ///
+    /// # Errors
+    /// [`UpstreamError`], each variant; [`wants_new_token`](UpstreamError::wants_new_token) says when to try once more.
+    pub async fn open(&self, permit: &Permit, token: &AccessToken) -> Result<Opened, UpstreamError> {
+        let (endpoints, host) = self.host(permit)?;
+        let stream = dial::tls(host, endpoints, &self.settings).await?;
+        let conversation = conversation::Conversation::new(stream, host.clone(), self.settings.answer_time);
+        match permit.protocol() {
+            Protocol::Imap => imap::log_in(conversation, permit.mailbox(), token).await,
+            Protocol::Pop3 => pop3::log_in(conversation, permit.mailbox(), token).await,
+            Protocol::Smtp => {
+                Err(UpstreamError::NoHost { tenant: permit.tenant().clone(), protocol: permit.protocol() })
+            }
+        }
+    }
+
+    /// Opens an SMTP connection for the mailbox of this permit and logs in with its token.
+    ///
+    /// # Errors
+    /// As [`open`](Upstream::open).
+    pub async fn submission(&self, permit: &Permit, token: &AccessToken) -> Result<smtp::Submission, UpstreamError> {
+        let (endpoints, host) = self.host(permit)?;
+        smtp::open(host, endpoints, &self.settings, permit.mailbox(), token).await
+    }
+
+    fn host(&self, permit: &Permit) -> Result<(&Endpoints, &HostPort), UpstreamError> {
+        let none = || UpstreamError::NoHost { tenant: permit.tenant().clone(), protocol: permit.protocol() };
+        let endpoints = self.settings.tenants.get(permit.tenant()).ok_or_else(none)?;
+        let host = match permit.protocol() {
+            Protocol::Imap => &endpoints.imap,
+            Protocol::Pop3 => &endpoints.pop3,
+            Protocol::Smtp => &endpoints.smtp,
+        };
+        Ok((endpoints, host.as_ref().ok_or_else(none)?))
+    }
+}
