@@ -1,1 +1,3 @@
 //! 1. Sockets in: bind, accept, server TLS, permits.
+
+pub mod certificate;
