@@ -1,1 +1,336 @@
-//! config → build → run → drain.
+//! config → build → run → drain: owns every task and the order of stopping.
+
+use std::fs::{File, TryLockError};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use chrono::Utc;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{error, info, warn};
+
+use crate::auth::{self, Auth};
+use crate::base::files::{open_private, write_private};
+use crate::base::{Clock, ConnId, Fault, Whose};
+use crate::broker::{Broker, BrokerError};
+use crate::config::{Config, TlsMode};
+use crate::delivery::Delivery;
+use crate::foundation::{self, Bound, Foundation, FoundationError, Running};
+use crate::listener::certificate::{self, CertificateError, Material};
+use crate::listener::tls::ServerTls;
+use crate::listener::{self, BindError, Listener, Permits, Security};
+use crate::session::{self, Road};
+use crate::store::StoreError;
+use crate::upstream::Upstream;
+
+/// How long sessions may take to finish what they are at when we stop.
+const DRAIN_TIME: Duration = Duration::from_secs(20);
+
+/// How long they may then take to say goodbye.
+const CUT_TIME: Duration = Duration::from_secs(6);
+
+/// How often changes made by other processes are looked for; the contract allows five seconds.
+const UPKEEP_TIME: Duration = Duration::from_secs(1);
+
+/// The proxy cannot start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AppError {
+    /// Another process serves this data folder.
+    #[error("already served by process {process}")]
+    AlreadyServed {
+        /// Its number, as far as it is known.
+        process: String,
+    },
+    /// An address cannot be listened on.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// A tenant's token service cannot be used.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    /// There is no certificate to serve with.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// The data folder cannot be used.
+    #[error("`{path}` cannot be used: {source}", path = path.display())]
+    Data {
+        /// The file in it.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The store, the keys or the trust anchors.
+    #[error(transparent)]
+    Foundation(#[from] FoundationError),
+    /// The certificate's key cannot be used for TLS.
+    #[error("the key of the certificate cannot be used: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+impl From<StoreError> for AppError {
+    fn from(error: StoreError) -> Self {
+        Self::Foundation(error.into())
+    }
+}
+
+impl Fault for AppError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::AlreadyServed { .. } => "already-served",
+            Self::Bind(error) => error.code(),
+            Self::Broker(error) => error.code(),
+            Self::Certificate(error) => error.code(),
+            Self::Data { .. } => "data-dir-unusable",
+            Self::Foundation(error) => error.code(),
+            Self::Tls(_) => "certificate-key-unusable",
+        }
+    }
+
+    fn whose(&self) -> Whose {
+        Whose::Administrator
+    }
+
+    fn remedy(&self) -> Option<String> {
+        match self {
+            Self::AlreadyServed { .. } => {
+                Some("Stop that process first, or give this one a `data_dir` of its own.".to_owned())
+            }
+            Self::Bind(error) => error.remedy(),
+            Self::Broker(error) => error.remedy(),
+            Self::Certificate(error) => error.remedy(),
+            Self::Data { .. } => {
+                Some("Look at the owner and mode of the data folder, and at the space on its disk.".to_owned())
+            }
+            Self::Foundation(error) => error.remedy(),
+            Self::Tls(_) => Some("Use an ECDSA or RSA key in PEM.".to_owned()),
+        }
+    }
+}
+
+/// A proxy whose sockets are bound and whose parts are built. Nothing is served before [`run`](App::run).
+pub struct App {
+    listeners: Vec<Listener>,
+    road: Arc<Road>,
+    store: Arc<dyn crate::store::Store>,
+    config: Config,
+    ca: Option<certificate::Authority>,
+    /// Held while this process serves the data folder.
+    _lock: File,
+}
+
+impl App {
+    /// Builds everything: the lock on the data folder, the store and its keys, the certificate, all sockets.
+    ///
+    /// # Errors
+    /// [`AppError`], each variant. Nothing runs then.
+    pub async fn build(config: &Config) -> Result<Self, AppError> {
+        let foundation = Foundation::open(config).await?;
+        let lock = lock(config)?;
+        let material = material(config)?;
+        let tls = ServerTls::new(&material)?;
+        let trust = foundation::trust(config)?;
+        let clock = Clock::system();
+        let auth = Auth::new(
+            auth::Settings::default(),
+            Arc::clone(&foundation.store),
+            foundation.pepper,
+            clock.clone(),
+        )
+        .await?;
+        let broker = Arc::new(Broker::new(
+            foundation::broker_tenants(config, &trust),
+            Arc::clone(&foundation.store),
+            foundation.vault,
+            clock,
+        )?);
+        let upstream = Arc::new(Upstream::new(foundation::upstream(config, &trust)));
+
+        // All sockets are bound before anything is served, so that a bad address fails the start and not a moment later.
+        let mut listeners = Vec::with_capacity(config.listeners.len());
+        for settings in &config.listeners {
+            listeners.push(Listener::bind(listener::Settings {
+                protocol: settings.protocol,
+                address: settings.address,
+                security: match settings.tls {
+                    TlsMode::None => Security::None,
+                    TlsMode::Starttls => Security::StartTls,
+                    TlsMode::Implicit => Security::Implicit,
+                },
+                plaintext_from: settings.plaintext_from.clone(),
+            })?);
+        }
+        let road = Arc::new(Road {
+            permits: Permits::new(config.limits.connections, config.limits.per_address_before_login),
+            tls,
+            auth: Arc::new(auth),
+            delivery: Delivery { broker: Arc::clone(&broker), upstream: Arc::clone(&upstream) },
+            broker,
+            upstream,
+            settings: session::Settings {
+                hostname: foundation::hostname(config),
+                login_time: config.limits.login,
+                ..session::Settings::default()
+            },
+            stopping: CancellationToken::new(),
+            cut: CancellationToken::new(),
+        });
+        Ok(Self { listeners, road, store: foundation.store, config: config.clone(), ca: material.ca, _lock: lock })
+    }
+
+    /// What it listens on, with the real ports.
+    pub fn bound(&self) -> Vec<Bound> {
+        self.listeners
+            .iter()
+            .map(|listener| Bound {
+                protocol: listener.settings().protocol.name().to_owned(),
+                tls: listener.settings().security.name().to_owned(),
+                address: listener.address().to_string(),
+            })
+            .collect()
+    }
+
+    /// The addresses it listens on, with their protocol and security.
+    pub fn addresses(&self) -> Vec<(crate::base::Protocol, Security, SocketAddr)> {
+        let listener = |listener: &Listener| {
+            (listener.settings().protocol, listener.settings().security, listener.address())
+        };
+        self.listeners.iter().map(listener).collect()
+    }
+
+    /// The CA, where Postern made it.
+    pub fn ca(&self) -> Option<&certificate::Authority> {
+        self.ca.as_ref()
+    }
+
+    /// Serves until `stop` returns, then drains: no new connections, what is under way may finish, then goodbye. `reload` gives a value
+    /// whenever the certificate is to be read anew.
+    ///
+    /// # Errors
+    /// [`AppError::Data`] when it cannot leave its mark for `status`.
+    pub async fn run(
+        self,
+        stop: impl Future<Output = ()>,
+        mut reload: tokio::sync::mpsc::Receiver<()>,
+    ) -> Result<(), AppError> {
+        let mark = foundation::running_file(&self.config.data_dir);
+        let running =
+            Running { process: std::process::id(), ready_at: Utc::now(), listeners: self.bound() };
+        let text = serde_json::to_vec_pretty(&running).unwrap_or_default();
+        write_private(&mark, &text).map_err(|source| AppError::Data { path: mark.clone(), source })?;
+
+        let sessions = TaskTracker::new();
+        let accepting = TaskTracker::new();
+        let numbers = Arc::new(AtomicU64::new(1));
+        for listener in self.listeners {
+            let (road, sessions, numbers) = (Arc::clone(&self.road), sessions.clone(), Arc::clone(&numbers));
+            accepting.spawn(listener.accept(self.road.stopping.clone(), move |incoming| {
+                let id = ConnId(numbers.fetch_add(1, Ordering::Relaxed));
+                sessions.spawn(session::serve(Arc::clone(&road), incoming, id));
+            }));
+        }
+        let upkeep = tokio::spawn(upkeep(Arc::clone(&self.road)));
+        let (road, config) = (Arc::clone(&self.road), self.config.clone());
+        let renewal = tokio::spawn(async move {
+            let mut daily = interval(Duration::from_secs(24 * 3600));
+            daily.tick().await; // the first one comes at once
+            loop {
+                tokio::select! {
+                    _ = daily.tick() => {}
+                    Some(()) = reload.recv() => {}
+                }
+                renew(&road, &config);
+            }
+        });
+
+        stop.await;
+        info!("stopping: {} sessions are open", self.road.auth.open_sessions());
+        self.road.stopping.cancel();
+        accepting.close();
+        accepting.wait().await;
+        sessions.close();
+        if timeout(DRAIN_TIME, sessions.wait()).await.is_err() {
+            self.road.cut.cancel();
+            if timeout(CUT_TIME, sessions.wait()).await.is_err() {
+                warn!("{} sessions did not end and are cut", sessions.len());
+            }
+        }
+        upkeep.abort();
+        renewal.abort();
+        // The last uses of app passwords are written before the store is closed.
+        if let Err(error) = self.road.auth.upkeep().await {
+            warn!("the last uses of app passwords could not be noted: {error}");
+        }
+        self.store.close().await;
+        drop(std::fs::remove_file(&mark));
+        info!("stopped");
+        Ok(())
+    }
+}
+
+/// Takes the lock that says who serves this data folder.
+fn lock(config: &Config) -> Result<File, AppError> {
+    let path = foundation::running_lock(&config.data_dir);
+    let failed = |source| AppError::Data { path: path.clone(), source };
+    let lock = open_private(&path).map_err(failed)?;
+    match lock.try_lock() {
+        Ok(()) => {
+            // Left over from a process that was killed.
+            drop(std::fs::remove_file(foundation::running_file(&config.data_dir)));
+            std::fs::write(&path, std::process::id().to_string()).map_err(failed)?;
+            Ok(lock)
+        }
+        Err(TryLockError::WouldBlock) => {
+            let process = std::fs::read_to_string(&path).unwrap_or_default();
+            let known = !process.is_empty() && process.bytes().all(|octet| octet.is_ascii_digit());
+            Err(AppError::AlreadyServed { process: if known { process } else { "(unknown)".to_owned() } })
+        }
+        Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+fn material(config: &Config) -> Result<Material, CertificateError> {
+    match &config.tls {
+        Some(own) => certificate::load_own(&own.certificate_file, &own.key_file),
+        None => certificate::ensure(&config.certificate_dir(), &config.tls_names, Utc::now()),
+    }
+}
+
+fn renew(road: &Road, config: &Config) {
+    let renewed = material(config).map_err(AppError::from).and_then(|material| {
+        road.tls.replace(&material)?;
+        Ok(material.expires_at)
+    });
+    match renewed {
+        Ok(expires_at) => info!(expires_at = expires_at.to_rfc3339(), "the certificate was read anew"),
+        Err(error) => {
+            error!(code = error.code(), remedy = error.remedy(), "the certificate in use stays, the new one is no good: {error}");
+        }
+    }
+}
+
+/// Looks every second for what other processes changed.
+async fn upkeep(road: Arc<Road>) {
+    let mut ticks = interval(UPKEEP_TIME);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut failing = false;
+    loop {
+        ticks.tick().await;
+        let done = match road.auth.upkeep().await {
+            Ok(()) => road.broker.upkeep().await,
+            Err(error) => Err(error),
+        };
+        match done {
+            Ok(()) => failing = false,
+            // Said once, not every second.
+            Err(error) if !failing => {
+                failing = true;
+                error!(code = error.code(), remedy = error.remedy(), "changes cannot be looked for: {error}");
+            }
+            Err(_) => {}
+        }
+    }
+}

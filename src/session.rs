@@ -1,1 +1,444 @@
 //! One connection from greeting to goodbye; the only file that knows every stage.
+//!
+//! The road: the front converses up to a claim, `auth` verifies it and allows it, the broker has a token, upstream opens the mailbox, and
+//! only then does the client hear "OK"; then the relay joins the two ends. SMTP answers AUTH from the app password alone, opens
+//! upstream at MAIL, and passes each message through `delivery`.
+
+mod mail;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, debug, info, info_span, warn};
+use zeroize::Zeroize;
+
+use crate::auth::{Auth, AuthError, Origin, Permit};
+use crate::base::{Answer, ConnId, Fault, Protocol, Reference};
+use crate::broker::{Broker, BrokerError};
+use crate::delivery::Delivery;
+use crate::front::{Front, Setting, Step, Welcome, imap, pop3, smtp};
+use crate::listener::tls::{ServerTls, meaning};
+use crate::listener::{Admission, BeforeLogin, ClientStream, Incoming, Permits, Security, Settings as ListenerSettings};
+use crate::relay::{self, End};
+use crate::session::mail::Mail;
+use crate::upstream::{Opened, Upstream, UpstreamError};
+use crate::wire::imap::welcome_capabilities;
+use crate::wire::sasl::Claim;
+
+/// How patient sessions are.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Our name in greetings.
+    pub hostname: String,
+    /// How long a connection may take until it is logged in, counted from when it came.
+    pub login_time: Duration,
+    /// How long the way to the mailbox may take to open, with every second attempt in it.
+    pub way_time: Duration,
+    /// How long an SMTP client may be silent between commands (RFC 5321, section 4.5.3.2.7).
+    pub command_time: Duration,
+    /// How long an SMTP client may be silent within a message.
+    pub content_time: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            hostname: "localhost".to_owned(),
+            login_time: Duration::from_secs(60),
+            way_time: Duration::from_secs(45),
+            command_time: Duration::from_secs(300),
+            content_time: Duration::from_secs(180),
+        }
+    }
+}
+
+/// How long a client may take to accept what we say.
+const WRITE_TIME: Duration = Duration::from_secs(60);
+
+/// Everything a session passes on its way.
+pub struct Road {
+    /// How many connections there may be.
+    pub permits: Permits,
+    /// Server TLS.
+    pub tls: ServerTls,
+    /// The gate.
+    pub auth: Arc<Auth>,
+    /// Tokens.
+    pub broker: Arc<Broker>,
+    /// The way out.
+    pub upstream: Arc<Upstream>,
+    /// Messages.
+    pub delivery: Delivery,
+    /// How patient sessions are.
+    pub settings: Settings,
+    /// Cancelled when no new work is taken on.
+    pub stopping: CancellationToken,
+    /// Cancelled when what is under way is cut as well.
+    pub cut: CancellationToken,
+}
+
+/// Serves a connection that came in.
+pub async fn serve(road: Arc<Road>, incoming: Incoming, id: ConnId) {
+    let settings = Arc::clone(&incoming.settings);
+    let peer = incoming.peer;
+    let span = info_span!("conn", conn.id = %id, protocol = %settings.protocol, client.addr = %peer.ip().to_canonical());
+    async move {
+        match road.permits.admit(peer.ip()) {
+            Admission::Admitted(permit, before_login) => {
+                // Boxed apart, so that a relay of hours does not carry the room that the login needed.
+                if let Some(joined) = Box::pin(converse(&road, incoming, before_login)).await {
+                    Box::pin(join(&road, joined, settings.protocol)).await;
+                }
+                drop(permit);
+            }
+            Admission::TurnedAway(permit) => {
+                warn!("too many connections, one is turned away");
+                drop(timeout(Duration::from_secs(5), turn_away(&road, incoming)).await);
+                drop(permit);
+            }
+            Admission::Dropped => debug!("too many connections, one is dropped"),
+        }
+    }
+    .instrument(span)
+    .await;
+}
+
+/// A client whose mailbox is open.
+struct Joined {
+    client: ClientStream,
+    opened: Opened,
+    rest: Vec<u8>,
+    permit: Arc<Permit>,
+    since: Instant,
+}
+
+fn front(road: &Road, settings: &ListenerSettings, client: std::net::IpAddr) -> Box<dyn Front> {
+    let client = client.to_canonical();
+    let setting = Setting {
+        hostname: road.settings.hostname.clone(),
+        secured: settings.security == Security::Implicit,
+        starttls: settings.security == Security::StartTls,
+        plaintext_login: settings.plaintext_from.iter().any(|network| network.contains(&client)),
+    };
+    match settings.protocol {
+        Protocol::Imap => Box::new(imap::Imap::new(setting)),
+        Protocol::Pop3 => Box::new(pop3::Pop3::new(setting)),
+        Protocol::Smtp => Box::new(smtp::Smtp::new(setting)),
+    }
+}
+
+async fn turn_away(road: &Road, incoming: Incoming) {
+    let front = front(road, &incoming.settings, incoming.peer.ip());
+    let mut client = ClientStream::Clear(incoming.stream);
+    if incoming.settings.security == Security::Implicit {
+        match client.secure(&road.tls.acceptor(incoming.settings.protocol)).await {
+            Ok(secured) => client = secured,
+            Err(_) => return,
+        }
+    }
+    drop(client.write_all(&front.farewell(Answer::TooManyConnections)).await);
+    finish(client).await;
+}
+
+/// The conversation up to login and, for SMTP, to its end. Gives what a relay joins.
+async fn converse(road: &Road, incoming: Incoming, before_login: BeforeLogin) -> Option<Joined> {
+    let began = Instant::now();
+    let deadline = began + road.settings.login_time;
+    let protocol = incoming.settings.protocol;
+    let acceptor = road.tls.acceptor(protocol);
+    let origin = Origin { address: incoming.peer.ip(), protocol };
+    let mut front = front(road, &incoming.settings, incoming.peer.ip());
+    let mut client = ClientStream::Clear(incoming.stream);
+    if incoming.settings.security == Security::Implicit {
+        client = secure(client, &acceptor, deadline).await?;
+    }
+    let mut before_login = Some(before_login);
+    let mut mail: Option<Mail> = None;
+    let mut opened = None;
+    let mut buffer = vec![0; 16 * 1024];
+
+    loop {
+        match front.step() {
+            Step::Read => {
+                let heard = match &mut mail {
+                    None => {
+                        tokio::select! {
+                            read = timeout_at(deadline, client.read(&mut buffer)) => match read {
+                                Ok(read) => Heard::Octets(read.unwrap_or(0)),
+                                Err(_) => Heard::End(Answer::GoodBye),
+                            },
+                            () = road.stopping.cancelled() => Heard::End(Answer::Stopping),
+                        }
+                    }
+                    Some(mail) => mail.read(road, &mut client, &mut buffer).await,
+                };
+                match heard {
+                    Heard::Octets(0) => break,
+                    Heard::Octets(count) => {
+                        let octets = buffer.get_mut(..count).unwrap_or_default();
+                        front.feed(octets);
+                        if mail.is_none() {
+                            octets.zeroize();
+                        }
+                    }
+                    Heard::End(answer) => {
+                        debug!("the connection is ended: {answer:?}");
+                        drop(write(&mut client, &front.farewell(answer)).await);
+                        break;
+                    }
+                }
+            }
+            Step::Write(octets) => {
+                if write(&mut client, &octets).await.is_err() {
+                    break;
+                }
+            }
+            Step::StartTls => {
+                client = secure(client, &acceptor, deadline).await?;
+                front.secured();
+            }
+            Step::Check(claim) => {
+                let name = front.client_name().map(str::to_owned);
+                let verdict = tokio::select! {
+                    verdict = check(road, claim, origin) => verdict,
+                    () = road.cut.cancelled() => Err(Answer::Stopping),
+                };
+                match verdict {
+                    Ok((permit, way)) => {
+                        drop(before_login.take());
+                        info!(
+                            mailbox.id = %permit.mailbox(),
+                            password.id = permit.password_id(),
+                            password.label = permit.label(),
+                            client.name = name,
+                            tls = client.tls_version(),
+                            took_ms = began.elapsed().as_millis(),
+                            "logged in"
+                        );
+                        let welcome = Welcome {
+                            capabilities: way.as_ref().map(|way| welcome_capabilities(&way.capabilities)).unwrap_or_default(),
+                        };
+                        match way {
+                            Some(way) => opened = Some((way, permit)),
+                            None => mail = Some(Mail::new(road, permit)),
+                        }
+                        front.judge(Ok(welcome));
+                    }
+                    Err(answer) => front.judge(Err(answer)),
+                }
+            }
+            Step::Transact(transact) => {
+                let Some(mail) = &mut mail else { break };
+                if let Some(reply) = mail.transact(road, transact).await {
+                    front.reply(reply);
+                }
+            }
+            Step::HandOver(rest) => {
+                let (opened, permit) = opened?;
+                return Some(Joined { client, opened, rest, permit, since: began });
+            }
+            Step::Close => break,
+        }
+    }
+    if let Some(mail) = mail {
+        mail.end(began).await;
+    }
+    finish(client).await;
+    None
+}
+
+/// What came from the client, or why we end the conversation.
+enum Heard {
+    /// So many octets; none is the end.
+    Octets(usize),
+    /// We end it with these words.
+    End(Answer),
+}
+
+async fn secure(client: ClientStream, acceptor: &tokio_rustls::TlsAcceptor, deadline: Instant) -> Option<ClientStream> {
+    match timeout_at(deadline, client.secure(acceptor)).await {
+        Ok(Ok(client)) => Some(client),
+        Ok(Err(error)) => {
+            match meaning(&error) {
+                Some((what, remedy)) => warn!(remedy, "no TLS with this client: {what}"),
+                None => debug!("the client went away during the TLS handshake: {error}"),
+            }
+            None
+        }
+        Err(_) => {
+            debug!("the client did not finish the TLS handshake in time");
+            None
+        }
+    }
+}
+
+/// Finds out whether a claim holds and, for IMAP and POP3, opens the way to the mailbox.
+async fn check(road: &Road, claim: Claim, origin: Origin) -> Result<(Arc<Permit>, Option<Opened>), Answer> {
+    let named = shown(&claim.login);
+    let login = road.auth.verify(claim, origin).await.map_err(|error| refused(&error, &named))?;
+    let permit = road.auth.allow(login, origin).map_err(|error| refused(&error, &named))?;
+    if permit.protocol() == Protocol::Smtp {
+        return Ok((Arc::new(permit), None));
+    }
+    match timeout(road.settings.way_time, open(road, &permit)).await {
+        Ok(Ok(opened)) => Ok((Arc::new(permit), Some(opened))),
+        Ok(Err(error)) => Err(error.told(&permit)),
+        Err(_) => {
+            let reference = Reference::fresh();
+            let seconds = road.settings.way_time.as_secs();
+            warn!(%reference, mailbox.id = %permit.mailbox(), "the way to the mailbox did not open within {seconds} s");
+            Err(Answer::TryLater(reference))
+        }
+    }
+}
+
+/// Why there is no way to a mailbox.
+enum NoWay {
+    Broker(Arc<BrokerError>),
+    Upstream(UpstreamError),
+}
+
+impl From<Arc<BrokerError>> for NoWay {
+    fn from(error: Arc<BrokerError>) -> Self {
+        Self::Broker(error)
+    }
+}
+
+impl From<UpstreamError> for NoWay {
+    fn from(error: UpstreamError) -> Self {
+        Self::Upstream(error)
+    }
+}
+
+impl NoWay {
+    fn told(&self, permit: &Permit) -> Answer {
+        let fault: &dyn Fault = match self {
+            Self::Broker(error) => error.as_ref(),
+            Self::Upstream(error) => error,
+        };
+        let reference = Reference::fresh();
+        warn!(
+            %reference,
+            mailbox.id = %permit.mailbox(),
+            code = fault.code(),
+            remedy = fault.remedy(),
+            "the mailbox cannot be opened: {fault}"
+        );
+        fault.answer(reference)
+    }
+}
+
+/// Opens a mailbox. A token that is not accepted is replaced once.
+async fn open(road: &Road, permit: &Permit) -> Result<Opened, NoWay> {
+    let token = road.broker.token_for(permit).await?;
+    match road.upstream.open(permit, &token).await {
+        Err(error) if error.wants_new_token() => {
+            info!("{error}; trying once more with a new token");
+            let token = road.broker.replace(permit, token).await?;
+            Ok(road.upstream.open(permit, &token).await?)
+        }
+        other => Ok(other?),
+    }
+}
+
+/// Logs a refused login once, with its real reason, and gives the client its answer.
+fn refused(error: &AuthError, named: &str) -> Answer {
+    let answer = error.answer(Reference::fresh());
+    let reference = answer.reference().map(tracing::field::display);
+    let password_id = match error {
+        AuthError::Refused { password_id, .. } => password_id.as_deref(),
+        _ => None,
+    };
+    warn!(reference, login = named, password.id = password_id, code = error.code(), remedy = error.remedy(), "login refused: {error}");
+    answer
+}
+
+/// A login name fit for the log. What does not look like one may be a password in the wrong field, and is left out.
+fn shown(login: &[u8]) -> String {
+    let looks_like_one = |text: &str| {
+        let right = text.rsplit(['\\', '/']).next().unwrap_or(text);
+        right.parse::<crate::base::Mailbox>().is_ok() && text.len() <= 254 && !text.chars().any(char::is_control)
+    };
+    match std::str::from_utf8(login) {
+        Ok(text) if looks_like_one(text) => text.escape_debug().to_string(),
+        _ => "(not an address)".to_owned(),
+    }
+}
+
+async fn write(client: &mut ClientStream, octets: &[u8]) -> std::io::Result<()> {
+    timeout(WRITE_TIME, async {
+        client.write_all(octets).await?;
+        client.flush().await
+    })
+    .await
+    .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+}
+
+/// Ends a connection so that the last words arrive: closing a socket with unread octets in it would take them back.
+async fn finish(mut client: ClientStream) {
+    const LINGER: Duration = Duration::from_secs(1);
+    const MOST_OCTETS: usize = 256 * 1024;
+    let last = async {
+        client.shutdown().await?;
+        let mut unread = [0; 4096];
+        let mut octets = 0;
+        while octets < MOST_OCTETS {
+            match client.read(&mut unread).await? {
+                0 => break,
+                count => octets += count,
+            }
+        }
+        std::io::Result::Ok(())
+    };
+    // The client may be gone already, which is what was wanted.
+    drop(timeout(LINGER, last).await);
+}
+
+/// The relay, from login to goodbye.
+async fn join(road: &Road, joined: Joined, protocol: Protocol) {
+    let Joined { client, opened, rest, permit, since } = joined;
+    let stop = async {
+        tokio::select! {
+            () = road.stopping.cancelled() => {}
+            () = permit.session().ended() => {}
+        }
+    };
+    let outcome = relay::join(
+        End { stream: client, already_read: rest },
+        End { stream: opened.stream, already_read: opened.left_over },
+        relay::Settings::of(protocol),
+        stop,
+    )
+    .await;
+    info!(
+        mailbox.id = %permit.mailbox(),
+        password.id = permit.password_id(),
+        up_octets = outcome.up_octets,
+        down_octets = outcome.down_octets,
+        took_ms = since.elapsed().as_millis(),
+        "session ended: {}",
+        outcome.why.name()
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shown;
+
+    #[test]
+    fn a_login_name_is_logged_only_if_it_looks_like_one() {
+        for (login, expected) in [
+            (&b"alice@contoso.test"[..], "alice@contoso.test"),
+            (b"alice@contoso.test\\shared@contoso.test", "alice@contoso.test\\\\shared@contoso.test"),
+            (b"abcde-fghij-klmno-pqrst", "(not an address)"),
+            (b"alice", "(not an address)"),
+            (b"a\x1b[31m@x", "(not an address)"),
+            (b"\xff@x", "(not an address)"),
+        ] {
+            assert_eq!(shown(login), expected);
+        }
+    }
+}

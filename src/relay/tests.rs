@@ -1,0 +1,158 @@
+//! Two duplex pipes stand for the client's and the far side's connection; small buffers make back-pressure real.
+
+use proptest::prelude::*;
+use tokio::io::{AsyncReadExt, DuplexStream, duplex};
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+
+struct Ends {
+    client: DuplexStream,
+    server: DuplexStream,
+    relay: tokio::task::JoinHandle<Outcome>,
+    stop: CancellationToken,
+}
+
+fn relay(protocol: Protocol, buffer: usize, from_client: &[u8], from_server: &[u8]) -> Ends {
+    let (client, client_end) = duplex(buffer);
+    let (server, server_end) = duplex(buffer);
+    let stop = CancellationToken::new();
+    let stopped = stop.clone();
+    let (early_up, early_down) = (from_client.to_vec(), from_server.to_vec());
+    let relay = tokio::spawn(async move {
+        join(
+            End { stream: client_end, already_read: early_up },
+            End { stream: server_end, already_read: early_down },
+            Settings::of(protocol),
+            stopped.cancelled(),
+        )
+        .await
+    });
+    Ends { client, server, relay, stop }
+}
+
+#[tokio::test]
+async fn octets_that_came_early_go_first_and_none_is_lost() {
+    let mut ends = relay(Protocol::Imap, 8, b"a2 SELECT INBOX\r\n", b"* OK hello\r\n");
+    ends.client.write_all(b"a3 NOOP\r\n").await.unwrap();
+    let mut seen = vec![0; 26];
+    ends.server.read_exact(&mut seen).await.unwrap();
+    assert_eq!(seen, b"a2 SELECT INBOX\r\na3 NOOP\r\n");
+    let mut seen = vec![0; 12];
+    ends.client.read_exact(&mut seen).await.unwrap();
+    assert_eq!(seen, b"* OK hello\r\n");
+    drop(ends.client);
+    drop(ends.server);
+    let outcome = ends.relay.await.unwrap();
+    assert_eq!((outcome.up_octets, outcome.down_octets), (26, 12));
+}
+
+#[tokio::test]
+async fn a_client_that_finishes_still_hears_the_rest() {
+    let mut ends = relay(Protocol::Pop3, 64, b"", b"");
+    ends.client.write_all(b"QUIT\r\n").await.unwrap();
+    ends.client.shutdown().await.unwrap();
+    let mut seen = Vec::new();
+    ends.server.read_to_end(&mut seen).await.unwrap();
+    assert_eq!(seen, b"QUIT\r\n");
+    ends.server.write_all(b"+OK bye\r\n").await.unwrap();
+    ends.server.shutdown().await.unwrap();
+    let mut heard = Vec::new();
+    ends.client.read_to_end(&mut heard).await.unwrap();
+    assert_eq!(heard, b"+OK bye\r\n");
+    assert_eq!(ends.relay.await.unwrap().why, Why::ClientClosed);
+}
+
+#[tokio::test]
+async fn a_far_side_that_finishes_ends_the_session_after_its_last_words() {
+    let mut ends = relay(Protocol::Imap, 64, b"", b"");
+    ends.server.write_all(b"* BYE Session invalidated - AccessTokenExpired\r\n").await.unwrap();
+    ends.server.shutdown().await.unwrap();
+    let mut heard = Vec::new();
+    ends.client.read_to_end(&mut heard).await.unwrap();
+    assert_eq!(heard, b"* BYE Session invalidated - AccessTokenExpired\r\n");
+    assert_eq!(ends.relay.await.unwrap().why, Why::ServerClosed);
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_stops_the_reading_from_the_far_side() {
+    let mut ends = relay(Protocol::Imap, 1024, b"", b"");
+    let flood = vec![b'x'; 1 << 20];
+    let sent = timeout(Duration::from_millis(200), ends.server.write_all(&flood)).await;
+    assert!(sent.is_err(), "the relay took a megabyte that nobody reads");
+    let mut heard = vec![0; 4096];
+    ends.client.read_exact(&mut heard).await.unwrap();
+    drop(ends.client);
+    drop(ends.server);
+    let outcome = ends.relay.await.unwrap();
+    assert!(outcome.down_octets < 64 * 1024, "{outcome:?}");
+}
+
+#[tokio::test]
+async fn stopping_says_bye_between_two_responses_and_only_there() {
+    for (protocol, said, bye) in [
+        (Protocol::Imap, &b"* 1 EXISTS\r\n"[..], true),
+        (Protocol::Imap, b"", true),
+        (Protocol::Imap, b"* 1 FETCH (BODY[] {100}\r\nhalf", false),
+        (Protocol::Imap, b"* 1 EXI", false),
+        (Protocol::Pop3, b"+OK\r\n", false),
+    ] {
+        let mut ends = relay(protocol, 1024, b"", said);
+        let mut heard = vec![0; said.len()];
+        ends.client.read_exact(&mut heard).await.unwrap();
+        ends.stop.cancel();
+        let mut rest = Vec::new();
+        ends.client.read_to_end(&mut rest).await.unwrap();
+        assert_eq!(rest.starts_with(b"* BYE "), bye, "{said:?}");
+        assert_eq!(rest.is_empty(), !bye, "{said:?}");
+        assert_eq!(ends.relay.await.unwrap().why, Why::Stopped);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_session_outlives_half_an_hour_and_ends_after_its_limit() {
+    let mut ends = relay(Protocol::Imap, 1024, b"", b"");
+    tokio::time::sleep(Duration::from_secs(60 * 34)).await;
+    ends.server.write_all(b"* OK Still here\r\n").await.unwrap();
+    let mut heard = vec![0; 17];
+    ends.client.read_exact(&mut heard).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(60 * 34)).await;
+    assert!(!ends.relay.is_finished());
+    tokio::time::sleep(Duration::from_secs(60 * 2)).await;
+    assert_eq!(ends.relay.await.unwrap().why, Why::Idle);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_far_side_that_ignores_the_clients_end_is_not_waited_for_long() {
+    let mut ends = relay(Protocol::Imap, 1024, b"", b"");
+    ends.client.shutdown().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(31)).await;
+    assert_eq!(ends.relay.await.unwrap().why, Why::ClientClosed);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn every_octet_passes_once_and_in_order_whatever_the_pieces(
+        pieces in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..3000), 0..20),
+        buffer in 1usize..2000,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let expected: Vec<u8> = pieces.concat();
+        let heard = runtime.block_on(async {
+            let mut ends = relay(Protocol::Imap, buffer, b"", b"");
+            let mut server = ends.server;
+            let writer = tokio::spawn(async move {
+                for piece in pieces {
+                    server.write_all(&piece).await.unwrap();
+                }
+                server.shutdown().await.unwrap();
+            });
+            let mut heard = Vec::new();
+            ends.client.read_to_end(&mut heard).await.unwrap();
+            writer.await.unwrap();
+            heard
+        });
+        prop_assert_eq!(heard, expected);
+    }
+}
