@@ -256,3 +256,7 @@ const KNOWN: &[&str] = &[
     "LOGOUT", "LSUB", "MOVE", "MYRIGHTS", "NAMESPACE", "NOOP", "NOTIFY", "RENAME", "SEARCH", "SELECT", "SETACL", "SETMETADATA",
     "SETQUOTA", "SORT", "STARTTLS", "STATUS", "STORE", "SUBSCRIBE", "THREAD", "UID", "UNSELECT", "UNSUBSCRIBE", "XLIST",
 ];
+
+#[cfg(test)]
+#[path = "imap_command_tests.rs"]
+mod tests;

@@ -102,3 +102,6 @@ pub trait Front: Send {
     /// What the client calls itself (EHLO, IMAP ID), as told and cut to 128 octets; for the log.
     fn client_name(&self) -> Option<&str>;
 }
+
+#[cfg(test)]
+mod tests;
