@@ -1,9 +1,8 @@
 //! A configuration that makes `postern serve` use the simulated tenant.
 
-use std::fs;
-use std::io::Write as _;
 use std::path::Path;
 
+use crate::base::files::{make_private_folder, write_private};
 use crate::sandbox::{Sandbox, SandboxError};
 
 /// Protocol, TLS and port of the listeners.
@@ -24,7 +23,7 @@ pub(super) fn write(sandbox: &Sandbox, dir: &Path) -> Result<String, SandboxErro
         [("ca.pem", sandbox.ca_pem()), ("client-secret", sandbox.client_secret()), ("postern.toml", text.as_str())]
     {
         let path = dir.join(name);
-        write_private_file(&path, content).map_err(|source| SandboxError::Write { path, source })?;
+        write_private(&path, content.as_bytes()).map_err(|source| SandboxError::Write { path, source })?;
     }
     Ok(text)
 }
@@ -67,27 +66,6 @@ scopes = {{ imap = "{scope}", pop3 = "{scope}", smtp = "{scope}" }}
         smtp = sandbox.smtp_address(),
     ));
     text
-}
-
-fn make_private_folder(dir: &Path) -> std::io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(dir)
-}
-
-/// Writes a file that only its owner can read. One from an earlier run is replaced, and its permissions with it.
-fn write_private_file(path: &Path, content: &str) -> std::io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)?.write_all(content.as_bytes())
 }
 
 #[cfg(test)]

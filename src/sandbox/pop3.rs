@@ -284,17 +284,4 @@ async fn send_stuffed(connection: &mut Connection, octets: &[u8]) -> Result<(), 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::top;
-
-    #[test]
-    fn top_is_the_header_and_as_many_lines_as_asked() {
-        let message = b"A: 1\r\nB: 2\r\n\r\none\r\ntwo\r\nthree";
-        for (lines, expected) in
-            [(0, &b"A: 1\r\nB: 2\r\n\r\n"[..]), (1, b"A: 1\r\nB: 2\r\n\r\none\r\n"), (3, message), (9, message)]
-        {
-            assert_eq!(top(message, lines), expected, "{lines}");
-        }
-        assert_eq!(top(b"no end of header", 5), b"no end of header");
-    }
-}
+mod tests;

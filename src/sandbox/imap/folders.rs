@@ -184,10 +184,9 @@ fn matches(pattern: &str, folder: &str) -> bool {
     let mut at: Vec<bool> = vec![false; pattern.len() + 1];
     let open = |at: &mut Vec<bool>| {
         for place in 0..pattern.len() {
-            if at.get(place) == Some(&true) && matches!(pattern.get(place), Some('*' | '%')) {
-                if let Some(next) = at.get_mut(place + 1) {
-                    *next = true;
-                }
+            let opens = at.get(place) == Some(&true) && matches!(pattern.get(place), Some('*' | '%'));
+            if let Some(next) = at.get_mut(place + 1).filter(|_| opens) {
+                *next = true;
             }
         }
     };

@@ -8,7 +8,7 @@ use crate::sandbox::connection::Ended;
 use crate::sandbox::imap::fetch::{Attribute, answer, flags, marks_as_seen, read_attributes};
 use crate::sandbox::imap::parse::{Parser, SequenceSet};
 use crate::sandbox::imap::search::{Place, read_keys};
-use crate::sandbox::imap::view::View;
+use crate::sandbox::imap::view::{Numbered, View};
 use crate::sandbox::imap::{ARGUMENT_ERROR, INVALID_STATE, Outcome, Session, done};
 use crate::sandbox::mailbox::{Message, folder_key};
 
@@ -287,13 +287,13 @@ struct Selected<'a> {
 
 impl Selected<'_> {
     /// The messages that a set names, as number and UID.
-    fn read_set(&self, parser: &mut Parser<'_>) -> Option<Vec<(u32, u32)>> {
+    fn read_set(&self, parser: &mut Parser<'_>) -> Option<Numbered> {
         parser.space()?;
         let set: SequenceSet = parser.sequence_set()?;
         Some(self.view.named(&set, self.by_uid))
     }
 
-    fn read_fetch(&self, parser: &mut Parser<'_>) -> Option<(Vec<(u32, u32)>, Vec<Attribute>)> {
+    fn read_fetch(&self, parser: &mut Parser<'_>) -> Option<(Numbered, Vec<Attribute>)> {
         let named = self.read_set(parser)?;
         parser.space()?;
         let attributes = read_attributes(parser)?;

@@ -1,7 +1,11 @@
 //! What a session knows of the folder it has selected: which message has which number, and what it was told so far.
 
 use crate::sandbox::imap::fetch::flags;
+use crate::sandbox::imap::parse::SequenceSet;
 use crate::sandbox::mailbox::Folder;
+
+/// Messages by number and UID.
+pub(super) type Numbered = Vec<(u32, u32)>;
 
 /// A selected folder.
 pub(super) struct View {
@@ -51,7 +55,7 @@ impl View {
     }
 
     /// The numbers and UIDs that a set names; by UID those that do not exist are left out, by number they are an error.
-    pub(super) fn named(&self, set: &crate::sandbox::imap::parse::SequenceSet, by_uid: bool) -> Vec<(u32, u32)> {
+    pub(super) fn named(&self, set: &SequenceSet, by_uid: bool) -> Numbered {
         let last_uid = self.uids.last().copied().unwrap_or(0);
         let last_number = u32::try_from(self.uids.len()).unwrap_or(u32::MAX);
         let numbered = self.uids.iter().zip(1..).map(|(uid, number)| (number, *uid));

@@ -65,8 +65,8 @@ async fn a_foreign_client_sends_a_message_that_arrives_and_is_filed() {
     // This client ends every message with an empty line of its own.
     assert!(content.ends_with("\r\n\r\n.a dot\r\nand more\r\n\r\n"), "{content:?}");
     assert!(raw.ends_with("\r\n\r\n..a dot\r\nand more\r\n\r\n.\r\n"), "{raw:?}");
-    assert_eq!(sandbox.messages(BOB, "INBOX"), [submission.content.clone()]);
-    assert_eq!(sandbox.messages(ALICE, "Sent Items"), [submission.content.clone()]);
+    assert_eq!(sandbox.messages(BOB, "INBOX"), [submission.content.as_slice()]);
+    assert_eq!(sandbox.messages(ALICE, "Sent Items"), [submission.content.as_slice()]);
     let tally = sandbox.tally();
     let clear = String::from_utf8(tally.clear_octets).unwrap();
     assert!(clear.ends_with("STARTTLS\r\n"), "{clear:?}");
