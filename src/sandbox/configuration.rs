@@ -1,0 +1,104 @@
+//! A configuration that makes `postern serve` use the simulated tenant.
+
+use std::path::Path;
+
+use crate::base::files::{make_private_folder, write_private};
+use crate::sandbox::{Sandbox, SandboxError};
+
+/// Protocol, TLS and port of the listeners.
+const LISTENERS: [(&str, &str, u16); 6] = [
+    ("smtp", "starttls", 1587),
+    ("smtp", "implicit", 1465),
+    ("imap", "starttls", 1143),
+    ("imap", "implicit", 1993),
+    ("pop3", "starttls", 1110),
+    ("pop3", "implicit", 1995),
+];
+
+/// Writes `ca.pem`, `client-secret` and `postern.toml` into `dir`; the text of the last one.
+pub(super) fn write(sandbox: &Sandbox, dir: &Path) -> Result<String, SandboxError> {
+    let text = text(sandbox);
+    make_private_folder(dir).map_err(|source| SandboxError::Write { path: dir.to_owned(), source })?;
+    for (name, content) in
+        [("ca.pem", sandbox.ca_pem()), ("client-secret", sandbox.client_secret()), ("postern.toml", text.as_str())]
+    {
+        let path = dir.join(name);
+        write_private(&path, content.as_bytes()).map_err(|source| SandboxError::Write { path, source })?;
+    }
+    Ok(text)
+}
+
+fn text(sandbox: &Sandbox) -> String {
+    let mut text = String::from(
+        "# Uses the simulated tenant that `postern sandbox` runs. Its ports and secrets change at each start unless named.\n\
+         data_dir = \"data\"\n",
+    );
+    for (protocol, tls, port) in LISTENERS {
+        text.push_str(&format!(
+            "\n[[listener]]\nprotocol = \"{protocol}\"\naddress = \"127.0.0.1:{port}\"\ntls = \"{tls}\"\n"
+        ));
+    }
+    let scope = "https://outlook.office365.com/.default";
+    text.push_str(&format!(
+        r#"
+[[tenant]]
+name = "contoso"
+cloud = "custom"
+tenant_id = "{tenant_id}"
+client_id = "{client_id}"
+grant = "client_credentials"
+client_secret_file = "client-secret"
+
+[tenant.endpoints]
+token_url = "{token_url}"
+imap = "{imap}"
+pop3 = "{pop3}"
+smtp = "{smtp}"
+smtp_tls = "starttls"
+ca_file = "ca.pem"
+scopes = {{ imap = "{scope}", pop3 = "{scope}", smtp = "{scope}" }}
+"#,
+        tenant_id = sandbox.tenant_id(),
+        client_id = sandbox.client_id(),
+        token_url = sandbox.token_url(),
+        imap = sandbox.imap_address(),
+        pop3 = sandbox.pop3_address(),
+        smtp = sandbox.smtp_address(),
+    ));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::sandbox::{Options, Sandbox};
+
+    #[tokio::test]
+    async fn the_configuration_names_every_endpoint_and_keeps_the_secret_to_its_owner() {
+        let sandbox = Sandbox::start(Options::default()).await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().join("made");
+        sandbox.write_configuration(&dir).unwrap();
+        // Twice, as a second start would.
+        let text = sandbox.write_configuration(&dir).unwrap();
+        assert_eq!(std::fs::read_to_string(dir.join("postern.toml")).unwrap(), text);
+        assert_eq!(std::fs::read_to_string(dir.join("client-secret")).unwrap(), sandbox.client_secret());
+        assert_eq!(std::fs::read_to_string(dir.join("ca.pem")).unwrap(), sandbox.ca_pem());
+
+        let read: toml::Table = text.parse().unwrap();
+        assert_eq!(read["listener"].as_array().unwrap().len(), 6);
+        let tenant = &read["tenant"][0];
+        assert_eq!(tenant["client_secret_file"].as_str(), Some("client-secret"));
+        let endpoints = &tenant["endpoints"];
+        assert_eq!(endpoints["token_url"].as_str(), Some(sandbox.token_url().as_str()));
+        assert_eq!(endpoints["imap"].as_str(), Some(sandbox.imap_address().to_string().as_str()));
+        assert_eq!(endpoints["scopes"]["smtp"].as_str(), Some("https://outlook.office365.com/.default"));
+
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            let mode = |path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+            assert_eq!(mode(dir.join("client-secret")), 0o600);
+            assert_eq!(mode(dir), 0o700);
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! The faults that the tenant can be told to have, by name, at start and while it runs.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::{Mutex, PoisonError};
+
+/// A fault was named wrongly, or given a value that it cannot have.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FaultError {
+    /// There is no fault of that name.
+    #[error("there is no fault `{name}`; `postern sandbox --list-faults` shows them all")]
+    Unknown {
+        /// The name given.
+        name: String,
+    },
+    /// The fault needs a value, or does not take this one.
+    #[error("the fault `{name}` takes {wants}")]
+    Value {
+        /// The fault.
+        name: FaultName,
+        /// What it takes, in words.
+        wants: &'static str,
+    },
+}
+
+/// What may stand behind the `=` of a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Nothing.
+    Switch,
+    /// Nothing (always), or how many times it happens.
+    Times,
+    /// A whole number, with the one that holds when none is given.
+    Number(u64),
+    /// A whole number that must be given.
+    NeedsNumber,
+    /// Nothing (everyone), or addresses separated by commas.
+    MaybeAddresses,
+    /// Addresses separated by commas.
+    Addresses,
+    /// A text that must be given; whoever uses it reads it.
+    Text,
+    /// Nothing, or one of these words.
+    MaybeWord(&'static [&'static str]),
+    /// One of these words.
+    Word(&'static [&'static str]),
+}
+
+impl Kind {
+    fn wants(self) -> &'static str {
+        match self {
+            Self::Switch => "no value",
+            Self::Times => "no value (always), or how many times it happens",
+            Self::Number(_) => "no value, or a whole number",
+            Self::NeedsNumber => "a whole number",
+            Self::MaybeAddresses => "no value (every mailbox), or addresses separated by commas",
+            Self::Addresses => "addresses separated by commas",
+            Self::Text => "a value",
+            Self::MaybeWord(_) | Self::Word(_) => "one of the words that its description names",
+        }
+    }
+
+    fn allows(self, value: Option<&str>) -> bool {
+        match (self, value) {
+            (Self::Switch | Self::Times | Self::Number(_) | Self::MaybeAddresses | Self::MaybeWord(_), None) => true,
+            (Self::Switch, Some(_)) => false,
+            (Self::Times | Self::Number(_) | Self::NeedsNumber, Some(value)) => value.parse::<u64>().is_ok(),
+            (Self::MaybeAddresses | Self::Addresses, Some(value)) => {
+                value.split(',').all(|address| address.contains('@'))
+            }
+            (Self::Text, Some(value)) => !value.is_empty(),
+            (Self::MaybeWord(words) | Self::Word(words), Some(value)) => words.contains(&value),
+            (Self::NeedsNumber | Self::Addresses | Self::Text | Self::Word(_), None) => false,
+        }
+    }
+}
+
+macro_rules! faults {
+    ($($variant:ident $name:literal $kind:expr, $description:literal;)*) => {
+        /// The name of a fault.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[non_exhaustive]
+        pub enum FaultName {
+            $(#[doc = $description] $variant,)*
+        }
+
+        impl FaultName {
+            /// Every fault, in the order in which a list should show them.
+            pub const ALL: &'static [FaultName] = &[$(FaultName::$variant,)*];
+
+            /// The name as it is written.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// One line on what happens.
+            pub fn description(self) -> &'static str {
+                match self { $(Self::$variant => $description,)* }
+            }
+
+            fn kind(self) -> Kind {
+                match self { $(Self::$variant => $kind,)* }
+            }
+        }
+    };
+}
+
+faults! {
+    TokenError "token-error" Kind::Text, "the token service refuses with this AADSTS number";
+    TokenStatus "token-status" Kind::NeedsNumber, "the token service answers with this HTTP status, such as 429, 500 or 503";
+    TokenRetryAfter "token-retry-after" Kind::NeedsNumber, "the refusal carries Retry-After with these seconds (429 unless token-status says otherwise)";
+    TokenDelay "token-delay" Kind::NeedsNumber, "the token service answers after this many milliseconds";
+    TokenHang "token-hang" Kind::Switch, "the token service takes the request and never answers";
+    TokenGarbage "token-garbage" Kind::MaybeWord(&["deep"]), "the token service answers 200 with something that is not JSON (`deep`: 200,000 brackets)";
+    TokenHtml "token-html" Kind::Switch, "the token service answers 200 with a web page";
+    TokenEndless "token-endless" Kind::Switch, "the answer of the token service never ends";
+    TokenRedirect "token-redirect" Kind::Switch, "the token service redirects (307) to another address";
+    TokenClose "token-close" Kind::Switch, "the token service closes the connection without an answer";
+    TokenExpiresIn "token-expires-in" Kind::Text, "expires_in: seconds, `string:SECONDS`, 0, a negative number, `huge` or `missing`; the token really lives that long if it is a plain number above 0, else an hour";
+    TokenSize "token-size" Kind::NeedsNumber, "access tokens are padded to this many characters";
+    TokenRoleless "token-roleless" Kind::Switch, "access tokens carry no permission";
+    TokenWrongAudience "token-wrong-audience" Kind::Switch, "access tokens are for Microsoft Graph";
+    RefreshRotation "refresh-rotation" Kind::Word(&["keep", "revoke-family"]), "`keep`: a refresh returns the same refresh token; `revoke-family`: a used one kills the whole family";
+
+    MailUnreachable "mail-unreachable" Kind::Switch, "all three mail ports close the connection at once";
+    MailboxNoPermission "mailbox-no-permission" Kind::Addresses, "application tokens have no right on these mailboxes";
+    TlsWrongName "tls-wrong-name" Kind::Switch, "the certificate of the mail servers is for another name";
+    TlsUntrusted "tls-untrusted" Kind::Switch, "the certificate of the mail servers is from an unknown authority";
+    TlsExpired "tls-expired" Kind::Switch, "the certificate of the mail servers has expired";
+
+    SmtpAuthDisabled "smtp-auth-disabled" Kind::Switch, "SMTP AUTH is off for the tenant (535 5.7.139)";
+    SmtpMailboxAuthDisabled "smtp-mailbox-auth-disabled" Kind::Addresses, "SMTP AUTH is off for these mailboxes (535 5.7.139)";
+    SmtpSecurityDefaults "smtp-security-defaults" Kind::Switch, "security defaults forbid the login (535 5.7.139)";
+    SmtpAuthReject "smtp-auth-reject" Kind::Times, "SMTP refuses good tokens (535 5.7.3)";
+    SmtpBanner421 "smtp-banner-421" Kind::Times, "SMTP greets with 421 and closes";
+    SmtpNoStarttls "smtp-no-starttls" Kind::Switch, "SMTP does not offer STARTTLS";
+    SmtpStarttls454 "smtp-starttls-454" Kind::Times, "SMTP answers STARTTLS with 454";
+    SmtpStarttlsInject "smtp-starttls-inject" Kind::Switch, "answers in clear follow the 220 of STARTTLS, as an attacker would add them";
+    SmtpChallengeJson "smtp-challenge-json" Kind::Times, "SMTP sends a 334 with base64 JSON before it refuses a login";
+    SmtpMail451 "smtp-mail-451" Kind::Times, "MAIL is answered 451 4.7.0 ... PRX2";
+    SmtpConcurrent432 "smtp-concurrent-432" Kind::Times, "the message is answered 432 4.3.2 (too many at once)";
+    SmtpQuota "smtp-quota" Kind::Times, "the message is answered 554 5.2.0 (submission quota)";
+    SmtpDailyLimit "smtp-daily-limit" Kind::Times, "the message is answered 550 5.1.90 (daily recipients)";
+    SmtpSendAsDenied "smtp-send-as-denied" Kind::Times, "the message is answered 554 5.2.252 in one line of over 1,000 octets";
+    SmtpSizeLimit "smtp-size-limit" Kind::NeedsNumber, "messages over this many octets are refused when they are complete (552 5.3.4)";
+    SmtpDropAfterData "smtp-drop-after-data" Kind::Times, "the connection is cut after the final dot; the message is kept";
+    SmtpDropMidData "smtp-drop-mid-data" Kind::Times, "the connection is cut in the middle of a message";
+    SmtpSilent "smtp-silent" Kind::Switch, "SMTP accepts connections and says nothing";
+    SmtpRejectRecipient "smtp-reject-recipient" Kind::Addresses, "these recipients are refused (550 5.1.10)";
+    SmtpSlowData "smtp-slow-data" Kind::NeedsNumber, "the answer to a complete message takes this many milliseconds";
+
+    ImapNotConnected "imap-not-connected" Kind::MaybeAddresses, "IMAP says OK to the login and then `User is authenticated but not connected.`";
+    ImapAuthReject "imap-auth-reject" Kind::Times, "IMAP refuses good tokens";
+    ImapThrottle "imap-throttle" Kind::Number(299_609), "commands after login are throttled for this many milliseconds, then the connection is closed";
+    ImapByeGreeting "imap-bye-greeting" Kind::Times, "IMAP greets with BYE and closes";
+    ImapPreauth "imap-preauth" Kind::Switch, "IMAP greets with PREAUTH";
+    ImapGreeting2026 "imap-greeting-2026" Kind::Switch, "IMAP shows the greeting and the capabilities of the front end of 2026";
+    ImapSilent "imap-silent" Kind::Switch, "IMAP accepts connections and says nothing";
+    ImapDropAfterLogin "imap-drop-after-login" Kind::Times, "IMAP closes the connection after its OK to the login";
+    ImapChallengeJson "imap-challenge-json" Kind::Times, "IMAP sends base64 JSON before it refuses a login";
+    ImapEndlessLine "imap-endless-line" Kind::MaybeWord(&["login"]), "the greeting of IMAP never ends (`login`: the answer to the login)";
+
+    PopAuthReject "pop-auth-reject" Kind::Times, "POP3 refuses good tokens";
+    PopSilent "pop-silent" Kind::Switch, "POP3 accepts connections and says nothing";
+    PopGreeting2026 "pop-greeting-2026" Kind::Switch, "POP3 shows the greeting of the front end of 2026";
+    PopLongToken "pop-long-token" Kind::Switch, "POP3 takes tokens of over 4,096 characters for a protocol error";
+}
+
+impl FaultName {
+    /// What may stand behind its `=`, in words.
+    pub fn value(self) -> &'static str {
+        self.kind().wants()
+    }
+}
+
+impl fmt::Display for FaultName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for FaultName {
+    type Err = FaultError;
+
+    fn from_str(text: &str) -> Result<Self, FaultError> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|fault| fault.name() == text)
+            .ok_or_else(|| FaultError::Unknown { name: text.to_owned() })
+    }
+}
+
+/// The faults that hold now.
+#[derive(Debug, Default)]
+pub struct Faults {
+    held: Mutex<BTreeMap<FaultName, Held>>,
+}
+
+#[derive(Clone, Debug)]
+struct Held {
+    value: Option<String>,
+    /// How often it still happens; `None` is always.
+    left: Option<u64>,
+}
+
+impl Faults {
+    /// Switches a fault on, or gives it another value.
+    ///
+    /// # Errors
+    ///
+    /// When the fault needs a value, or cannot have this one.
+    pub fn set(&self, name: FaultName, value: Option<&str>) -> Result<(), FaultError> {
+        let kind = name.kind();
+        if !kind.allows(value) {
+            return Err(FaultError::Value { name, wants: kind.wants() });
+        }
+        let left = match kind {
+            Kind::Times => value.and_then(|value| value.parse().ok()),
+            _ => None,
+        };
+        self.held().insert(name, Held { value: value.map(str::to_owned), left });
+        Ok(())
+    }
+
+    /// Switches a fault off.
+    pub fn clear(&self, name: FaultName) {
+        self.held().remove(&name);
+    }
+
+    /// Switches all faults off.
+    pub fn clear_all(&self) {
+        self.held().clear();
+    }
+
+    /// The faults that hold now, with their values.
+    pub fn list(&self) -> Vec<(FaultName, Option<String>)> {
+        self.held().iter().map(|(name, held)| (*name, held.value.clone())).collect()
+    }
+
+    /// Whether it holds. Does not use up a fault that is given a number of times.
+    pub(super) fn holds(&self, name: FaultName) -> bool {
+        self.held().get(&name).is_some_and(|held| held.left != Some(0))
+    }
+
+    /// Whether it happens now; one of its times is used up by asking.
+    pub(super) fn strikes(&self, name: FaultName) -> bool {
+        match self.held().get_mut(&name) {
+            None | Some(Held { left: Some(0), .. }) => false,
+            Some(Held { left: Some(left), .. }) => {
+                *left -= 1;
+                true
+            }
+            Some(Held { left: None, .. }) => true,
+        }
+    }
+
+    /// Its value as written, where it holds and has one.
+    pub(super) fn text(&self, name: FaultName) -> Option<String> {
+        self.held().get(&name).and_then(|held| held.value.clone())
+    }
+
+    /// Its value as a number, where it holds.
+    pub(super) fn number(&self, name: FaultName) -> Option<u64> {
+        let held = self.held();
+        let held = held.get(&name)?;
+        match (&held.value, name.kind()) {
+            (Some(value), _) => value.parse().ok(),
+            (None, Kind::Number(default)) => Some(default),
+            (None, _) => None,
+        }
+    }
+
+    /// Whether it holds for this address: it names it, or it holds for everyone.
+    pub(super) fn concerns(&self, name: FaultName, address: &str) -> bool {
+        self.held().get(&name).is_some_and(|held| match &held.value {
+            None => true,
+            Some(addresses) => addresses.split(',').any(|named| named.trim().eq_ignore_ascii_case(address)),
+        })
+    }
+
+    fn held(&self) -> std::sync::MutexGuard<'_, BTreeMap<FaultName, Held>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fault_is_found_by_the_name_it_shows_and_says_what_it_does_in_one_line() {
+        for fault in FaultName::ALL.iter().copied() {
+            assert_eq!(fault.to_string().parse(), Ok(fault));
+            assert!(!fault.description().contains('\n') && fault.description().len() > 10, "{fault}");
+            assert!(fault.name().bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'), "{fault}");
+        }
+        assert_eq!("tls-odd".parse::<FaultName>(), Err(FaultError::Unknown { name: "tls-odd".into() }));
+    }
+
+    #[test]
+    fn a_fault_refuses_a_value_it_cannot_have() {
+        let faults = Faults::default();
+        for (name, value, taken) in [
+            (FaultName::TokenHang, None, true),
+            (FaultName::TokenHang, Some("5"), false),
+            (FaultName::TokenStatus, Some("503"), true),
+            (FaultName::TokenStatus, None, false),
+            (FaultName::TokenStatus, Some("bad"), false),
+            (FaultName::SmtpAuthReject, None, true),
+            (FaultName::SmtpAuthReject, Some("2"), true),
+            (FaultName::SmtpAuthReject, Some("-2"), false),
+            (FaultName::RefreshRotation, Some("keep"), true),
+            (FaultName::RefreshRotation, Some("never"), false),
+            (FaultName::SmtpRejectRecipient, Some("a@x,b@x"), true),
+            (FaultName::SmtpRejectRecipient, Some("everyone"), false),
+            (FaultName::ImapThrottle, None, true),
+        ] {
+            assert_eq!(faults.set(name, value).is_ok(), taken, "{name} {value:?}");
+        }
+        assert_eq!(faults.number(FaultName::ImapThrottle), Some(299_609));
+    }
+
+    #[test]
+    fn a_fault_with_a_number_of_times_happens_that_often() {
+        let faults = Faults::default();
+        faults.set(FaultName::SmtpMail451, Some("2")).unwrap();
+        let struck: Vec<bool> = (0..3).map(|_| faults.strikes(FaultName::SmtpMail451)).collect();
+        assert_eq!(struck, [true, true, false]);
+        assert!(!faults.holds(FaultName::SmtpMail451));
+        faults.set(FaultName::SmtpMail451, None).unwrap();
+        assert!((0..9).all(|_| faults.strikes(FaultName::SmtpMail451)));
+        faults.clear(FaultName::SmtpMail451);
+        assert!(!faults.strikes(FaultName::SmtpMail451));
+    }
+}
