@@ -26,6 +26,8 @@ pub mod delivery;
 
 pub mod session;
 
+pub mod foundation;
+
 pub mod store;
 
 pub mod telemetry;

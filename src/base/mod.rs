@@ -2,10 +2,13 @@
 
 pub mod clock;
 pub mod fault;
+pub mod files;
+pub mod host;
 pub mod names;
 pub mod secret;
 
 pub use clock::Clock;
 pub use fault::{Answer, Fault, Reference, Whose};
+pub use host::{Family, HostPort, is_host_name};
 pub use names::{ConnId, Mailbox, MailboxError, Protocol, TenantName};
 pub use secret::Secret;

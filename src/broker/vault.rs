@@ -4,8 +4,8 @@
 //! master key means re-wrapping small keys. The place of a value (table, tenant, account, version) is authenticated with it: a row
 //! copied to another place does not open.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
@@ -14,6 +14,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroize;
 
+use crate::base::files::{make_private_folder, open_private, write_private};
 use crate::base::{Answer, Fault, Mailbox, Reference, Secret, TenantName, Whose};
 
 /// Where the master key is.
@@ -148,10 +149,11 @@ impl Vault {
     /// [`VaultError`], each variant.
     pub fn open(data_dir: &Path, source: &KeySource, fresh: bool) -> Result<(Self, Secret<[u8; 32]>), VaultError> {
         let folder = data_dir.join("keys");
-        make_private_folder(&folder)?;
+        make_private_folder(&folder).map_err(|source| VaultError::Write { path: folder.clone(), source })?;
         // Two processes that start at once must agree on what they make.
-        let lock = private_file(&folder.join("lock"))?;
-        lock.lock().map_err(|source| VaultError::Write { path: folder.join("lock"), source })?;
+        let lock_file = folder.join("lock");
+        let lock = open_private(&lock_file).map_err(|source| VaultError::Write { path: lock_file.clone(), source })?;
+        lock.lock().map_err(|source| VaultError::Write { path: lock_file, source })?;
 
         let pepper_file = folder.join("pepper.sealed");
         let may_make = fresh && !pepper_file.exists();
@@ -168,7 +170,9 @@ impl Vault {
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound && may_make => {
                 let pepper = random_key()?;
-                write_private(&pepper_file, &vault.seal(Place::Pepper, pepper.expose())?)?;
+                let sealed = vault.seal(Place::Pepper, pepper.expose())?;
+                write_private(&pepper_file, &sealed)
+                    .map_err(|source| VaultError::Write { path: pepper_file.clone(), source })?;
                 pepper
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -292,7 +296,7 @@ fn read_master(folder: &Path, source: &KeySource, may_make: bool) -> Result<Box<
             }
             let master = random_key()?;
             let text = Secret::new(STANDARD.encode(master.expose()) + "\n");
-            write_private(&own, text.expose().as_bytes())?;
+            write_private(&own, text.expose().as_bytes()).map_err(|source| VaultError::Write { path: own, source })?;
             Ok(Box::new(master))
         }
         Err(error) => Err(VaultError::Unreadable { place, reason: error.to_string() }),
@@ -304,44 +308,6 @@ fn read_text(path: &Path) -> io::Result<String> {
     // A key is 45 octets; a wrong path may lead to something endless.
     File::open(path)?.take(4096).read_to_string(&mut text)?;
     Ok(text)
-}
-
-fn make_private_folder(path: &Path) -> Result<(), VaultError> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path).map_err(|source| VaultError::Write { path: path.to_owned(), source })
-}
-
-fn private_file(path: &Path) -> Result<File, VaultError> {
-    let mut options = OpenOptions::new();
-    options.create(true).truncate(false).read(true).write(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path).map_err(|source| VaultError::Write { path: path.to_owned(), source })
-}
-
-/// Writes a file whole or not at all: beside it first, flushed, then renamed, and the folder flushed.
-fn write_private(path: &Path, content: &[u8]) -> Result<(), VaultError> {
-    let beside = path.with_extension("new");
-    let failed = |source| VaultError::Write { path: path.to_owned(), source };
-    // Left over from a process that was killed here; its mode may not be trusted.
-    match fs::remove_file(&beside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-        _ => {}
-    }
-    let mut file = private_file(&beside)?;
-    file.write_all(content).and_then(|()| file.sync_all()).map_err(failed)?;
-    fs::rename(&beside, path).map_err(failed)?;
-    #[cfg(unix)]
-    if let Some(folder) = path.parent() {
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -6,12 +6,13 @@ use std::net::IpAddr;
 use chrono::{DateTime, NaiveDate, Utc};
 use url::{Host, Url};
 
+use crate::base::is_host_name;
 use crate::base::{Protocol, TenantName};
 use crate::config::cloud::{self, Preset};
 use crate::config::credential;
 use crate::config::files::{self, Base};
 use crate::config::model::{
-    Cloud, Credential, Endpoints, Grant, Grants, HostPort, Scopes, SmtpTls, Tenant, is_host_name,
+    Cloud, Credential, Endpoints, Grant, Grants, HostPort, Scopes, SmtpTls, Tenant,
 };
 use crate::config::raw::{Report, Section, TextOrTable, Written, choose};
 

@@ -3,9 +3,13 @@
 //! The session pushes what the client sent into [`Front::feed`] and does what [`Front::step`] says until that is
 //! [`Step::Read`]. A front never sees a socket, a clock or a store, so it can be tested byte by byte and fuzzed as it is.
 
+mod exchange;
 pub mod imap;
+mod imap_command;
+mod patience;
 pub mod pop3;
 pub mod smtp;
+mod steps;
 
 use crate::base::Answer;
 use crate::wire::sasl::Claim;

@@ -1,7 +1,6 @@
 //! The store on SQLite: one machine, WAL, `synchronous=FULL`, so that what was committed survives a power cut.
 
 use std::borrow::Cow;
-use std::fs::{self, File, OpenOptions};
 use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
@@ -16,6 +15,7 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions, Row, SqlSafeStr};
 use tokio::sync::Mutex;
 
+use crate::base::files::{make_private_folder, open_private};
 use crate::base::{Mailbox, Protocol, TenantName, Whose};
 use crate::store::{
     AppPasswordRecord, DeliveryMode, MailboxRecord, SignInRecord, Store, StoreError, Verifier,
@@ -46,7 +46,7 @@ impl SqliteStore {
         };
         make_private_folder(data_dir).map_err(|e| failed(e.into()))?;
         // SQLite gives -wal and -shm the mode of the database itself, so it has to be private before it is opened.
-        private_file(&path).map_err(|e| failed(e.into()))?;
+        open_private(&path).map_err(|e| failed(e.into()))?;
 
         let options = SqliteConnectOptions::new()
             .filename(&path)
@@ -56,7 +56,7 @@ impl SqliteStore {
             .busy_timeout(Duration::from_secs(5))
             .disable_statement_logging();
 
-        let lock = private_file(&data_dir.join("store.lock")).map_err(|e| failed(e.into()))?;
+        let lock = open_private(&data_dir.join("store.lock")).map_err(|e| failed(e.into()))?;
         let locking = lock.try_clone().map_err(|e| failed(e.into()))?;
         tokio::task::spawn_blocking(move || locking.lock())
             .await
@@ -88,26 +88,6 @@ fn migrations() -> Migrator {
         include_str!("migrations/sqlite/0001_start.sql").into_sql_str(),
         false,
     )])
-}
-
-/// Makes a folder that only its owner can enter, or leaves one that is there as it is.
-fn make_private_folder(path: &Path) -> std::io::Result<()> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path)
-}
-
-fn private_file(path: &Path) -> std::io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.create(true).truncate(false).read(true).write(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
 }
 
 fn failed(error: sqlx::Error) -> StoreError {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
+use crate::base::HostPort;
 use crate::upstream::UpstreamError;
-use crate::upstream::dial::HostPort;
 use crate::wire::line::Lines;
 use crate::wire::smtp::ReplyReader;
 

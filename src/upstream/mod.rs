@@ -15,9 +15,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use crate::auth::Permit;
-use crate::base::{Answer, Fault, Mailbox, Protocol, Reference, TenantName, Whose};
+use crate::base::{Answer, Family, Fault, HostPort, Mailbox, Protocol, Reference, TenantName, Whose};
 use crate::broker::AccessToken;
-use crate::upstream::dial::{Family, HostPort};
 
 /// The stream to the far side.
 pub type ServerStream = TlsStream<TcpStream>;

@@ -1,9 +1,8 @@
 //! What Exchange means when it refuses a login: the token, the tenant's set-up, or just now.
 
-use crate::base::Mailbox;
+use crate::base::{HostPort, Mailbox};
 use crate::upstream::UpstreamError;
 use crate::upstream::conversation::quoted;
-use crate::upstream::dial::HostPort;
 use crate::wire::smtp::{EnhancedCode, Reply};
 
 /// Judges a refusal of AUTH, or of MAIL for want of it.

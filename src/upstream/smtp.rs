@@ -7,10 +7,10 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
-use crate::base::{Mailbox, Secret};
+use crate::base::{HostPort, Mailbox, Secret};
 use crate::broker::AccessToken;
 use crate::upstream::conversation::{Conversation, quoted};
-use crate::upstream::dial::{self, HostPort};
+use crate::upstream::dial;
 use crate::upstream::{Endpoints, ServerStream, Settings, UpstreamError, refusal};
 use crate::wire::sasl;
 use crate::wire::smtp::data::Stuffer;

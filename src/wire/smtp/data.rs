@@ -107,18 +107,21 @@ impl Receiver {
         self.refused
     }
 
-    /// How many octets of content have come.
+    /// How many octets of content were given out.
     pub fn octets(&self) -> u64 {
         self.octets
     }
 
     fn give(&mut self, octets: &[u8], content: &mut Vec<u8>) {
-        self.octets = self.octets.saturating_add(octets.len() as u64);
-        if self.octets > self.limit_octets {
-            self.refused.get_or_insert(Unacceptable::TooLarge);
+        if self.refused.is_some() {
+            return;
         }
-        if self.refused.is_none() {
-            content.extend_from_slice(octets);
+        let room = usize::try_from(self.limit_octets - self.octets).unwrap_or(usize::MAX);
+        let fitting = octets.get(..room).unwrap_or(octets);
+        content.extend_from_slice(fitting);
+        self.octets += fitting.len() as u64;
+        if fitting.len() < octets.len() {
+            self.refused = Some(Unacceptable::TooLarge);
         }
     }
 }

@@ -1,0 +1,206 @@
+//! What both the running proxy and the administrator's commands stand on: the store and the keys of a data folder, and the settings
+//! that `broker` and `upstream` take from the configuration. Those two know nothing of the file's format.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::auth::app_password::Pepper;
+use crate::base::{Fault, Protocol, TenantName, Whose};
+use crate::broker::vault::{KeySource, Vault, VaultError};
+use crate::broker::{Access, SecretSource, TenantSettings};
+use crate::config::{self, Config, Credential, SmtpTls};
+use crate::store::{SqliteStore, Store, StoreError};
+use crate::upstream;
+
+/// The store and the keys of a data folder.
+pub struct Foundation {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// What seals and unseals.
+    pub vault: Arc<Vault>,
+    /// The key of the app passwords' verifiers.
+    pub pepper: Pepper,
+}
+
+/// The data folder or what the configuration points to cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FoundationError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The trust anchors of a tenant.
+    #[error("the trust anchors for the tenant `{tenant}` cannot be used{of_file}: {reason}", of_file = file.as_ref().map(|file| format!(" (`{}`)", file.display())).unwrap_or_default())]
+    Trust {
+        /// The tenant.
+        tenant: TenantName,
+        /// The `ca_file`.
+        file: Option<PathBuf>,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The keys.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+}
+
+impl Fault for FoundationError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Store(error) => error.code(),
+            Self::Trust { .. } => "trust-anchors-unusable",
+            Self::Vault(error) => error.code(),
+        }
+    }
+
+    fn whose(&self) -> Whose {
+        Whose::Administrator
+    }
+
+    fn remedy(&self) -> Option<String> {
+        match self {
+            Self::Store(error) => error.remedy(),
+            Self::Trust { .. } => Some(
+                "`ca_file` is a PEM file of certificates that the account running Postern can read. A system without trust \
+                 anchors of its own needs its package of CA certificates."
+                    .to_owned(),
+            ),
+            Self::Vault(error) => error.remedy(),
+        }
+    }
+}
+
+impl Foundation {
+    /// Opens the store and the keys, making both on first run.
+    ///
+    /// # Errors
+    /// [`FoundationError::Store`], [`FoundationError::Vault`].
+    pub async fn open(config: &Config) -> Result<Self, FoundationError> {
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.data_dir).await?);
+        let source = match &config.keys {
+            config::KeySource::DefaultFile => KeySource::Own,
+            config::KeySource::File(path) => KeySource::File(path.clone()),
+            config::KeySource::Env(name) => KeySource::Environment(name.clone()),
+            config::KeySource::Credential(name) => KeySource::Credential(name.clone()),
+        };
+        // Only where nothing depends on keys yet may keys be made.
+        let fresh = store.app_passwords().await?.is_empty()
+            && store.sign_ins().await?.iter().all(|record| record.sealed.is_none());
+        let (vault, pepper) = Vault::open(&config.data_dir, &source, fresh)?;
+        Ok(Self { store, vault: Arc::new(vault), pepper: Pepper::new(&pepper) })
+    }
+}
+
+/// What trusts the hosts of each tenant.
+pub type Trust = HashMap<TenantName, Arc<rustls::ClientConfig>>;
+
+/// Reads the trust anchors of every tenant.
+///
+/// # Errors
+/// [`FoundationError::Trust`].
+pub fn trust(config: &Config) -> Result<Trust, FoundationError> {
+    let mut trust = HashMap::new();
+    for tenant in &config.tenants {
+        let file = tenant.endpoints.ca_file.clone();
+        let failed =
+            |reason: String| FoundationError::Trust { tenant: tenant.name.clone(), file: file.clone(), reason };
+        let pem = match &file {
+            Some(path) => Some(std::fs::read(path).map_err(|error| failed(error.to_string()))?),
+            None => None,
+        };
+        trust.insert(tenant.name.clone(), upstream::dial::trust(pem.as_deref()).map_err(failed)?);
+    }
+    Ok(trust)
+}
+
+/// The broker's settings.
+pub fn broker_tenants(config: &Config, trust: &Trust) -> Vec<TenantSettings> {
+    let settings = config.tenants.iter().filter_map(|tenant| {
+        let access = Protocol::ALL.map(|protocol| {
+            let scopes = tenant.endpoints.scopes.of(protocol).split_ascii_whitespace().map(str::to_owned).collect();
+            (protocol, Access { delegated: tenant.grants.of(protocol).is_delegated(), scopes })
+        });
+        Some(TenantSettings {
+            name: tenant.name.clone(),
+            token_url: tenant.endpoints.token_url.clone(),
+            client_id: tenant.client_id.clone(),
+            secret: match &tenant.credential {
+                Credential::SecretFile(path) => SecretSource::File(path.clone()),
+                Credential::SecretEnv(name) => SecretSource::Environment(name.clone()),
+                Credential::SecretCredential(name) => SecretSource::Credential(name.clone()),
+                Credential::None => SecretSource::None,
+            },
+            access: access.into_iter().collect(),
+            tls: Arc::clone(trust.get(&tenant.name)?),
+        })
+    });
+    settings.collect()
+}
+
+/// The settings of `upstream`.
+pub fn upstream(config: &Config, trust: &Trust) -> upstream::Settings {
+    let tenants = config.tenants.iter().filter_map(|tenant| {
+        let endpoints = upstream::Endpoints {
+            imap: tenant.endpoints.imap.clone(),
+            pop3: tenant.endpoints.pop3.clone(),
+            smtp: tenant.endpoints.smtp.clone(),
+            smtp_implicit_tls: tenant.endpoints.smtp_tls == SmtpTls::Implicit,
+            tls: Arc::clone(trust.get(&tenant.name)?),
+        };
+        Some((tenant.name.clone(), endpoints))
+    });
+    upstream::Settings {
+        tenants: tenants.collect(),
+        family: config.upstream.family,
+        hostname: hostname(config),
+        ..upstream::Settings::default()
+    }
+}
+
+/// Our name in greetings and in EHLO: the configured one, else this machine's, else an address literal that says nothing.
+pub fn hostname(config: &Config) -> String {
+    let machine = || {
+        #[cfg(unix)]
+        let name = nix::unistd::gethostname().ok()?.into_string().ok()?;
+        #[cfg(not(unix))]
+        let name = std::env::var("COMPUTERNAME").ok()?;
+        Some(name.to_ascii_lowercase()).filter(|name| crate::base::is_host_name(name))
+    };
+    config.upstream.hostname.clone().or_else(machine).unwrap_or_else(|| "[127.0.0.1]".to_owned())
+}
+
+/// What a running `serve` leaves in its data folder for `status`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Running {
+    /// The number of its process.
+    pub process: u32,
+    /// When it was ready.
+    pub ready_at: DateTime<Utc>,
+    /// What it listens on.
+    pub listeners: Vec<Bound>,
+}
+
+/// One listening address.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct Bound {
+    /// `smtp`, `imap` or `pop3`.
+    pub protocol: String,
+    /// `none`, `starttls` or `implicit`.
+    pub tls: String,
+    /// Address and port, the real one where 0 was asked for.
+    pub address: String,
+}
+
+/// The file of [`Running`] in a data folder.
+pub fn running_file(data_dir: &Path) -> PathBuf {
+    data_dir.join("serve.json")
+}
+
+/// The file that a running `serve` holds locked.
+pub fn running_lock(data_dir: &Path) -> PathBuf {
+    data_dir.join("serve.lock")
+}
