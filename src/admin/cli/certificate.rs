@@ -26,8 +26,10 @@ impl Certificate {
     pub(super) fn run(self, set_up: &SetUp) -> Result<(), Failure> {
         let config = set_up.config()?;
         if let Some(own) = &config.tls {
-            let message =
-                format!("the configuration names a certificate of its own, `{}`; Postern made none", own.certificate_file.display());
+            let message = format!(
+                "the configuration names a certificate of its own, `{}`; Postern made none",
+                own.certificate_file.display()
+            );
             let remedy = "Clients must trust the CA of that certificate; ask whoever issued it.";
             return Err(Failure::operation("own-certificate", message, remedy));
         }

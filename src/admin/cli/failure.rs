@@ -54,9 +54,14 @@ impl Failure {
             Self::Configuration(faulty) => {
                 let remedy = "Correct the configuration and run `postern check`.";
                 if output.is_json() {
-                    let error = ErrorParts { code: "configuration", message: &faulty.to_string(), remedy: Some(remedy) };
+                    let error =
+                        ErrorParts { code: "configuration", message: &faulty.to_string(), remedy: Some(remedy) };
                     // Whoever reads the document can be gone; the status says the same.
-                    drop(output.json(&ConfigurationDocument { error, faults: &faulty.faults, warnings: &faulty.warnings }));
+                    drop(output.json(&ConfigurationDocument {
+                        error,
+                        faults: &faulty.faults,
+                        warnings: &faulty.warnings,
+                    }));
                 }
                 tell_faults(output, &faulty);
                 CONFIGURATION

@@ -23,13 +23,11 @@ pub(super) fn become_owner_of(data_dir: &Path) -> Result<Option<String>, Failure
     let user = User::from_uid(owner).ok().flatten();
     let group = user.as_ref().map_or(Gid::from_raw(metadata.gid()), |user| user.gid);
     let name = user.as_ref().map_or_else(|| format!("user {owner}"), |user| user.name.clone());
-    take_groups(user.as_ref(), group)
-        .and_then(|()| setgid(group))
-        .and_then(|()| setuid(owner))
-        .map_err(|error| {
-            let message = format!("`{}` belongs to {name}, and this process cannot become {name}: {error}", data_dir.display());
-            Failure::operation("identity", message, format!("Run the command as {name}."))
-        })?;
+    take_groups(user.as_ref(), group).and_then(|()| setgid(group)).and_then(|()| setuid(owner)).map_err(|error| {
+        let message =
+            format!("`{}` belongs to {name}, and this process cannot become {name}: {error}", data_dir.display());
+        Failure::operation("identity", message, format!("Run the command as {name}."))
+    })?;
     Ok(Some(name))
 }
 

@@ -8,9 +8,13 @@ mod check;
 mod failure;
 mod generated;
 mod identity;
+mod mailbox;
 mod output;
+mod password;
 mod set_up;
+mod status;
 mod values;
+mod view;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -21,6 +25,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::admin::cli::failure::Failure;
 use crate::admin::cli::output::{ColourWish, Output};
 use crate::admin::cli::set_up::SetUp;
+use crate::telemetry::log::{self, Level};
 
 /// Runs the command line and returns the exit status.
 pub fn main() -> ExitCode {
@@ -39,6 +44,7 @@ pub fn main() -> ExitCode {
 
 fn run(arguments: Arguments) -> ExitCode {
     let output = Output::new(arguments.global.json, arguments.global.quiet, arguments.global.color);
+    log::init(level(&arguments.global), output.stderr_colour());
     let set_up = SetUp::new(arguments.global, output.clone());
     match arguments.command.run(&set_up) {
         Ok(()) => ExitCode::SUCCESS,
@@ -46,11 +52,27 @@ fn run(arguments: Arguments) -> ExitCode {
     }
 }
 
+/// How much the log says.
+fn level(global: &Global) -> Level {
+    match (global.quiet, global.verbose) {
+        (true, _) => Level::Warnings,
+        (false, 0) => Level::Normal,
+        (false, 1) => Level::Debug,
+        (false, _) => Level::Trace,
+    }
+}
+
 /// Lets mail programs that only know user name and password keep working with Exchange Online
 ///
 /// App passwords come in over SMTP, IMAP and POP3; OAuth 2.0 goes out. Run `postern COMMAND --help` for more on a command.
 #[derive(Parser, Debug)]
-#[command(name = "postern", version, propagate_version = false, subcommand_required = true, arg_required_else_help = true)]
+#[command(
+    name = "postern",
+    version,
+    propagate_version = false,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
 #[command(max_term_width = 100, disable_help_subcommand = false)]
 struct Arguments {
     #[command(flatten)]
@@ -82,8 +104,11 @@ struct Global {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    Status(status::StatusCommand),
     Check(check::Check),
     Certificate(certificate::Certificate),
+    Mailbox(mailbox::MailboxGroup),
+    Password(password::PasswordGroup),
     Completions(generated::Completions),
     Man(generated::Manual),
 }
@@ -91,8 +116,11 @@ enum Command {
 impl Command {
     fn run(self, set_up: &SetUp) -> Result<(), Failure> {
         match self {
+            Self::Status(command) => command.run(set_up),
             Self::Check(command) => command.run(set_up),
             Self::Certificate(command) => command.run(set_up),
+            Self::Mailbox(command) => command.run(set_up),
+            Self::Password(command) => command.run(set_up),
             Self::Completions(command) => command.run(set_up),
             Self::Man(command) => command.run(set_up),
         }
@@ -130,7 +158,11 @@ mod tests {
             for argument in command.get_arguments() {
                 let name = argument.get_id().as_str();
                 let file = name.ends_with("file");
-                assert!(file || !["secret", "token", "password"].iter().any(|word| name.contains(word)) || name.ends_with("port"), "{name}");
+                assert!(
+                    file || !["secret", "token", "password"].iter().any(|word| name.contains(word))
+                        || name.ends_with("port"),
+                    "{name}"
+                );
             }
             command.get_subcommands().for_each(look);
         }

@@ -144,7 +144,11 @@ impl Output {
     pub(super) fn json(&self, value: &impl Serialize) -> Result<(), Failure> {
         match serde_json::to_string(value) {
             Ok(text) => self.data(&format!("{text}\n")),
-            Err(error) => Err(Failure::operation("output", format!("the document cannot be made: {error}"), "Run it without --json.")),
+            Err(error) => Err(Failure::operation(
+                "output",
+                format!("the document cannot be made: {error}"),
+                "Run it without --json.",
+            )),
         }
     }
 
@@ -159,7 +163,11 @@ impl Output {
         if !terminal {
             table.load_style(presets::NOTHING);
         }
-        table.set_content_arrangement(if terminal { ContentArrangement::Dynamic } else { ContentArrangement::Disabled });
+        table.set_content_arrangement(if terminal {
+            ContentArrangement::Dynamic
+        } else {
+            ContentArrangement::Disabled
+        });
         if self.stdout_colour {
             table.enforce_styling();
         }
@@ -249,7 +257,8 @@ mod tests {
 
     #[test]
     fn a_table_that_no_person_sees_is_plain_lines_without_colour() {
-        let rows = vec![vec![Entry::Good("ready".into()), "a\u{1b}[31mb".into()], vec![Entry::Bad("off".into()), "".into()]];
+        let rows =
+            vec![vec![Entry::Good("ready".into()), "a\u{1b}[31mb".into()], vec![Entry::Bad("off".into()), "".into()]];
         let text = output(false).lay_out(&["STATE", "LABEL"], rows, false);
         let lines: Vec<&str> = text.lines().map(str::trim).collect();
         assert_eq!(lines, ["STATE  LABEL", "ready  a\u{fffd}[31mb", "off"]);
