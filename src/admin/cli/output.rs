@@ -9,6 +9,7 @@ use clap::ValueEnum;
 use comfy_table::{Cell, Color, ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+use zeroize::Zeroizing;
 
 use crate::admin::cli::failure::Failure;
 
@@ -142,8 +143,9 @@ impl Output {
 
     /// One document for stdout.
     pub(super) fn json(&self, value: &impl Serialize) -> Result<(), Failure> {
-        match serde_json::to_string(value) {
-            Ok(text) => self.data(&format!("{text}\n")),
+        // One of the documents holds a new app password, so what it was made in is wiped.
+        match serde_json::to_string(value).map(Zeroizing::new) {
+            Ok(text) => self.data(&Zeroizing::new(format!("{}\n", text.as_str()))),
             Err(error) => Err(Failure::operation(
                 "output",
                 format!("the document cannot be made: {error}"),
@@ -171,7 +173,9 @@ impl Output {
         if self.stdout_colour {
             table.enforce_styling();
         }
-        table.set_header(header.iter().map(|title| Cell::new(title)));
+        if !header.is_empty() {
+            table.set_header(header.iter().map(|title| Cell::new(title)));
+        }
         for row in rows {
             table.add_row(row.into_iter().map(|entry| self.cell(entry)));
         }
@@ -196,7 +200,7 @@ impl Output {
     /// A line for people, which -q leaves out.
     pub(super) fn note(&self, text: &str) {
         if !self.quiet {
-            self.say(text);
+            self.say(&harmless(text));
         }
     }
 

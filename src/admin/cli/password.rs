@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use ipnet::IpNet;
 use serde::Serialize;
+use zeroize::Zeroizing;
 
 use crate::admin::cli::failure::Failure;
 use crate::admin::cli::output::{Entry, Output};
@@ -163,7 +164,7 @@ fn hand_out(output: &Output, config: &Config, issued: &Issued) -> Result<(), Fai
             replaces: None,
         });
     }
-    output.data(&format!("{}\n", password.expose()))?;
+    output.data(&Zeroizing::new(format!("{}\n", password.expose())))?;
     output.note(&card(config, row));
     Ok(())
 }
