@@ -96,7 +96,7 @@ fn plaintext_from(section: &Section<'_>, mode: TlsMode) -> Option<Vec<IpNet>> {
 }
 
 /// A network in CIDR notation, or one address.
-pub(super) fn parse_network(text: &str) -> Option<IpNet> {
+pub fn parse_network(text: &str) -> Option<IpNet> {
     match text.parse::<IpNet>() {
         Ok(network) => Some(network.trunc()),
         Err(_) => text.parse::<IpAddr>().ok().map(IpNet::from),

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, Utc};
 
 pub use duration::{NotADuration, parse_duration};
+pub use listener::parse_network;
 pub use model::{
     Cloud, Config, Credential, Delivery, DeliveryMode, Endpoints, Family, Grant, Grants, HostPort, KeySource, Limits,
     Listener, OwnCertificate, Scopes, SmtpTls, Tenant, TlsMode, Upstream,

@@ -1,0 +1,321 @@
+//! `postern mailbox`: the list of mailboxes that may be used, and their sign-ins.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use crate::admin::cli::failure::Failure;
+use crate::admin::cli::output::{Entry, Output};
+use crate::admin::cli::set_up::SetUp;
+use crate::admin::cli::values::{self, timestamp};
+use crate::admin::cli::view::MailboxDocument;
+use crate::admin::ops::{Added, MailboxRow, MailboxState, Ops, Removed};
+use crate::base::{Mailbox, Secret};
+
+/// Let mailboxes be used, and sign them in
+///
+/// Nothing outside this list is reachable, whatever the tenant lets the application do.
+#[derive(Args, Debug)]
+pub(super) struct MailboxGroup {
+    #[command(subcommand)]
+    command: MailboxCommand,
+}
+
+#[derive(Subcommand, Debug)]
+enum MailboxCommand {
+    Add(Add),
+    List(List),
+    Show(Show),
+    Disable(Disable),
+    Enable(Enable),
+    Remove(Remove),
+    Connect(Connect),
+    Disconnect(Disconnect),
+}
+
+/// Let a mailbox be used
+///
+/// Adding one again is no fault and adds new aliases.
+#[derive(Args, Debug)]
+struct Add {
+    /// The address of the mailbox
+    #[arg(value_parser = values::address)]
+    address: Mailbox,
+    /// Its tenant; may be left out when there is one
+    #[arg(long, value_name = "NAME")]
+    tenant: Option<String>,
+    /// A further login name. It is no right to send as that address
+    #[arg(long = "alias", value_name = "LOGIN", value_parser = values::login)]
+    aliases: Vec<String>,
+    /// The account that signs in for it, such as a person's for a shared mailbox
+    #[arg(long, value_name = "ADDRESS", value_parser = values::address)]
+    sign_in_as: Option<Mailbox>,
+}
+
+/// List the mailboxes
+#[derive(Args, Debug)]
+struct List {}
+
+/// Show one mailbox
+#[derive(Args, Debug)]
+struct Show {
+    /// The address of the mailbox
+    #[arg(value_parser = values::address)]
+    address: Mailbox,
+}
+
+/// Keep a mailbox on the list, but let nobody use it
+#[derive(Args, Debug)]
+struct Disable {
+    /// The address of the mailbox
+    #[arg(value_parser = values::address)]
+    address: Mailbox,
+}
+
+/// Let a disabled mailbox be used again
+#[derive(Args, Debug)]
+struct Enable {
+    /// The address of the mailbox
+    #[arg(value_parser = values::address)]
+    address: Mailbox,
+}
+
+/// Take a mailbox off the list: revokes its app passwords and destroys its tokens
+#[derive(Args, Debug)]
+struct Remove {
+    /// The address of the mailbox
+    #[arg(value_parser = values::address)]
+    address: Mailbox,
+}
+
+/// Sign a mailbox in with a refresh token
+///
+/// The token is tried before it is kept. With client_credentials no sign-in exists and none is needed.
+#[derive(Args, Debug)]
+struct Connect {
+    /// The address of the mailbox
+    #[arg(value_parser = values::address)]
+    address: Mailbox,
+    /// The file that holds the refresh token and nothing else; `-` is stdin
+    #[arg(long, value_name = "FILE", required = true)]
+    refresh_token_file: PathBuf,
+}
+
+/// Destroy the sign-in of a mailbox
+#[derive(Args, Debug)]
+struct Disconnect {
+    /// The address of the mailbox
+    #[arg(value_parser = values::address)]
+    address: Mailbox,
+}
+
+#[derive(Serialize)]
+struct RemovedDocument<'a> {
+    address: &'a str,
+    revoked_passwords: u64,
+}
+
+impl MailboxGroup {
+    pub(super) fn run(self, set_up: &SetUp) -> Result<(), Failure> {
+        let config = set_up.config()?;
+        // Read before anything is opened, so that a missing file changes nothing.
+        let token = match &self.command {
+            MailboxCommand::Connect(connect) => Some(read_token(&connect.refresh_token_file)?),
+            _ => None,
+        };
+        set_up.wait_for(async {
+            let ops = Ops::open(&config).await?;
+            self.command.run(&ops, &set_up.output, token).await
+        })
+    }
+}
+
+impl MailboxCommand {
+    async fn run(self, ops: &Ops, output: &Output, token: Option<Secret<String>>) -> Result<(), Failure> {
+        match self {
+            Self::Add(Add { address, tenant, aliases, sign_in_as }) => {
+                let added = ops.add_mailbox(&address, tenant.as_deref(), &aliases, sign_in_as.as_ref()).await?;
+                let what = match added {
+                    Added::New => "is on the list",
+                    Added::Already if aliases.is_empty() => "was on the list already",
+                    Added::Already => "was on the list already; new aliases were added",
+                };
+                let row = ops.mailbox(&address).await?;
+                output.note(&format!("{address} {what}, tenant {}: {}", row.tenant, row.state.name()));
+                if row.state == MailboxState::NeedsSignIn {
+                    output.note(&format!("next: postern mailbox connect {address} --refresh-token-file FILE"));
+                } else if row.state == MailboxState::Ready {
+                    output.note(&format!("next: postern password issue {address} --label TEXT"));
+                }
+                document(output, &row)
+            }
+            Self::List(List {}) => list(output, &ops.mailboxes().await?),
+            Self::Show(Show { address }) => show(output, &ops.mailbox(&address).await?),
+            Self::Disable(Disable { address }) => {
+                ops.disable_mailbox(&address).await?;
+                output.note(&format!("{address} is disabled; its open sessions end within 5 seconds"));
+                document(output, &ops.mailbox(&address).await?)
+            }
+            Self::Enable(Enable { address }) => {
+                ops.enable_mailbox(&address).await?;
+                let row = ops.mailbox(&address).await?;
+                output.note(&format!("{address} is enabled: {}", row.state.name()));
+                document(output, &row)
+            }
+            Self::Remove(Remove { address }) => {
+                let Removed { revoked_passwords } = ops.remove_mailbox(&address).await?;
+                let passwords = if revoked_passwords == 1 { "app password was" } else { "app passwords were" };
+                output.note(&format!(
+                    "{address} is off the list; {revoked_passwords} {passwords} revoked, its tokens are destroyed"
+                ));
+                if output.is_json() {
+                    output.json(&RemovedDocument { address: address.as_str(), revoked_passwords })?;
+                }
+                Ok(())
+            }
+            Self::Connect(Connect { address, .. }) => {
+                let Some(token) = token else {
+                    return Err(Failure::Usage("--refresh-token-file is missing".to_owned()));
+                };
+                let spinner = output.spinner(&format!("signing {address} in"));
+                let connected = ops.connect_with_refresh_token(&address, token).await;
+                drop(spinner);
+                connected?;
+                output.note(&format!("{address} is signed in"));
+                document(output, &ops.mailbox(&address).await?)
+            }
+            Self::Disconnect(Disconnect { address }) => {
+                let there_was_one = ops.disconnect(&address).await?;
+                let what = if there_was_one { "its sign-in is destroyed" } else { "there was no sign-in" };
+                output.note(&format!("{address}: {what}"));
+                document(output, &ops.mailbox(&address).await?)
+            }
+        }
+    }
+}
+
+/// What a program is told after a change.
+fn document(output: &Output, row: &MailboxRow) -> Result<(), Failure> {
+    if output.is_json() { output.json(&MailboxDocument::from(row)) } else { Ok(()) }
+}
+
+fn list(output: &Output, rows: &[MailboxRow]) -> Result<(), Failure> {
+    if output.is_json() {
+        return output.json(&rows.iter().map(MailboxDocument::from).collect::<Vec<_>>());
+    }
+    if rows.is_empty() {
+        output.note("no mailbox is on the list; add one with `postern mailbox add ADDRESS`");
+        return Ok(());
+    }
+    let cells = rows.iter().map(|row| {
+        vec![
+            row.address.to_string().into(),
+            row.tenant.to_string().into(),
+            state(row.state),
+            timestamp(row.since).into(),
+            row.aliases.join(", ").into(),
+            row.sign_in_as.as_ref().map(ToString::to_string).unwrap_or_default().into(),
+            row.reason.clone().unwrap_or_default().into(),
+        ]
+    });
+    output.table(&["MAILBOX", "TENANT", "STATE", "SINCE", "ALIASES", "SIGNS IN AS", "REASON"], cells.collect())
+}
+
+fn show(output: &Output, row: &MailboxRow) -> Result<(), Failure> {
+    if output.is_json() {
+        return output.json(&MailboxDocument::from(row));
+    }
+    let or_none = |text: String| if text.is_empty() { Entry::Faint("none".to_owned()) } else { text.into() };
+    output.table(
+        &[],
+        vec![
+            vec!["mailbox".into(), row.address.to_string().into()],
+            vec!["tenant".into(), row.tenant.to_string().into()],
+            vec!["state".into(), state(row.state)],
+            vec!["since".into(), timestamp(row.since).into()],
+            vec!["reason".into(), or_none(row.reason.clone().unwrap_or_default())],
+            vec!["aliases".into(), or_none(row.aliases.join(", "))],
+            vec!["signs in as".into(), row.sign_in_as.as_ref().unwrap_or(&row.address).to_string().into()],
+        ],
+    )
+}
+
+fn state(state: MailboxState) -> Entry {
+    let name = state.name().to_owned();
+    match state {
+        MailboxState::Ready => Entry::Good(name),
+        MailboxState::Disabled => Entry::Faint(name),
+        MailboxState::NeedsAdministrator | MailboxState::NeedsSignIn => Entry::Bad(name),
+    }
+}
+
+/// Largest refresh token that is taken. Those of Entra ID have 1 to 2 KiB.
+const MAX_TOKEN_BYTES: u64 = 64 * 1024;
+
+/// Reads a refresh token: the file's one line, without the line end that editors add.
+fn read_token(path: &Path) -> Result<Secret<String>, Failure> {
+    let from_stdin = path.as_os_str() == "-";
+    let name = if from_stdin { "stdin".to_owned() } else { format!("`{}`", path.display()) };
+    // Room for the whole at once: growing would leave copies of the token behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(64 * 1024 + 1));
+    let read = if from_stdin {
+        std::io::stdin().lock().take(MAX_TOKEN_BYTES + 1).read_to_end(&mut bytes)
+    } else {
+        std::fs::File::open(path).and_then(|file| file.take(MAX_TOKEN_BYTES + 1).read_to_end(&mut bytes))
+    };
+    let wrong = |what: &str| {
+        let message = format!("{name} holds no refresh token: {what}");
+        Failure::operation(
+            "refresh-token-file",
+            message,
+            "Put the refresh token into it, on one line, and nothing else.",
+        )
+    };
+    if let Err(error) = read {
+        let message = format!("{name} cannot be read: {error}");
+        return Err(Failure::operation(
+            "refresh-token-file",
+            message,
+            "Correct the path, or let this user read the file.",
+        ));
+    }
+    if bytes.len() as u64 > MAX_TOKEN_BYTES {
+        return Err(wrong("it is larger than 64 KiB"));
+    }
+    let text = std::str::from_utf8(&bytes).map_err(|_| wrong("it is not text"))?.trim();
+    if text.is_empty() {
+        return Err(wrong("it is empty"));
+    }
+    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(wrong("it has more than one word, or a character that no token has"));
+    }
+    Ok(Secret::new(text.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::read_token;
+
+    #[test]
+    fn a_refresh_token_is_one_word_in_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        for (content, expected) in [
+            ("0.AXyz-_~\r\n", Some("0.AXyz-_~")),
+            ("", None),
+            ("\n", None),
+            ("two words", None),
+            ("one\ntwo", None),
+            ("jörg", None),
+        ] {
+            std::fs::write(&path, content).unwrap();
+            assert_eq!(read_token(&path).ok().map(|token| token.expose().clone()).as_deref(), expected, "{content:?}");
+        }
+        std::fs::write(&path, "x".repeat(70_000)).unwrap();
+        assert!(read_token(&path).is_err());
+        assert!(read_token(&folder.path().join("gone")).is_err());
+    }
+}

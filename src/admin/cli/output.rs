@@ -1,0 +1,287 @@
+//! Where words go: data to stdout, text for people to stderr, in colour only where a person sees it.
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use anstyle::{AnsiColor, Style};
+use clap::ValueEnum;
+use comfy_table::{Cell, Color, ContentArrangement, Table, presets};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use crate::admin::cli::failure::Failure;
+
+/// When to colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ColourWish {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+impl ColourWish {
+    /// The wish among the words of the command line, before they are understood: the help is coloured too.
+    pub(super) fn among(words: &[OsString]) -> Self {
+        let mut words = words.iter().filter_map(|word| word.to_str());
+        while let Some(word) = words.next() {
+            let value = match word.strip_prefix("--color") {
+                Some("") => words.next(),
+                Some(rest) => rest.strip_prefix('='),
+                None => None,
+            };
+            if let Some(Ok(wish)) = value.map(|value| Self::from_str(value, false)) {
+                return wish;
+            }
+        }
+        Self::Auto
+    }
+
+    /// The same for clap.
+    pub(super) fn of_clap(self) -> clap::ColorChoice {
+        match self {
+            Self::Auto => clap::ColorChoice::Auto,
+            Self::Always => clap::ColorChoice::Always,
+            Self::Never => clap::ColorChoice::Never,
+        }
+    }
+
+    fn decide(self, terminal: bool) -> bool {
+        let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        match self {
+            Self::Always => true,
+            Self::Never => false,
+            Self::Auto => terminal && !set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb"),
+        }
+    }
+}
+
+/// How grave a line on stderr is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tone {
+    Error,
+    Fault,
+    Warning,
+}
+
+impl Tone {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Fault => "fault",
+            Self::Warning => "warning",
+        }
+    }
+
+    fn style(self) -> Style {
+        match self {
+            Self::Error | Self::Fault => AnsiColor::Red.on_default().bold(),
+            Self::Warning => AnsiColor::Yellow.on_default().bold(),
+        }
+    }
+}
+
+/// A cell of a table: a text, and whether it is good or bad news.
+pub(super) enum Entry {
+    Plain(String),
+    Good(String),
+    Bad(String),
+    Faint(String),
+}
+
+impl<T: Into<String>> From<T> for Entry {
+    fn from(text: T) -> Self {
+        Self::Plain(text.into())
+    }
+}
+
+/// What the user asked about the output, and where it goes.
+#[derive(Clone, Debug)]
+pub(super) struct Output {
+    json: bool,
+    quiet: bool,
+    stdout_colour: bool,
+    stderr_colour: bool,
+}
+
+impl Output {
+    pub(super) fn new(json: bool, quiet: bool, wish: ColourWish) -> Self {
+        Self {
+            json,
+            quiet,
+            stdout_colour: wish.decide(io::stdout().is_terminal()),
+            stderr_colour: wish.decide(io::stderr().is_terminal()),
+        }
+    }
+
+    /// Whether a program reads.
+    pub(super) fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Whether what goes to stderr is coloured.
+    pub(super) fn stderr_colour(&self) -> bool {
+        self.stderr_colour
+    }
+
+    /// Data for stdout, as it is.
+    pub(super) fn data(&self, text: &str) -> Result<(), Failure> {
+        let mut stdout = io::stdout().lock();
+        match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Failure::ReaderGone),
+            Err(error) => {
+                let message = format!("stdout cannot be written: {error}");
+                Err(Failure::operation("output", message, "Look at where the output goes, such as a full disk."))
+            }
+        }
+    }
+
+    /// One document for stdout.
+    pub(super) fn json(&self, value: &impl Serialize) -> Result<(), Failure> {
+        // One of the documents holds a new app password, so what it was made in is wiped.
+        match serde_json::to_string(value).map(Zeroizing::new) {
+            Ok(text) => self.data(&Zeroizing::new(format!("{}\n", text.as_str()))),
+            Err(error) => Err(Failure::operation(
+                "output",
+                format!("the document cannot be made: {error}"),
+                "Run it without --json.",
+            )),
+        }
+    }
+
+    /// A table for stdout: as wide as the terminal there, whole lines elsewhere.
+    pub(super) fn table(&self, header: &[&str], rows: Vec<Vec<Entry>>) -> Result<(), Failure> {
+        self.data(&format!("{}\n", self.lay_out(header, rows, io::stdout().is_terminal())))
+    }
+
+    fn lay_out(&self, header: &[&str], rows: Vec<Vec<Entry>>, terminal: bool) -> String {
+        let mut table = Table::new();
+        table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+        if !terminal {
+            table.load_style(presets::NOTHING);
+        }
+        table.set_content_arrangement(if terminal {
+            ContentArrangement::Dynamic
+        } else {
+            ContentArrangement::Disabled
+        });
+        if self.stdout_colour {
+            table.enforce_styling();
+        }
+        if !header.is_empty() {
+            table.set_header(header.iter().map(|title| Cell::new(title)));
+        }
+        for row in rows {
+            table.add_row(row.into_iter().map(|entry| self.cell(entry)));
+        }
+        table.trim_fmt()
+    }
+
+    fn cell(&self, entry: Entry) -> Cell {
+        let (text, colour) = match entry {
+            Entry::Plain(text) => (text, None),
+            Entry::Good(text) => (text, Some(Color::Green)),
+            Entry::Bad(text) => (text, Some(Color::Red)),
+            Entry::Faint(text) => (text, Some(Color::DarkGrey)),
+        };
+        // What others chose, such as a label, must not steer the terminal.
+        let cell = Cell::new(harmless(&text));
+        match colour {
+            Some(colour) if self.stdout_colour => cell.fg(colour),
+            _ => cell,
+        }
+    }
+
+    /// A line for people, which -q leaves out.
+    pub(super) fn note(&self, text: &str) {
+        if !self.quiet {
+            self.say(&harmless(text));
+        }
+    }
+
+    /// A line for people. That nobody reads stderr is no reason to fail.
+    fn say(&self, text: &str) {
+        drop(writeln!(io::stderr().lock(), "{text}"));
+    }
+
+    /// Something wrong, and what to do about it, for people.
+    pub(super) fn problem(&self, tone: Tone, message: &str, remedy: Option<&str>) {
+        let paint = |text: &str, style: Style| {
+            if self.stderr_colour { format!("{style}{text}{style:#}") } else { text.to_owned() }
+        };
+        let message = harmless(message);
+        self.say(&format!("{} {message}", paint(&format!("{}:", tone.word()), tone.style())));
+        if let Some(remedy) = remedy {
+            self.say(&format!("  {} {}", paint("remedy:", AnsiColor::Cyan.on_default()), harmless(remedy)));
+        }
+    }
+
+    /// A turning sign while someone waits, on a terminal only. It goes when it is dropped.
+    pub(super) fn spinner(&self, text: &str) -> Spinner {
+        if self.quiet || !io::stderr().is_terminal() {
+            return Spinner(None);
+        }
+        let bar = ProgressBar::new_spinner().with_message(text.to_owned());
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {elapsed}") {
+            bar.set_style(style);
+        }
+        bar.enable_steady_tick(Duration::from_millis(120));
+        Spinner(Some(bar))
+    }
+}
+
+/// A sign that something is going on.
+pub(super) struct Spinner(Option<ProgressBar>);
+
+impl Drop for Spinner {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.0 {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// The text without control characters, except line ends.
+fn harmless(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn output(colour: bool) -> Output {
+        Output { json: false, quiet: false, stdout_colour: colour, stderr_colour: colour }
+    }
+
+    #[test]
+    fn a_table_that_no_person_sees_is_plain_lines_without_colour() {
+        let rows =
+            vec![vec![Entry::Good("ready".into()), "a\u{1b}[31mb".into()], vec![Entry::Bad("off".into()), "".into()]];
+        let text = output(false).lay_out(&["STATE", "LABEL"], rows, false);
+        let lines: Vec<&str> = text.lines().map(str::trim).collect();
+        assert_eq!(lines, ["STATE  LABEL", "ready  a\u{fffd}[31mb", "off"]);
+        assert!(!text.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn colour_is_there_when_it_is_wished_for() {
+        let text = output(true).lay_out(&["STATE"], vec![vec![Entry::Good("ready".into())]], false);
+        assert!(text.contains('\u{1b}'), "{text:?}");
+        assert!(ColourWish::Always.decide(false) && !ColourWish::Never.decide(true) && !ColourWish::Auto.decide(false));
+    }
+
+    #[test]
+    fn the_wish_is_found_wherever_it_stands() {
+        let among = |words: &[&str]| ColourWish::among(&words.iter().map(OsString::from).collect::<Vec<_>>());
+        assert_eq!(among(&["postern", "--color", "never", "--help"]), ColourWish::Never);
+        assert_eq!(among(&["postern", "check", "--color=always"]), ColourWish::Always);
+        assert_eq!(among(&["postern", "check", "--color=blue"]), ColourWish::Auto);
+        assert_eq!(among(&["postern", "--colorful", "--color"]), ColourWish::Auto);
+    }
+}

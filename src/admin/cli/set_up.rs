@@ -1,0 +1,81 @@
+//! What a command stands on: the output, the configuration, the clock, and the identity to act under.
+
+use std::future::Future;
+
+use chrono::{DateTime, Utc};
+
+use crate::admin::cli::Global;
+use crate::admin::cli::failure::{self, Failure};
+use crate::admin::cli::identity;
+use crate::admin::cli::output::{Output, Tone};
+use crate::base::Clock;
+use crate::config::{self, Config, Loaded, Surroundings};
+
+/// What a command stands on.
+pub(super) struct SetUp {
+    global: Global,
+    pub(super) output: Output,
+    clock: Clock,
+}
+
+impl SetUp {
+    pub(super) fn new(global: Global, output: Output) -> Self {
+        Self { global, output, clock: Clock::system() }
+    }
+
+    /// The time now.
+    pub(super) fn now(&self) -> DateTime<Utc> {
+        self.clock.now()
+    }
+
+    /// Finds and reads the configuration.
+    pub(super) fn load(&self) -> Result<Loaded, config::Faulty> {
+        config::load(self.global.config.as_deref(), &Surroundings::of_this_process(self.now()))
+    }
+
+    /// The configuration, for a command that acts on the data directory: as the user whose it is.
+    pub(super) fn config(&self) -> Result<Config, Failure> {
+        let loaded = self.load()?;
+        if let Some(user) = identity::become_owner_of(&loaded.config.data_dir)? {
+            self.output.note(&format!("acting as {user}, whose `{}` is", loaded.config.data_dir.display()));
+        }
+        Ok(loaded.config)
+    }
+
+    /// The configuration with its warnings told, for a command that goes on running.
+    pub(super) fn config_with_warnings(&self) -> Result<Config, Failure> {
+        let warnings = self.load()?.warnings;
+        failure::tell_warnings(&self.output, &warnings);
+        self.config()
+    }
+
+    /// Runs `work` to its end on this thread.
+    pub(super) fn wait_for<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        runtime(tokio::runtime::Builder::new_current_thread())?.block_on(work)
+    }
+
+    /// Runs `work` to its end on as many threads as the machine has processors.
+    pub(super) fn run_service<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        runtime(tokio::runtime::Builder::new_multi_thread())?.block_on(work)
+    }
+
+    /// Refuses --json for a command whose output is of another kind.
+    pub(super) fn refuse_json(&self) -> Result<(), Failure> {
+        if self.output.is_json() {
+            return Err(Failure::Usage("--json has no meaning for this command".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Tells of something unusual that does not stop the command.
+    pub(super) fn warn(&self, message: &str) {
+        self.output.problem(Tone::Warning, message, None);
+    }
+}
+
+fn runtime(mut builder: tokio::runtime::Builder) -> Result<tokio::runtime::Runtime, Failure> {
+    builder.enable_all().build().map_err(|error| {
+        let message = format!("the program cannot start its threads: {error}");
+        Failure::operation("runtime", message, "Look at the limits on processes and open files of this user.")
+    })
+}

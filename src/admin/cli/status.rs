@@ -1,0 +1,136 @@
+//! `postern status`: is it running, ready, and well, on one screen.
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::admin::cli::failure::Failure;
+use crate::admin::cli::output::{Entry, Output, Tone};
+use crate::admin::cli::set_up::SetUp;
+use crate::admin::cli::values::timestamp;
+use crate::admin::ops::{MailboxState, Ops, Status};
+
+/// Tell whether Postern is running, ready, and well
+///
+/// The status is 0 if it is and 1 if not, for monitoring.
+#[derive(Args, Debug)]
+pub(super) struct StatusCommand {}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    well: bool,
+    running: bool,
+    process: Option<u32>,
+    ready_at: Option<String>,
+    listeners: Vec<ListenerDocument>,
+    tenants: &'a [String],
+    mailboxes: Mailboxes,
+    active_passwords: usize,
+    troubles: &'a [String],
+}
+
+#[derive(Serialize)]
+struct ListenerDocument {
+    protocol: String,
+    tls: String,
+    address: String,
+    answers: bool,
+}
+
+#[derive(Serialize, Default)]
+#[serde(rename_all = "kebab-case")]
+struct Mailboxes {
+    ready: usize,
+    needs_sign_in: usize,
+    needs_administrator: usize,
+    disabled: usize,
+}
+
+impl StatusCommand {
+    pub(super) fn run(self, set_up: &SetUp) -> Result<(), Failure> {
+        let config = set_up.config()?;
+        let status = set_up.wait_for(async { Ok(Ops::open(&config).await?.status().await?) })?;
+        if set_up.output.is_json() {
+            set_up.output.json(&document(&status))?;
+        } else {
+            screen(&set_up.output, &status)?;
+        }
+        if status.is_well() { Ok(()) } else { Err(Failure::Told(1)) }
+    }
+}
+
+fn document(status: &Status) -> Document<'_> {
+    Document {
+        well: status.is_well(),
+        running: status.process.is_some(),
+        process: status.process,
+        ready_at: status.ready_at.map(timestamp),
+        listeners: status
+            .listeners
+            .iter()
+            .map(|listener| ListenerDocument {
+                protocol: listener.bound.protocol.to_string(),
+                tls: listener.bound.tls.to_string(),
+                address: listener.bound.address.to_string(),
+                answers: listener.answers,
+            })
+            .collect(),
+        tenants: &status.tenants,
+        mailboxes: mailboxes(status),
+        active_passwords: status.active_passwords,
+        troubles: &status.troubles,
+    }
+}
+
+fn mailboxes(status: &Status) -> Mailboxes {
+    let mut counts = Mailboxes::default();
+    for (state, count) in status.mailboxes {
+        match state {
+            MailboxState::Ready => counts.ready = count,
+            MailboxState::NeedsSignIn => counts.needs_sign_in = count,
+            MailboxState::NeedsAdministrator => counts.needs_administrator = count,
+            MailboxState::Disabled => counts.disabled = count,
+        }
+    }
+    counts
+}
+
+fn screen(output: &Output, status: &Status) -> Result<(), Failure> {
+    let running = match (status.process, status.ready_at) {
+        (Some(process), Some(since)) => {
+            Entry::Good(format!("running as process {process}, ready since {}", timestamp(since)))
+        }
+        (Some(process), None) => Entry::Bad(format!("running as process {process}, not ready")),
+        (None, _) => Entry::Bad("not running".to_owned()),
+    };
+    let mut rows = vec![vec!["postern".into(), running]];
+    for listener in &status.listeners {
+        let name = format!("{} {} {}", listener.bound.protocol, listener.bound.tls, listener.bound.address);
+        let answers =
+            if listener.answers { Entry::Good("answers".into()) } else { Entry::Bad("does not answer".into()) };
+        rows.push(vec![name.into(), answers]);
+    }
+    let tenants = match status.tenants.as_slice() {
+        [] => Entry::Bad("none".to_owned()),
+        names => names.join(", ").into(),
+    };
+    rows.push(vec!["tenants".into(), tenants]);
+    let counts = mailboxes(status);
+    rows.push(vec!["mailboxes ready".into(), counts.ready.to_string().into()]);
+    for (name, count) in [
+        ("mailboxes that need a sign-in", counts.needs_sign_in),
+        ("mailboxes that need the administrator", counts.needs_administrator),
+    ] {
+        if count > 0 {
+            rows.push(vec![name.into(), Entry::Bad(count.to_string())]);
+        }
+    }
+    if counts.disabled > 0 {
+        rows.push(vec!["mailboxes disabled".into(), Entry::Faint(counts.disabled.to_string())]);
+    }
+    rows.push(vec!["app passwords in force".into(), status.active_passwords.to_string().into()]);
+    output.table(&[], rows)?;
+    for trouble in &status.troubles {
+        output.problem(Tone::Warning, trouble, None);
+    }
+    Ok(())
+}
