@@ -131,7 +131,10 @@ mod tests {
 
     use super::*;
 
-    fn cut(chunks: &[&[u8]], limit: usize) -> (Vec<(Vec<u8>, bool)>, bool, Vec<u8>) {
+    /// The lines and whether each was bare, whether one was too long, and the rest.
+    type Cut = (Vec<(Vec<u8>, bool)>, bool, Vec<u8>);
+
+    fn cut(chunks: &[&[u8]], limit: usize) -> Cut {
         let mut lines = Lines::new(limit);
         let mut found = Vec::new();
         for chunk in chunks {
