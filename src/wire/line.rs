@@ -88,7 +88,7 @@ impl Lines {
 
     /// Gives up this many of the bytes that are waiting.
     pub fn skip(&mut self, octets: usize) {
-        self.start = (self.start + octets).min(self.buffer.len());
+        self.start = self.start.saturating_add(octets).min(self.buffer.len());
         self.scanned = self.start;
     }
 
