@@ -1,4 +1,8 @@
-//! The one test program.
+//! The one test program: it links once.
+
+#[path = "../common/mod.rs"]
+mod common;
 
 mod cli;
+mod road;
 mod transcripts;
