@@ -3,6 +3,8 @@
 //! The files in `tests/cli` hold them. In what is expected, `[..]` stands for anything within a line, a line `...` for any
 //! number of lines, and `[DIR]` for the folder that the command was started in.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -363,18 +365,18 @@ impl Service {
     /// Starts it and reads stderr until a line ends with `last`.
     fn start(place: &Place, args: &[&str], last: &str) -> Self {
         let mut command = place.command(args);
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let mut said = Vec::new();
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut service = Self { child: command.spawn().unwrap(), said: Vec::new() };
+        let mut lines = BufReader::new(service.child.stderr.take().unwrap()).lines();
         for line in lines.by_ref() {
-            said.push(line.unwrap());
-            if said.last().is_some_and(|line| line.ends_with(last)) {
+            service.said.push(line.unwrap());
+            if service.said.last().is_some_and(|line| line.ends_with(last)) {
                 // What follows is read and dropped, so that it never stands before a full pipe.
                 std::thread::spawn(move || lines.for_each(drop));
-                return Self { child, said };
+                return service;
             }
         }
-        panic!("{args:?} ended before it said `{last}`: {said:#?}");
+        panic!("{args:?} ended before it said `{last}`: {:#?}", service.said);
     }
 
     /// Sends a signal, waits, and returns the status and what stood on stdout.

@@ -174,7 +174,7 @@ impl Output {
             table.enforce_styling();
         }
         if !header.is_empty() {
-            table.set_header(header.iter().map(|title| Cell::new(title)));
+            table.set_header(header.iter().map(Cell::new));
         }
         for row in rows {
             table.add_row(row.into_iter().map(|entry| self.cell(entry)));
