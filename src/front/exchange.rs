@@ -44,7 +44,8 @@ impl Exchange {
             _ => return None,
         };
         Some(match initial {
-            None => Turn::Ask(exchange, challenge),
+            // A space behind the mechanism and nothing after it: no response, by anyone's reading.
+            None | Some(b"") => Turn::Ask(exchange, challenge),
             Some(b"=") => exchange.take(Secret::new(Vec::new())),
             Some(response) => exchange.answer(response),
         })

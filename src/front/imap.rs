@@ -6,7 +6,7 @@ use zeroize::Zeroize;
 
 use crate::base::Answer;
 use crate::front::exchange::{Exchange, Turn};
-use crate::front::imap_command::{Announced, Gathered, TEXT_OCTETS};
+use crate::front::imap_command::{Announced, Gathered, Pair, TEXT_OCTETS};
 use crate::front::patience::{Patience, client_name, is_http, is_tls};
 use crate::front::steps::{Progress, Steps};
 use crate::front::{Front, Setting, Step, Welcome};
@@ -56,7 +56,8 @@ impl Imap {
             client_name: None,
         };
         // Clients choose their quirks by these words.
-        let greeting = format!("* OK [CAPABILITY {}] The Microsoft Exchange IMAP4 service is ready.\r\n", front.capabilities());
+        let greeting =
+            format!("* OK [CAPABILITY {}] The Microsoft Exchange IMAP4 service is ready.\r\n", front.capabilities());
         front.steps.say(greeting);
         front
     }
@@ -170,7 +171,8 @@ impl Imap {
                 if announced.waits {
                     self.steps.say("+ Ready\r\n");
                 }
-                State::Literal { command, octets: Vec::with_capacity(missing), missing }
+                // No room is made for what was only announced.
+                State::Literal { command, octets: Vec::new(), missing }
             }
             Err(_) if announced.waits => {
                 self.bad(command.tag.as_deref(), "The literal is too long");
@@ -286,7 +288,7 @@ impl Imap {
         State::Checking { tag }
     }
 
-    fn note_client(&mut self, pairs: &[(Vec<u8>, Option<Vec<u8>>)]) {
+    fn note_client(&mut self, pairs: &[Pair]) {
         let value = |wanted: &[u8]| {
             let pair = pairs.iter().find(|(field, _)| field.eq_ignore_ascii_case(wanted));
             pair.and_then(|(_, value)| value.clone())

@@ -34,6 +34,9 @@ pub(super) enum Token {
     Text(Secret<Vec<u8>>),
 }
 
+/// A field of ID and its value; `None` is NIL.
+pub(super) type Pair = (Vec<u8>, Option<Vec<u8>>);
+
 /// `{12}` or `{12+}` at the end of a line (RFC 3501, section 4.3; RFC 7888).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Announced {
@@ -151,7 +154,9 @@ impl Gathered {
     /// `SP astring SP astring`, the arguments of LOGIN.
     pub(super) fn two_strings(&self) -> Option<(Vec<u8>, Vec<u8>)> {
         match self.arguments.as_slice() {
-            [Token::Space, login, Token::Space, password] if !self.malformed => Some((login.string()?, password.string()?)),
+            [Token::Space, login, Token::Space, password] if !self.malformed => {
+                Some((login.string()?, password.string()?))
+            }
             _ => None,
         }
     }
@@ -167,7 +172,7 @@ impl Gathered {
     }
 
     /// `SP ("(" [string SP nstring *(SP string SP nstring)] ")" / nil)`, the argument of ID (RFC 2971, section 3.1), as pairs.
-    pub(super) fn pairs(&self) -> Option<Vec<(Vec<u8>, Option<Vec<u8>>)>> {
+    pub(super) fn pairs(&self) -> Option<Vec<Pair>> {
         let list = match self.arguments.as_slice() {
             _ if self.malformed => return None,
             [Token::Space, Token::Atom(nil)] if nil.eq_ignore_ascii_case(b"NIL") => return Some(Vec::new()),
@@ -180,7 +185,8 @@ impl Gathered {
         let words: Option<Vec<&Token>> = list
             .chunks(2)
             .map(|chunk| match chunk {
-                [word @ (Token::Text(_) | Token::Atom(_)), Token::Space] | [word @ (Token::Text(_) | Token::Atom(_))] => Some(word),
+                [word @ (Token::Text(_) | Token::Atom(_)), Token::Space]
+                | [word @ (Token::Text(_) | Token::Atom(_))] => Some(word),
                 _ => None,
             })
             .collect();
@@ -189,8 +195,12 @@ impl Gathered {
         words
             .chunks(2)
             .map(|pair| match pair {
-                [Token::Text(field), Token::Text(value)] => Some((field.expose().clone(), Some(value.expose().clone()))),
-                [Token::Text(field), Token::Atom(nil)] if nil.eq_ignore_ascii_case(b"NIL") => Some((field.expose().clone(), None)),
+                [Token::Text(field), Token::Text(value)] => {
+                    Some((field.expose().clone(), Some(value.expose().clone())))
+                }
+                [Token::Text(field), Token::Atom(nil)] if nil.eq_ignore_ascii_case(b"NIL") => {
+                    Some((field.expose().clone(), None))
+                }
                 _ => None,
             })
             .collect()
@@ -216,7 +226,8 @@ impl Announced {
             let (before, digits) = inside.split_at_checked(inside.len() - digits)?;
             let before = before.strip_suffix(b"{")?;
             // A number that does not fit is one that is too large, not one that is none.
-            let octets = std::str::from_utf8(digits).ok().filter(|digits| !digits.is_empty())?.parse().unwrap_or(u64::MAX);
+            let octets =
+                std::str::from_utf8(digits).ok().filter(|digits| !digits.is_empty())?.parse().unwrap_or(u64::MAX);
             Some((before, Self { octets, waits }))
         });
         match found {

@@ -29,7 +29,9 @@ fn ours(input: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
 fn theirs(input: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     let (_, command) = CommandCodec::default().decode(input).ok()?;
     match command.body {
-        CommandBody::Login { username, password } => Some((username.as_ref().to_vec(), password.declassify().as_ref().to_vec())),
+        CommandBody::Login { username, password } => {
+            Some((username.as_ref().to_vec(), password.declassify().as_ref().to_vec()))
+        }
         _ => None,
     }
 }

@@ -40,7 +40,10 @@ enum Stage {
     Greeted,
     LoggedIn,
     /// MAIL was accepted, and so many recipients.
-    Transaction { recipients: usize, smtputf8: bool },
+    Transaction {
+        recipients: usize,
+        smtputf8: bool,
+    },
 }
 
 #[derive(Debug)]
@@ -50,14 +53,21 @@ enum Awaits {
     Response(Exchange),
     /// The verdict on a claim.
     Verdict,
-    MailReply { smtputf8: bool },
+    MailReply {
+        smtputf8: bool,
+    },
     RecipientReply,
     DataReply,
     /// The message.
-    Content { receiver: Receiver, abandoned: bool },
+    Content {
+        receiver: Receiver,
+        abandoned: bool,
+    },
     EndReply,
     /// The end of a chunk that is not read (RFC 3030), and so many octets until then.
-    ChunkEnd { missing: u64 },
+    ChunkEnd {
+        missing: u64,
+    },
     Handshake,
     /// Nothing: closed.
     Nothing,
@@ -142,7 +152,9 @@ impl Smtp {
 
     fn command(&mut self, line: &[u8]) {
         let (verb, argument) = match memchr::memchr(b' ', line) {
-            Some(place) => (line.get(..place).unwrap_or_default(), line.get(place + 1..).unwrap_or_default().trim_ascii()),
+            Some(place) => {
+                (line.get(..place).unwrap_or_default(), line.get(place + 1..).unwrap_or_default().trim_ascii())
+            }
             None => (line, &[][..]),
         };
         let verb = verb.to_ascii_uppercase();
@@ -165,7 +177,9 @@ impl Smtp {
             b"NOOP" => self.junk(250, "2.0.0 OK"),
             b"VRFY" => self.junk(252, "2.5.0 Send a message and see"),
             b"HELP" => self.junk(214, "2.0.0 See RFC 5321"),
-            b"EXPN" | b"ETRN" | b"TURN" | b"SEND" | b"SOML" | b"SAML" => self.bad(502, "5.5.1 The command is not offered"),
+            b"EXPN" | b"ETRN" | b"TURN" | b"SEND" | b"SOML" | b"SAML" => {
+                self.bad(502, "5.5.1 The command is not offered")
+            }
             b"QUIT" => {
                 self.forget_transaction();
                 self.say(221, "2.0.0 Goodbye");
@@ -353,7 +367,9 @@ impl Smtp {
         let digits = !word.is_empty() && word.iter().all(u8::is_ascii_digit);
         let size = std::str::from_utf8(word).ok().filter(|_| digits).and_then(|word| word.parse::<u64>().ok());
         match size {
-            Some(missing) if missing <= SIZE_LIMIT_OCTETS && self.logged_in() => self.awaits = Awaits::ChunkEnd { missing },
+            Some(missing) if missing <= SIZE_LIMIT_OCTETS && self.logged_in() => {
+                self.awaits = Awaits::ChunkEnd { missing }
+            }
             // Where the chunk ends is not known, or who sends it.
             _ => {
                 self.say(502, NO_CHUNKS);

@@ -72,7 +72,9 @@ fn converse(front: &mut dyn Front, pieces: &[&[u8]]) -> Vec<Did> {
                 match transact {
                     Transact::Mail(mail) if refused(mail.address()) => front.reply(Reply::new(550, "5.7.60 No")),
                     Transact::Recipient(rcpt) if refused(rcpt.address()) => front.reply(Reply::new(550, "5.1.1 No")),
-                    Transact::Mail(_) | Transact::Recipient(_) | Transact::End => front.reply(Reply::new(250, "2.0.0 OK")),
+                    Transact::Mail(_) | Transact::Recipient(_) | Transact::End => {
+                        front.reply(Reply::new(250, "2.0.0 OK"))
+                    }
                     Transact::Data => front.reply(Reply::new(354, "Go on")),
                     Transact::Content(_) | Transact::Abandon | Transact::Reset => {}
                 }
@@ -87,7 +89,9 @@ fn said(done: &[Did]) -> String {
 }
 
 fn checked(done: &[Did]) -> Vec<(&[u8], &[u8])> {
-    let claims = done.iter().filter_map(|did| if let Did::Checked(login, pw) = did { Some((login.as_slice(), pw.as_slice())) } else { None });
+    let claims = done.iter().filter_map(|did| {
+        if let Did::Checked(login, pw) = did { Some((login.as_slice(), pw.as_slice())) } else { None }
+    });
     claims.collect()
 }
 
@@ -109,7 +113,11 @@ fn f05_no_octet_is_lost_at_the_switch_however_the_lines_are_split() {
         for first in 0..whole.len() {
             for second in first..whole.len().min(first + 9) {
                 let pieces = [&whole[..first], &whole[first..second], &whole[second..]];
-                assert_eq!(handed_over(&converse(&mut *front(protocol), &pieces)), Some(rest), "{protocol} at {first}, {second}");
+                assert_eq!(
+                    handed_over(&converse(&mut *front(protocol), &pieces)),
+                    Some(rest),
+                    "{protocol} at {first}, {second}"
+                );
             }
         }
     }
@@ -130,7 +138,11 @@ fn f09_what_follows_starttls_in_the_clear_is_not_executed_inside() {
     for (protocol, clear, inside) in [
         (Protocol::Imap, "a1 STARTTLS\r\na2 LOGIN ann pw\r\na3 LOG", "a4 NOOP\r\n"),
         (Protocol::Pop3, "USER ann\r\nSTLS\r\nUSER bob\r\nPASS pw\r\nUS", "PASS pw\r\n"),
-        (Protocol::Smtp, "EHLO pc\r\nSTARTTLS\r\nEHLO pc\r\nAUTH PLAIN AGFubgBwdw==\r\nMA", "AUTH PLAIN AGFubgBwdw==\r\n"),
+        (
+            Protocol::Smtp,
+            "EHLO pc\r\nSTARTTLS\r\nEHLO pc\r\nAUTH PLAIN AGFubgBwdw==\r\nMA",
+            "AUTH PLAIN AGFubgBwdw==\r\n",
+        ),
     ] {
         let mut front = front(protocol);
         let done = converse(&mut *front, &[clear.as_bytes()]);
@@ -221,7 +233,9 @@ fn f25_a_password_is_the_same_in_every_form_and_protocol() {
 
 #[test]
 fn f26_no_mechanism_of_a_client_goes_on_to_exchange() {
-    for mechanism in ["XOAUTH2", "OAUTHBEARER", "EXTERNAL", "ANONYMOUS", "CRAM-MD5", "GSSAPI", "NTLM", "PLAIN-CLIENTTOKEN", ""] {
+    for mechanism in
+        ["XOAUTH2", "OAUTHBEARER", "EXTERNAL", "ANONYMOUS", "CRAM-MD5", "GSSAPI", "NTLM", "PLAIN-CLIENTTOKEN", ""]
+    {
         for (protocol, words) in [
             (Protocol::Imap, format!("a1 AUTHENTICATE {mechanism} YQ==\r\n")),
             (Protocol::Pop3, format!("AUTH {mechanism} YQ==\r\n")),
@@ -260,7 +274,10 @@ fn a_thousand_recipients_are_taken_and_the_next_one_is_put_off() {
         words.push_str(&format!("RCPT TO:<{number}@x.test>\r\n"));
     }
     let done = converse(&mut *front(Protocol::Smtp), &[words.as_bytes()]);
-    assert_eq!(done.iter().filter(|did| matches!(did, Did::Other(what) if what.starts_with("Recipient"))).count(), 1000);
+    assert_eq!(
+        done.iter().filter(|did| matches!(did, Did::Other(what) if what.starts_with("Recipient"))).count(),
+        1000
+    );
     assert!(said(&done).ends_with("452 4.5.3 Too many recipients, send the rest in another transaction\r\n"));
 }
 

@@ -44,6 +44,9 @@ pub(super) enum Line {
     TooLong,
 }
 
+/// How long a closed connection is still read from.
+const LINGER: Duration = Duration::from_millis(250);
+
 /// How much clear text the tally keeps.
 const CLEAR_LIMIT: usize = 1 << 20;
 
@@ -117,7 +120,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Sends what was said and closes in order, so that the peer can read it all.
+    /// Sends what was said and closes in order, so that the peer can read it all: a socket closed with octets unread would
+    /// be reset, and the last words with it.
     pub(super) async fn close(&mut self) {
         let _ = self.flush().await;
         let _ = match &mut self.stream {
@@ -125,6 +129,15 @@ impl Connection {
             Stream::Tls(stream) => stream.shutdown().await,
             Stream::Handshake => Ok(()),
         };
+        let _ = tokio::time::timeout(LINGER, self.swallow()).await;
+    }
+
+    /// Reads and forgets, and says nothing, until the peer goes away.
+    pub(super) async fn swallow(&mut self) -> Result<(), Ended> {
+        loop {
+            self.input.clear();
+            self.fill().await?;
+        }
     }
 
     /// Sends what was said, then waits for more octets and adds them to the input. Cancelling loses nothing.

@@ -141,6 +141,7 @@ faults! {
     SmtpMail451 "smtp-mail-451" Kind::Times, "MAIL is answered 451 4.7.0 ... PRX2";
     SmtpConcurrent432 "smtp-concurrent-432" Kind::Times, "the message is answered 432 4.3.2 (too many at once)";
     SmtpQuota "smtp-quota" Kind::Times, "the message is answered 554 5.2.0 (submission quota)";
+    SmtpMailboxFull "smtp-mailbox-full" Kind::Times, "the message is answered 554 5.2.2 (the sender's mailbox is full)";
     SmtpDailyLimit "smtp-daily-limit" Kind::Times, "the message is answered 550 5.1.90 (daily recipients)";
     SmtpSendAsDenied "smtp-send-as-denied" Kind::Times, "the message is answered 554 5.2.252 in one line of over 1,000 octets";
     SmtpSizeLimit "smtp-size-limit" Kind::NeedsNumber, "messages over this many octets are refused when they are complete (552 5.3.4)";
@@ -156,6 +157,7 @@ faults! {
     ImapByeGreeting "imap-bye-greeting" Kind::Times, "IMAP greets with BYE and closes";
     ImapPreauth "imap-preauth" Kind::Switch, "IMAP greets with PREAUTH";
     ImapGreeting2026 "imap-greeting-2026" Kind::Switch, "IMAP shows the greeting and the capabilities of the front end of 2026";
+    ImapEstimatedSize "imap-estimated-size" Kind::Switch, "RFC822.SIZE is an estimate, as it is for mailboxes that are not set to exact sizes";
     ImapSilent "imap-silent" Kind::Switch, "IMAP accepts connections and says nothing";
     ImapDropAfterLogin "imap-drop-after-login" Kind::Times, "IMAP closes the connection after its OK to the login";
     ImapChallengeJson "imap-challenge-json" Kind::Times, "IMAP sends base64 JSON before it refuses a login";
@@ -171,6 +173,11 @@ impl FaultName {
     /// What may stand behind its `=`, in words.
     pub fn value(self) -> &'static str {
         self.kind().wants()
+    }
+
+    fn check(self, value: Option<&str>) -> Result<(), FaultError> {
+        let kind = self.kind();
+        if kind.allows(value) { Ok(()) } else { Err(FaultError::Value { name: self, wants: kind.wants() }) }
     }
 }
 
@@ -190,6 +197,18 @@ impl FromStr for FaultName {
             .find(|fault| fault.name() == text)
             .ok_or_else(|| FaultError::Unknown { name: text.to_owned() })
     }
+}
+
+/// Reads `NAME` or `NAME=VALUE`, as it is given to `postern sandbox --fault`.
+///
+/// # Errors
+///
+/// When there is no fault of that name, or it cannot have that value.
+pub fn read_fault(text: &str) -> Result<(FaultName, Option<String>), FaultError> {
+    let (name, value) = text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
+    let name: FaultName = name.parse()?;
+    name.check(value)?;
+    Ok((name, value.map(str::to_owned)))
 }
 
 /// The faults that hold now.
@@ -212,11 +231,8 @@ impl Faults {
     ///
     /// When the fault needs a value, or cannot have this one.
     pub fn set(&self, name: FaultName, value: Option<&str>) -> Result<(), FaultError> {
-        let kind = name.kind();
-        if !kind.allows(value) {
-            return Err(FaultError::Value { name, wants: kind.wants() });
-        }
-        let left = match kind {
+        name.check(value)?;
+        let left = match name.kind() {
             Kind::Times => value.and_then(|value| value.parse().ok()),
             _ => None,
         };
@@ -320,6 +336,10 @@ mod tests {
             assert_eq!(faults.set(name, value).is_ok(), taken, "{name} {value:?}");
         }
         assert_eq!(faults.number(FaultName::ImapThrottle), Some(299_609));
+        assert_eq!(read_fault("token-status=503"), Ok((FaultName::TokenStatus, Some("503".into()))));
+        assert_eq!(read_fault("token-hang"), Ok((FaultName::TokenHang, None)));
+        assert!(read_fault("token-hang=").is_err());
+        assert!(read_fault("=5").is_err());
     }
 
     #[test]

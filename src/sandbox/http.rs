@@ -29,7 +29,16 @@ pub(super) async fn serve(listener: TcpListener, service: Service) {
         .route("/elsewhere/token", any(entra::elsewhere))
         .with_state(service)
         .into_make_service_with_connect_info::<Cut>();
-    let _ = axum::serve(Cuttable(listener), router).with_graceful_shutdown(stop.cancelled_owned()).await;
+    let serving = axum::serve(Cuttable(listener), router).with_graceful_shutdown(stop.clone().cancelled_owned());
+    // A client that has sent half a request is not waited for.
+    let patience = async {
+        stop.cancelled().await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    };
+    tokio::select! {
+        _ = serving => {}
+        () = patience => {}
+    }
 }
 
 /// A listener whose connections can be cut.

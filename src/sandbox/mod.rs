@@ -31,7 +31,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::sandbox::tenant::Tenant;
 
-pub use crate::sandbox::faults::{FaultError, FaultName, Faults};
+pub use crate::sandbox::faults::{FaultError, FaultName, Faults, read_fault};
 pub use crate::sandbox::tenant::{Submission, Tally};
 
 /// How the tenant is to be.

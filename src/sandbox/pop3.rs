@@ -54,9 +54,7 @@ enum Next {
 impl Session {
     async fn converse(&mut self) -> Result<(), Ended> {
         if self.tenant.faults.holds(FaultName::PopSilent) {
-            loop {
-                self.connection.fill().await?;
-            }
+            return self.connection.swallow().await;
         }
         if self.tenant.faults.holds(FaultName::PopGreeting2026) {
             self.say(&format!("+OK Microsoft Exchange POP3 server ready (tcpproxy/15.20.9137.005). [{}]", blob()));

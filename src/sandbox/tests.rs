@@ -252,6 +252,7 @@ async fn stopping_closes_every_connection_and_nothing_listens_any_more() {
     assert!(TcpStream::connect(address).await.is_err());
 }
 
+#[cfg(unix)]
 #[tokio::test]
 async fn a_thousand_idle_sessions_are_accepted_at_once() {
     // Two descriptors per connection, since both ends are in this process.

@@ -98,7 +98,8 @@ mod tests {
             (Answer::Stopping, "421 4.3.2 ", "a NO [UNAVAILABLE] ", "-ERR [SYS/TEMP] ", true),
             (Answer::GoodBye, "421 4.4.2 ", "a NO Closing", "-ERR Closing", true),
         ] {
-            let said = [smtp(answer).to_bytes(), imap(Some(b"a"), answer), pop3(answer)].map(|b| String::from_utf8(b).unwrap());
+            let said = [smtp(answer).to_bytes(), imap(Some(b"a"), answer), pop3(answer)]
+                .map(|b| String::from_utf8(b).unwrap());
             for (said, expected) in said.iter().zip([for_smtp, for_imap, for_pop3]) {
                 assert!(said.starts_with(expected), "{said} should begin with {expected}");
                 assert!(said.ends_with("\r\n"));

@@ -113,7 +113,8 @@ fn split_word(text: &[u8]) -> (&[u8], &[u8]) {
 /// be said on.
 pub fn parse_capabilities(words: &[u8]) -> Vec<String> {
     let words = words.strip_prefix(b"* ").unwrap_or(words);
-    let atoms = words.split(|octet| *octet == b' ').filter(|word| !word.is_empty() && word.iter().all(|o| is_atom_octet(*o)));
+    let atoms =
+        words.split(|octet| *octet == b' ').filter(|word| !word.is_empty() && word.iter().all(|o| is_atom_octet(*o)));
     let texts = atoms.filter_map(|word| std::str::from_utf8(word).ok()).map(str::to_owned);
     texts.skip_while(|word| word.eq_ignore_ascii_case("CAPABILITY")).take(MAX_CAPABILITIES).collect()
 }
@@ -270,19 +271,33 @@ mod tests {
     #[test]
     fn a_line_of_the_server_is_told_apart() {
         let status = |tag: Option<&'static str>, status, code: Option<&'static str>, text: &'static str| {
-            Ok(Response::Status { tag: tag.map(str::as_bytes), status, code: code.map(str::as_bytes), text: text.as_bytes() })
+            Ok(Response::Status {
+                tag: tag.map(str::as_bytes),
+                status,
+                code: code.map(str::as_bytes),
+                text: text.as_bytes(),
+            })
         };
         for (line, expected) in [
             ("+", Ok(Response::Continuation { text: b"" })),
             ("+ ", Ok(Response::Continuation { text: b"" })),
             ("+ eyJ", Ok(Response::Continuation { text: b"eyJ" })),
             ("+x", Err(MalformedResponse)),
-            ("* OK The Microsoft Exchange IMAP4 service is ready. [TQ]", status(None, Status::Ok, None, "The Microsoft Exchange IMAP4 service is ready. [TQ]")),
+            (
+                "* OK The Microsoft Exchange IMAP4 service is ready. [TQ]",
+                status(None, Status::Ok, None, "The Microsoft Exchange IMAP4 service is ready. [TQ]"),
+            ),
             ("* ok [CAPABILITY IMAP4rev1] hi", status(None, Status::Ok, Some("CAPABILITY IMAP4rev1"), "hi")),
-            ("* BYE Session invalidated - AccessTokenExpired", status(None, Status::Bye, None, "Session invalidated - AccessTokenExpired")),
+            (
+                "* BYE Session invalidated - AccessTokenExpired",
+                status(None, Status::Bye, None, "Session invalidated - AccessTokenExpired"),
+            ),
             ("* PREAUTH hi", status(None, Status::PreAuth, None, "hi")),
             ("a2 NO AUTHENTICATE failed.", status(Some("a2"), Status::No, None, "AUTHENTICATE failed.")),
-            ("a3 BAD User is authenticated but not connected.", status(Some("a3"), Status::Bad, None, "User is authenticated but not connected.")),
+            (
+                "a3 BAD User is authenticated but not connected.",
+                status(Some("a3"), Status::Bad, None, "User is authenticated but not connected."),
+            ),
             ("a4 OK", status(Some("a4"), Status::Ok, None, "")),
             ("a4 BYE x", Err(MalformedResponse)),
             ("* CAPABILITY IMAP4", Ok(Response::Data { text: b"CAPABILITY IMAP4" })),
@@ -300,7 +315,10 @@ mod tests {
 
     #[test]
     fn capabilities_are_read_from_both_places_and_made_fit_for_the_client() {
-        let data = Response::parse(b"* CAPABILITY IMAP4 IMAP4rev1 AUTH=PLAIN AUTH=XOAUTH2 SASL-IR UIDPLUS MOVE ENABLE IMAP4rev2 LITERAL+").unwrap();
+        let data = Response::parse(
+            b"* CAPABILITY IMAP4 IMAP4rev1 AUTH=PLAIN AUTH=XOAUTH2 SASL-IR UIDPLUS MOVE ENABLE IMAP4rev2 LITERAL+",
+        )
+        .unwrap();
         let list = data.capabilities().unwrap();
         assert_eq!(list.len(), 10);
         assert_eq!(welcome_capabilities(&list).join(" "), "IMAP4 IMAP4rev1 SASL-IR UIDPLUS MOVE LITERAL+");

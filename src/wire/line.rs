@@ -88,7 +88,7 @@ impl Lines {
 
     /// Gives up this many of the bytes that are waiting.
     pub fn skip(&mut self, octets: usize) {
-        self.start = (self.start + octets).min(self.buffer.len());
+        self.start = self.start.saturating_add(octets).min(self.buffer.len());
         self.scanned = self.start;
     }
 
@@ -131,7 +131,10 @@ mod tests {
 
     use super::*;
 
-    fn cut(chunks: &[&[u8]], limit: usize) -> (Vec<(Vec<u8>, bool)>, bool, Vec<u8>) {
+    /// The lines and whether each was bare, whether one was too long, and the rest.
+    type Cut = (Vec<(Vec<u8>, bool)>, bool, Vec<u8>);
+
+    fn cut(chunks: &[&[u8]], limit: usize) -> Cut {
         let mut lines = Lines::new(limit);
         let mut found = Vec::new();
         for chunk in chunks {

@@ -59,7 +59,8 @@ mod tests {
             (b"", None),
             (b"-ER", None),
         ] {
-            let expected = expected.map(|(ok, code, text)| Status { ok, code: code.map(str::as_bytes), text: text.as_bytes() });
+            let expected =
+                expected.map(|(ok, code, text)| Status { ok, code: code.map(str::as_bytes), text: text.as_bytes() });
             assert_eq!(status(line), expected, "{line:?}");
             assert_eq!(is_ok(line), expected.is_some_and(|status| status.ok));
         }

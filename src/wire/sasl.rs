@@ -70,7 +70,8 @@ impl Claim {
 /// message of more or fewer parts: nothing is ever cut off at a NUL.
 pub fn decode_plain(message: &[u8]) -> Result<Claim, MalformedPlain> {
     let mut parts = message.split(|octet| *octet == 0);
-    let (Some(authzid), Some(authcid), Some(password), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+    let (Some(authzid), Some(authcid), Some(password), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
         return Err(MalformedPlain::Parts);
     };
     if !authzid.is_empty() && !authzid.eq_ignore_ascii_case(authcid) {
@@ -141,7 +142,11 @@ mod tests {
             (b"\0ann\0p\x01w", Err(Character)),
         ] {
             let claim = decode_plain(message);
-            assert_eq!(claim.as_ref().map(|c| c.login.as_slice()).map_err(|e| *e), expected.map(str::as_bytes), "{message:?}");
+            assert_eq!(
+                claim.as_ref().map(|c| c.login.as_slice()).map_err(|e| *e),
+                expected.map(str::as_bytes),
+                "{message:?}"
+            );
         }
         assert_eq!(decode_plain(b"\0ann\0p w").unwrap().password.expose(), b"p w");
     }
@@ -151,7 +156,9 @@ mod tests {
         for text in ["", "AA==", "AGFubgBwdw==", "++//"] {
             assert!(base64_decode_strict(text.as_bytes()).is_ok(), "{text}");
         }
-        for text in ["A", "AA", "AA=", "AA===", "A A=", " AA==", "AA==\r", "AA=A", "=AAA", "-_-_", "AB==", "AA\0=", "*", "="] {
+        for text in
+            ["A", "AA", "AA=", "AA===", "A A=", " AA==", "AA==\r", "AA=A", "=AAA", "-_-_", "AB==", "AA\0=", "*", "="]
+        {
             assert_eq!(base64_decode_strict(text.as_bytes()).err(), Some(MalformedPlain::Base64), "{text}");
         }
     }

@@ -20,7 +20,11 @@ fn main() {
                 write(&here.join("corpus/reply"), name, &server);
             }
             for word in text.split_ascii_whitespace().filter(|word| word.len() > 11 && word.len() % 4 == 0) {
-                write(&here.join("corpus/sasl"), word.get(..12).unwrap_or(word).replace('/', "_").as_ref(), word.as_bytes());
+                write(
+                    &here.join("corpus/sasl"),
+                    word.get(..12).unwrap_or(word).replace('/', "_").as_ref(),
+                    word.as_bytes(),
+                );
             }
         }
     }

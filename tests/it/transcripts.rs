@@ -42,12 +42,25 @@ fn play_folder(protocol: &str, make: fn(Setting) -> Box<dyn Front>) {
     assert!(files.len() >= 10, "{} transcripts in {}", files.len(), folder.display());
     for file in files {
         let text = std::fs::read_to_string(&file).unwrap();
-        assert!(text.lines().filter(|line| line.starts_with("S:") || line.starts_with("--")).count() > 1, "{}", file.display());
+        assert!(
+            text.lines().filter(|line| line.starts_with("S:") || line.starts_with("--")).count() > 1,
+            "{}",
+            file.display()
+        );
         for piece in [usize::MAX, 1, 3] {
             let setting = setting(&text);
             let front = make(setting);
-            Player { front, piece, sent: VecDeque::new(), heard: Vec::new(), content: Vec::new(), held: None, ended: false, file: &file }
-                .play(&text);
+            Player {
+                front,
+                piece,
+                sent: VecDeque::new(),
+                heard: Vec::new(),
+                content: Vec::new(),
+                held: None,
+                ended: false,
+                file: &file,
+            }
+            .play(&text);
         }
     }
 }

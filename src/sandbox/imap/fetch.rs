@@ -10,6 +10,8 @@ pub(super) enum Attribute {
     Body,
     BodyStructure,
     Envelope,
+    /// A size that is near the real one, as Exchange gives it.
+    EstimatedSize,
     Flags,
     InternalDate,
     Section(Section),
@@ -170,6 +172,10 @@ pub(super) fn answer(number: u32, message: &Message, attributes: &[Attribute]) -
                 out.extend(format!("INTERNALDATE \"{date}\"").into_bytes());
             }
             (Attribute::Size, _) => out.extend(format!("RFC822.SIZE {}", message.octets.len()).into_bytes()),
+            (Attribute::EstimatedSize, _) => {
+                let estimate = message.octets.len() + message.octets.len() / 50 + 17;
+                out.extend(format!("RFC822.SIZE {estimate}").into_bytes());
+            }
             (Attribute::Uid, _) => out.extend(format!("UID {}", message.uid).into_bytes()),
             (Attribute::Section(section), part) => section.answer(&mut out, &message.octets, part.as_ref()),
             (Attribute::Envelope, Some(part)) => {

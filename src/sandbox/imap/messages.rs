@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use chrono::Utc;
 
 use crate::sandbox::connection::Ended;
+use crate::sandbox::faults::FaultName;
 use crate::sandbox::imap::fetch::{Attribute, answer, flags, marks_as_seen, read_attributes};
 use crate::sandbox::imap::parse::{Parser, SequenceSet};
 use crate::sandbox::imap::search::{Place, read_keys};
@@ -70,6 +71,10 @@ impl Session {
         let Selected { mailbox, view, by_uid } = selected;
         if by_uid && !attributes.contains(&Attribute::Uid) {
             attributes.insert(0, Attribute::Uid);
+        }
+        if self.tenant.faults.holds(FaultName::ImapEstimatedSize) {
+            let sizes = attributes.iter_mut().filter(|attribute| **attribute == Attribute::Size);
+            sizes.for_each(|size| *size = Attribute::EstimatedSize);
         }
         let marks = marks_as_seen(&attributes) && !view.read_only;
         let messages = self.tenant.mailboxes.with(mailbox, |account| {

@@ -125,9 +125,7 @@ impl Session {
         let tenant = Arc::clone(&self.tenant);
         let faults = &tenant.faults;
         if faults.holds(FaultName::ImapSilent) {
-            loop {
-                self.connection.fill().await?;
-            }
+            return self.connection.swallow().await;
         }
         if faults.strikes(FaultName::ImapByeGreeting) {
             self.say("* BYE Server Unavailable. 15");
@@ -293,6 +291,8 @@ impl Session {
             self.never_end_the_line(&format!("{tag} OK ")).await?;
         }
         let not_connected = entry.no_right || faults.concerns(FaultName::ImapNotConnected, &entry.mailbox);
+        // Only what comes from now on ends this session.
+        self.expiry.borrow_and_update();
         self.login = Some(Login { mailbox: entry.mailbox, expires: entry.expires, not_connected, bell });
         if faults.strikes(FaultName::ImapDropAfterLogin) {
             self.say(&format!("{tag} OK AUTHENTICATE completed."));

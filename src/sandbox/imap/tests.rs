@@ -161,24 +161,36 @@ async fn idle_shows_a_message_as_it_arrives_and_other_sessions_see_flags_and_exp
 
 #[tokio::test]
 async fn the_session_ends_at_the_second_at_which_the_token_expires_also_inside_idle_and_a_literal() {
-    let sandbox = start_with(&[(FaultName::TokenExpiresIn, Some("1"))]).await;
-    for last_command in ["", "b IDLE\r\n", "b APPEND INBOX {100+}\r\nSubject:"] {
-        let token = app_token(&sandbox).await;
-        let mut peer = greeted(&sandbox).await;
-        let started = std::time::Instant::now();
-        peer.command(&format!("a AUTHENTICATE XOAUTH2 {}", xoauth2(ALICE, &token))).await;
-        peer.send(last_command).await;
-        let ended = peer.until_closed().await;
-        assert!(ended.ends_with("* BYE Session invalidated - AccessTokenExpired\r\n"), "{last_command}: {ended}");
-        assert!(started.elapsed() < Duration::from_secs(3));
-        let mut peer = greeted(&sandbox).await;
-        let again = peer.command(&format!("a AUTHENTICATE XOAUTH2 {}", xoauth2(ALICE, &token))).await;
-        assert_eq!(again, "a NO AUTHENTICATE failed.\n");
-    }
-    sandbox.faults().clear_all();
+    let sandbox = start_with(&[(FaultName::TokenExpiresIn, Some("2"))]).await;
+    let ends = ["", "b IDLE\r\n", "b APPEND INBOX {100+}\r\nSubject:"].map(|last_command| {
+        let sandbox = &sandbox;
+        async move {
+            let token = app_token(sandbox).await;
+            let issued = std::time::Instant::now();
+            let mut peer = greeted(sandbox).await;
+            let login = format!("a AUTHENTICATE XOAUTH2 {}", xoauth2(ALICE, &token));
+            assert_eq!(peer.command(&login).await, "a OK AUTHENTICATE completed.\n");
+            peer.send(last_command).await;
+            let ended = peer.until_closed().await;
+            assert!(ended.ends_with("* BYE Session invalidated - AccessTokenExpired\r\n"), "{last_command}: {ended}");
+            assert!(issued.elapsed() > Duration::from_millis(1900), "{last_command}: too early");
+            assert_eq!(greeted(sandbox).await.command(&login).await, "a NO AUTHENTICATE failed.\n");
+        }
+    });
+    futures::future::join_all(ends).await;
+}
+
+#[tokio::test]
+async fn sessions_that_are_told_to_expire_do_so_and_new_ones_live() {
+    let sandbox = start().await;
     let peer = selected(&sandbox).await;
+    let waiting = greeted(&sandbox).await;
     sandbox.expire_sessions();
     assert_eq!(peer.until_closed().await, "* BYE Session invalidated - AccessTokenExpired\r\n");
+    let token = app_token(&sandbox).await;
+    let mut waiting = waiting;
+    waiting.command(&format!("a AUTHENTICATE XOAUTH2 {}", xoauth2(ALICE, &token))).await;
+    assert_eq!(waiting.command("b NOOP").await, "b OK NOOP completed.\n");
 }
 
 #[tokio::test]
@@ -311,6 +323,13 @@ async fn every_fault_of_imap_shows() {
     let mut peer = greeted(&sandbox).await;
     peer.command(&login).await;
     assert_eq!(peer.command("b SELECT INBOX").await, "b BAD User is authenticated but not connected.\n");
+    sandbox.faults().clear_all();
+
+    set(FaultName::ImapEstimatedSize, None);
+    sandbox.deliver(ALICE, "INBOX", MAIL);
+    let answer = selected(&sandbox).await.command("b FETCH 1 (RFC822.SIZE RFC822)").await;
+    assert!(answer.contains(&format!("RFC822 {{{}}}", MAIL.len())), "{answer}");
+    assert!(!answer.contains(&format!("RFC822.SIZE {} ", MAIL.len())), "{answer}");
     sandbox.faults().clear_all();
 
     set(FaultName::ImapDropAfterLogin, None);

@@ -67,9 +67,7 @@ impl Session {
     /// Ends with `Ok` where the server closes in order, with `Err` where the connection is gone or is to be cut.
     async fn converse(&mut self) -> Result<(), Ended> {
         if self.tenant.faults.holds(FaultName::SmtpSilent) {
-            loop {
-                self.connection.fill().await?;
-            }
+            return self.connection.swallow().await;
         }
         if self.tenant.faults.strikes(FaultName::SmtpBanner421) {
             self.say(&format!("421 4.3.2 Service not active [{SMTP_HOST}]"));

@@ -242,6 +242,7 @@ async fn every_fault_of_a_message_shows() {
     for (fault, value, answer) in [
         (FaultName::SmtpConcurrent432, Some("1"), "432 4.3.2 Concurrent connections limit exceeded. "),
         (FaultName::SmtpQuota, Some("1"), "554 5.2.0 STOREDRV.Submission.Exception:SubmissionQuotaExceededException"),
+        (FaultName::SmtpMailboxFull, Some("1"), "554 5.2.2 mailbox full; "),
         (FaultName::SmtpDailyLimit, Some("1"), "550 5.1.90 "),
         (FaultName::SmtpSendAsDenied, Some("1"), "554 5.2.252 SendAsDenied; "),
         (FaultName::SmtpSizeLimit, Some("5"), "552 5.3.4 "),

@@ -137,6 +137,9 @@ impl Session {
                 self.connection.give_back(rest);
                 return Ok(raw);
             }
+            if raw.len() > 2 * SIZE_LIMIT {
+                return Err(Ended);
+            }
             self.connection.fill().await?;
         }
     }
@@ -158,6 +161,12 @@ impl Session {
                 "554 5.2.0 {storedrv}:SubmissionQuotaExceededException; Failed to process message due to a permanent \
                  exception with message The message can't be submitted because the sender's submission quota was \
                  exceeded. [Hostname={SMTP_HOST}]"
+            ));
+        }
+        if faults.strikes(FaultName::SmtpMailboxFull) {
+            return Some(format!(
+                "554 5.2.2 mailbox full; {storedrv}:QuotaExceededException.MapiExceptionShutoffQuotaExceeded; Failed to \
+                 process message due to a permanent exception with message [Hostname={SMTP_HOST}]"
             ));
         }
         if faults.strikes(FaultName::SmtpDailyLimit) {

@@ -286,7 +286,8 @@ impl Xtext {
         }
         let mut octets = value.iter();
         while let Some(octet) = octets.next() {
-            let hexadecimal = |digit: Option<&u8>| digit.is_some_and(|digit| matches!(digit, b'0'..=b'9' | b'A'..=b'F'));
+            let hexadecimal =
+                |digit: Option<&u8>| digit.is_some_and(|digit| matches!(digit, b'0'..=b'9' | b'A'..=b'F'));
             match octet {
                 b'+' if hexadecimal(octets.next()) && hexadecimal(octets.next()) => {}
                 b'!'..=b'~' if !matches!(octet, b'+' | b'=') => {}

@@ -59,9 +59,30 @@ fn on_the_wire(content: &[u8], step: usize) -> Vec<u8> {
 #[test]
 fn only_crlf_dot_crlf_as_received_ends_a_message_in_24_forms() {
     const FORMS: [&[u8]; 24] = [
-        b"\n.\n", b"\n.\r\n", b"\n.\r", b"\r.\r", b"\r.\n", b"\r.\r\n", b"\r\n.\n", b"\r\n.\r", b"\n\n.\r\n", b"\r\r\n.\r\r\n",
-        b"\r\n.\r\r\n", b"\r\n\0.\r\n", b"\r\n.\0\r\n", b"\r\n.\r\0\n", b"\r\n. \r\n", b"\r\n.\t\r\n", b"\r\n .\r\n", b"\r\n..\r\n",
-        b"\r\n.\x0b\r\n", b"\r\n.\xc2\x85", b"\xc2\x85.\xc2\x85", b"\xe2\x80\xa8.\xe2\x80\xa8", b"\x85.\x85", b"\r\n.\x0c\r\n",
+        b"\n.\n",
+        b"\n.\r\n",
+        b"\n.\r",
+        b"\r.\r",
+        b"\r.\n",
+        b"\r.\r\n",
+        b"\r\n.\n",
+        b"\r\n.\r",
+        b"\n\n.\r\n",
+        b"\r\r\n.\r\r\n",
+        b"\r\n.\r\r\n",
+        b"\r\n\0.\r\n",
+        b"\r\n.\0\r\n",
+        b"\r\n.\r\0\n",
+        b"\r\n. \r\n",
+        b"\r\n.\t\r\n",
+        b"\r\n .\r\n",
+        b"\r\n..\r\n",
+        b"\r\n.\x0b\r\n",
+        b"\r\n.\xc2\x85",
+        b"\xc2\x85.\xc2\x85",
+        b"\xe2\x80\xa8.\xe2\x80\xa8",
+        b"\x85.\x85",
+        b"\r\n.\x0c\r\n",
     ];
     for form in FORMS {
         let smuggled = b"MAIL FROM:<evil@x.test>\r\nRCPT TO:<b@x.test>\r\nDATA\r\nhi\r\n.\r\nQUIT\r\n";
@@ -70,7 +91,11 @@ fn only_crlf_dot_crlf_as_received_ends_a_message_in_24_forms() {
             let (content, refused, left) = receive(&input, step, 1 << 20).expect("it has one true end");
             assert_eq!(left, b"QUIT\r\n".len(), "{form:?} ended the message early");
             assert_eq!(refused.is_some(), form.contains(&0), "{form:?}");
-            assert_eq!(refused.is_none(), memchr::memmem::find(&content, b"MAIL FROM:<evil@x.test>").is_some(), "{form:?}");
+            assert_eq!(
+                refused.is_none(),
+                memchr::memmem::find(&content, b"MAIL FROM:<evil@x.test>").is_some(),
+                "{form:?}"
+            );
             let wire = on_the_wire(&content, step);
             assert_eq!(memchr::memmem::find_iter(&wire, b"\r\n.\r\n").count(), 1, "{form:?} is two messages upstream");
             for (place, octet) in wire.iter().enumerate() {
@@ -107,7 +132,10 @@ fn a_message_is_given_with_its_lines_ended_and_its_dots_unstuffed() {
 fn a_refused_message_is_read_to_its_true_end() {
     for step in 1..12 {
         assert_eq!(receive(b"a\0b\r\n.\r\nRSET\r\n", step, 100), Some((b"a".to_vec(), Some(Unacceptable::Nul), 6)));
-        assert_eq!(receive(b"abcd\r\n.\r\nRSET\r\n", step, 5), Some((b"abcd\r".to_vec(), Some(Unacceptable::TooLarge), 6)));
+        assert_eq!(
+            receive(b"abcd\r\n.\r\nRSET\r\n", step, 5),
+            Some((b"abcd\r".to_vec(), Some(Unacceptable::TooLarge), 6))
+        );
         assert_eq!(receive(b"abc\r\n.\r\nRSET\r\n", step, 5), Some((b"abc\r\n".to_vec(), None, 6)));
     }
 }
@@ -138,7 +166,11 @@ fn over_94_bodies_of_dots_empty_lines_and_8_bit_arrive_octet_for_octet() {
                 }
                 let body = [vec![b'y'; edge].as_slice(), first, b"\r\n", second, b"\r\n"].concat();
                 for step in [1, 2, 5, 4096] {
-                    assert_eq!(receive(&on_the_wire(&body, step), step, 1 << 20), Some((body.clone(), None, 0)), "{body:?}");
+                    assert_eq!(
+                        receive(&on_the_wire(&body, step), step, 1 << 20),
+                        Some((body.clone(), None, 0)),
+                        "{body:?}"
+                    );
                 }
                 bodies += 1;
             }

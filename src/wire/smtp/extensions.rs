@@ -71,7 +71,15 @@ mod tests {
 
     #[test]
     fn the_list_of_exchange_is_read_and_its_first_line_is_only_a_name() {
-        let lines = ["DSN.outlook.com Hello [192.0.2.1]", "SIZE 157286400", "PIPELINING", "dsn", "AUTH LOGIN XOAUTH2", "8BITMIME", "CHUNKING"];
+        let lines = [
+            "DSN.outlook.com Hello [192.0.2.1]",
+            "SIZE 157286400",
+            "PIPELINING",
+            "dsn",
+            "AUTH LOGIN XOAUTH2",
+            "8BITMIME",
+            "CHUNKING",
+        ];
         let reply = Reply { code: 250, lines: lines.iter().map(|line| line.as_bytes().to_vec()).collect() };
         let found = Extensions::from_ehlo(&reply);
         let expected = Extensions {

@@ -102,9 +102,9 @@ fn without_route(address: &[u8]) -> Result<&[u8], Refusal> {
     }
     let end = memchr::memchr(b':', address).ok_or(Refusal::Path)?;
     let (route, behind) = address.split_at_checked(end).ok_or(Refusal::Path)?;
-    let hops_fine = route.split(|octet| *octet == b',').all(|hop| {
-        hop.strip_prefix(b"@").and_then(|domain| std::str::from_utf8(domain).ok()).is_some_and(is_domain)
-    });
+    let hops_fine = route
+        .split(|octet| *octet == b',')
+        .all(|hop| hop.strip_prefix(b"@").and_then(|domain| std::str::from_utf8(domain).ok()).is_some_and(is_domain));
     if hops_fine { behind.strip_prefix(b":").ok_or(Refusal::Path) } else { Err(Refusal::Path) }
 }
 
@@ -147,7 +147,8 @@ fn is_dot_string(text: &str) -> bool {
 fn is_domain(text: &str) -> bool {
     if let Some(literal) = text.strip_prefix('[') {
         let inside = literal.strip_suffix(']').unwrap_or_default();
-        return !inside.is_empty() && inside.bytes().all(|octet| octet.is_ascii_alphanumeric() || b".:-".contains(&octet));
+        return !inside.is_empty()
+            && inside.bytes().all(|octet| octet.is_ascii_alphanumeric() || b".:-".contains(&octet));
     }
     // `_` is in no host name, but in many domains of Windows networks.
     let fits = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c) || (!c.is_ascii() && c.is_alphanumeric());
@@ -163,7 +164,7 @@ mod tests {
         for (arguments, expected) in [
             (&b"<ann@contoso.test>"[..], Some("<ann@contoso.test>")),
             (b" <Ann@Contoso.test>", Some("<Ann@Contoso.test>")), // a space before the path
-            (b"ann@contoso.test", Some("<ann@contoso.test>")), // no brackets
+            (b"ann@contoso.test", Some("<ann@contoso.test>")),    // no brackets
             (b"<>", Some("<>")),
             (b"<scanner>", Some("<scanner>")),
             (b"<o'neil+tag=x@contoso.test>", Some("<o'neil+tag=x@contoso.test>")),

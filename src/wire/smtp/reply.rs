@@ -31,7 +31,8 @@ impl EnhancedCode {
         let end = memchr::memchr(b' ', text).unwrap_or(text.len());
         let (word, rest) = text.split_at_checked(end)?;
         let mut parts = std::str::from_utf8(word).ok()?.split('.');
-        let mut part = || parts.next().filter(|part| (1..=3).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit()));
+        let mut part =
+            || parts.next().filter(|part| (1..=3).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit()));
         let (class, subject, detail) = (part()?, part()?, part()?);
         if parts.next().is_some() || !matches!(class, "2" | "4" | "5") {
             return None;
@@ -146,7 +147,8 @@ impl ReplyReader {
         if line.len() > self.max_line {
             return Err(MalformedReply::LineTooLong);
         }
-        let digits = line.get(..3).filter(|digits| digits.iter().all(u8::is_ascii_digit)).ok_or(MalformedReply::NoCode)?;
+        let digits =
+            line.get(..3).filter(|digits| digits.iter().all(u8::is_ascii_digit)).ok_or(MalformedReply::NoCode)?;
         let code = digits.iter().fold(0, |code, digit| code * 10 + u16::from(digit - b'0'));
         if !(200..600).contains(&code) {
             return Err(MalformedReply::NoCode);
@@ -190,8 +192,8 @@ pub fn shorten(reply: &Reply, reference: Reference) -> Reply {
     if daily_quota {
         return Reply::new(451, format!("4.7.1 The daily sending limit is reached, try again later, ref {reference}"));
     }
-    let not_let_in = matches!(reply.code, 530 | 534 | 535 | 538)
-        || matches!(enhanced, Some(EnhancedCode(5, 7, 3 | 57 | 139)));
+    let not_let_in =
+        matches!(reply.code, 530 | 534 | 535 | 538) || matches!(enhanced, Some(EnhancedCode(5, 7, 3 | 57 | 139)));
     if not_let_in {
         return Reply::new(451, format!("4.7.0 The message cannot be sent now, ref {reference}"));
     }
@@ -219,14 +221,11 @@ mod tests {
 
     fn read(lines: &[&[u8]]) -> Result<Option<Reply>, MalformedReply> {
         let mut reader = ReplyReader::new(40, 3);
-        let mut last = Ok(None);
+        let mut last = None;
         for line in lines {
-            last = reader.push(line);
-            if last.is_err() {
-                return last;
-            }
+            last = reader.push(line)?;
         }
-        last
+        Ok(last)
     }
 
     #[test]
@@ -280,8 +279,16 @@ mod tests {
                 "5.2.252 SendAsDenied; a@x not allowed to send as b@x; STOREDRV.Submission.Exception:SendAsDenied [BeginDiagnosticData]",
                 "554 5.2.252 SendAsDenied, ref 222222",
             ),
-            (550, "5.1.10 RESOLVER.ADR.RecipientNotFound [HOST.prod.outlook.com]", "550 5.1.10 RESOLVER.ADR.RecipientNotFound, ref 222222"),
-            (432, "4.3.2 Concurrent connections limit exceeded. [Hostname=x]", "432 4.3.2 Concurrent connections limit exceeded., ref 222222"),
+            (
+                550,
+                "5.1.10 RESOLVER.ADR.RecipientNotFound [HOST.prod.outlook.com]",
+                "550 5.1.10 RESOLVER.ADR.RecipientNotFound, ref 222222",
+            ),
+            (
+                432,
+                "4.3.2 Concurrent connections limit exceeded. [Hostname=x]",
+                "432 4.3.2 Concurrent connections limit exceeded., ref 222222",
+            ),
             (
                 554,
                 "5.2.0 STOREDRV.Submission.Exception:SubmissionQuotaExceededException; Failed",
