@@ -3,15 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::base::is_host_name;
 use crate::base::Protocol;
+use crate::base::is_host_name;
 use crate::config::Surroundings;
 use crate::config::credential;
 use crate::config::files::{self, Base};
 use crate::config::listener::listeners;
-use crate::config::model::{
-    Config, Delivery, Family, KeySource, Limits, OwnCertificate, Tenant, Upstream,
-};
+use crate::config::model::{Config, Delivery, Family, KeySource, Limits, OwnCertificate, Tenant, Upstream};
 use crate::config::raw::{self, Report, Section};
 use crate::config::tenant::{self, Around};
 

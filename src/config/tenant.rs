@@ -11,9 +11,7 @@ use crate::base::{Protocol, TenantName};
 use crate::config::cloud::{self, Preset};
 use crate::config::credential;
 use crate::config::files::{self, Base};
-use crate::config::model::{
-    Cloud, Credential, Endpoints, Grant, Grants, HostPort, Scopes, SmtpTls, Tenant,
-};
+use crate::config::model::{Cloud, Credential, Endpoints, Grant, Grants, HostPort, Scopes, SmtpTls, Tenant};
 use crate::config::raw::{Report, Section, TextOrTable, Written, choose};
 
 /// What the checks of a tenant need to know of the rest.

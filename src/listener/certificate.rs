@@ -8,7 +8,7 @@ mod trust;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
@@ -25,6 +25,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use zeroize::Zeroizing;
 
+use crate::base::files::{make_private_folder, open_private, write_private};
 use crate::base::{Fault, Whose};
 
 pub use trust::trust_instructions;
@@ -202,17 +203,9 @@ struct Folder {
 
 impl Folder {
     fn open(dir: &Path) -> Result<Self, CertificateError> {
-        let failed = |path: &Path| {
-            let path = path.to_owned();
-            move |source| CertificateError::File { path, source }
-        };
-        let mut builder = fs::DirBuilder::new();
-        builder.recursive(true);
-        #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(dir).map_err(failed(dir))?;
+        make_private_folder(dir).map_err(failed(dir))?;
         let path = dir.join("lock");
-        let lock = private_file(true).open(&path).map_err(failed(&path))?;
+        let lock = open_private(&path).map_err(failed(&path))?;
         lock.lock().map_err(failed(&path))?;
         Ok(Self { dir: dir.to_owned(), _lock: lock })
     }
@@ -243,8 +236,8 @@ impl Folder {
         set_span(&mut params, now, now + Duration::days(CA_DAYS));
         let certificate = params.self_signed(&key)?;
         // The key first: with the certificate in place everything is.
-        self.write(CA_KEY, &Zeroizing::new(key.serialize_pem()), Readers::Owner)?;
-        self.write(CA, &certificate.pem(), Readers::All)
+        self.write(CA_KEY, &Zeroizing::new(key.serialize_pem()))?;
+        self.write(CA, &certificate.pem())
     }
 
     /// The server's certificate, if it is there, under this CA, with its own key, with exactly the `wanted` names, and not
@@ -315,65 +308,21 @@ impl Folder {
         let until = (now + Duration::days(LEAF_DAYS - 1)).min(authority.expires_at);
         set_span(&mut params, now, until);
         let certificate = params.signed_by(&key, &issuer)?;
-        self.write(LEAF_KEY, &Zeroizing::new(key.serialize_pem()), Readers::Owner)?;
+        self.write(LEAF_KEY, &Zeroizing::new(key.serialize_pem()))?;
         // The CA goes along, so that a client that shows the chain can be told there to trust it.
-        self.write(LEAF, &format!("{}{}", certificate.pem(), authority.pem), Readers::All)
+        self.write(LEAF, &format!("{}{}", certificate.pem(), authority.pem))
     }
 
-    /// Writes a file so that it is there whole or not at all, even after the power fails.
-    fn write(&self, name: &str, content: &str, readers: Readers) -> Result<(), CertificateError> {
+    fn write(&self, name: &str, content: &str) -> Result<(), CertificateError> {
         let path = self.file(name);
-        let new = self.file(&format!("{name}.new"));
-        let write = || {
-            match fs::remove_file(&new) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-            let mut file = private_file(false).open(&new)?;
-            file.write_all(content.as_bytes())?;
-            readers.apply(&file)?;
-            file.sync_all()?;
-            fs::rename(&new, &path)?;
-            #[cfg(unix)]
-            File::open(&self.dir)?.sync_all()?;
-            Ok(())
-        };
-        write().map_err(|source| CertificateError::File { path: path.clone(), source })
+        write_private(&path, content.as_bytes()).map_err(failed(&path))
     }
 }
 
-/// Who may read a file that is written.
-#[derive(Clone, Copy)]
-enum Readers {
-    All,
-    Owner,
-}
-
-impl Readers {
-    #[cfg(unix)]
-    fn apply(self, file: &File) -> io::Result<()> {
-        let mode = match self {
-            Self::All => 0o644,
-            Self::Owner => 0o600,
-        };
-        file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))
-    }
-
-    /// On Windows a file takes its rights from the folder.
-    #[cfg(not(unix))]
-    fn apply(self, _file: &File) -> io::Result<()> {
-        match self {
-            Self::All | Self::Owner => Ok(()),
-        }
-    }
-}
-
-fn private_file(may_exist: bool) -> fs::OpenOptions {
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create(may_exist).create_new(!may_exist);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options
+/// Makes the error for a file that the system refuses.
+fn failed(path: &Path) -> impl FnOnce(io::Error) -> CertificateError {
+    let path = path.to_owned();
+    move |source| CertificateError::File { path, source }
 }
 
 fn damaged(path: &Path, wanted: &'static str) -> CertificateError {
@@ -381,7 +330,7 @@ fn damaged(path: &Path, wanted: &'static str) -> CertificateError {
 }
 
 fn read_text(path: &Path) -> Result<String, CertificateError> {
-    fs::read_to_string(path).map_err(|source| CertificateError::File { path: path.to_owned(), source })
+    fs::read_to_string(path).map_err(failed(path))
 }
 
 fn read_if_there(path: &Path) -> Result<Option<String>, CertificateError> {

@@ -3,9 +3,11 @@
 //! The files in `tests/cli` hold them. In what is expected, `[..]` stands for anything within a line, a line `...` for any
 //! number of lines, and `[DIR]` for the folder that the command was started in.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -349,6 +351,115 @@ fn run_as_root_a_command_acts_as_the_user_whose_data_it_is() {
         assert_eq!(path.metadata().unwrap().uid(), 65_534, "{}", path.display());
         if path.is_dir() {
             files.extend(fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+        }
+    }
+}
+
+/// A command that runs until it is told to stop. It is killed if a test ends before.
+struct Service {
+    child: std::process::Child,
+    said: Vec<String>,
+}
+
+impl Service {
+    /// Starts it and reads stderr until a line ends with `last`.
+    fn start(place: &Place, args: &[&str], last: &str) -> Self {
+        let mut command = place.command(args);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut service = Self { child: command.spawn().unwrap(), said: Vec::new() };
+        let mut lines = BufReader::new(service.child.stderr.take().unwrap()).lines();
+        for line in lines.by_ref() {
+            service.said.push(line.unwrap());
+            if service.said.last().is_some_and(|line| line.ends_with(last)) {
+                // What follows is read and dropped, so that it never stands before a full pipe.
+                std::thread::spawn(move || lines.for_each(drop));
+                return service;
+            }
+        }
+        panic!("{args:?} ended before it said `{last}`: {:#?}", service.said);
+    }
+
+    /// Sends a signal, waits, and returns the status and what stood on stdout.
+    #[cfg(unix)]
+    fn stop(mut self, signal: nix::sys::signal::Signal) -> (Option<i32>, String) {
+        let process = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        nix::sys::signal::kill(process, signal).unwrap();
+        let mut stdout = String::new();
+        self.child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
+        (self.child.wait().unwrap().code(), stdout)
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn serve_tells_its_listeners_and_that_it_is_ready_and_stops_when_told() {
+    use nix::sys::signal::Signal;
+
+    let place = Place::new();
+    let listeners: String = [("smtp", "starttls"), ("imap", "implicit"), ("pop3", "none")]
+        .map(|(protocol, tls)| {
+            format!("[[listener]]\nprotocol = \"{protocol}\"\naddress = \"127.0.0.1:0\"\ntls = \"{tls}\"\n")
+        })
+        .concat();
+    place.write("config/postern.toml", &format!("data_dir = \"../data\"\n{listeners}"));
+
+    let stopped = place.json(&["status"], 1);
+    assert_eq!((&stopped["running"], &stopped["well"]), (&false.into(), &false.into()));
+
+    let service = Service::start(&place, &["serve"], "postern is ready");
+    let said = service.said.join("\n");
+    let starts = ["smtp starttls 127.0.0.1:", "imap implicit 127.0.0.1:", "pop3 none 127.0.0.1:"];
+    for start in starts {
+        let line =
+            service.said.iter().find(|line| line.starts_with(start)).unwrap_or_else(|| panic!("{start}: {said}"));
+        assert!(!line.ends_with(":0"), "the real port is told: {line}");
+    }
+    assert!(said.contains("certificates/ca.pem") && said.contains("postern setup"), "{said}");
+
+    let second = place.json(&["serve"], 1);
+    let message = second["error"]["message"].as_str().unwrap();
+    assert_eq!(message, format!("already served by process {}", service.child.id()));
+
+    let status = place.json(&["status"], 1);
+    assert_eq!(status["running"], true);
+    assert_eq!(status["listeners"].as_array().unwrap().len(), 3);
+    assert!(status["listeners"].as_array().unwrap().iter().all(|listener| listener["answers"] == true), "{status}");
+    assert_eq!(service.stop(Signal::SIGTERM), (Some(0), String::new()), "nothing stands on stdout");
+
+    let service = Service::start(&place, &["serve", "--json", "-q"], "postern is ready");
+    let (status, stdout) = service.stop(Signal::SIGINT);
+    assert_eq!(status, Some(0));
+    let document: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(keys(&document), ["listeners"]);
+    assert_eq!(keys(&document["listeners"][0]), ["address", "protocol", "tls"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn the_sandbox_prints_a_configuration_that_can_be_used_from_anywhere() {
+    let place = Place::new();
+    for dir in [Some("made"), None] {
+        let named = dir.map_or(Vec::new(), |dir| vec!["--dir", dir]);
+        let args = [&["sandbox", "--fault", "token-status=503"][..], &named].concat();
+        let service = Service::start(&place, &args, "the simulated tenant is ready");
+        let written = service.said.iter().find_map(|line| line.strip_prefix("try it: postern --config '")).unwrap();
+        let file = PathBuf::from(written.strip_suffix("' serve").unwrap());
+        let config = file.display().to_string();
+        assert_eq!(place.json(&["check", "--config", &config], 0)["faults"], serde_json::json!([]));
+        let (status, stdout) = service.stop(nix::sys::signal::Signal::SIGTERM);
+        assert_eq!(status, Some(0));
+        if dir.is_some() {
+            place.write("elsewhere/copy.toml", &stdout);
+            assert_eq!(place.json(&["check", "--config", "elsewhere/copy.toml"], 0)["faults"], serde_json::json!([]));
+        } else {
+            assert!(!file.parent().unwrap().exists(), "a folder that nobody named goes");
         }
     }
 }

@@ -11,7 +11,10 @@ mod identity;
 mod mailbox;
 mod output;
 mod password;
+mod sandbox;
+mod serve;
 mod set_up;
+mod signals;
 mod status;
 mod values;
 mod view;
@@ -104,6 +107,8 @@ struct Global {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    Sandbox(sandbox::SandboxCommand),
+    Serve(serve::Serve),
     Status(status::StatusCommand),
     Check(check::Check),
     Certificate(certificate::Certificate),
@@ -116,6 +121,8 @@ enum Command {
 impl Command {
     fn run(self, set_up: &SetUp) -> Result<(), Failure> {
         match self {
+            Self::Sandbox(command) => command.run(set_up),
+            Self::Serve(command) => command.run(set_up),
             Self::Status(command) => command.run(set_up),
             Self::Check(command) => command.run(set_up),
             Self::Certificate(command) => command.run(set_up),

@@ -174,7 +174,7 @@ impl Output {
             table.enforce_styling();
         }
         if !header.is_empty() {
-            table.set_header(header.iter().map(|title| Cell::new(title)));
+            table.set_header(header.iter().map(Cell::new));
         }
         for row in rows {
             table.add_row(row.into_iter().map(|entry| self.cell(entry)));
@@ -200,13 +200,18 @@ impl Output {
     /// A line for people, which -q leaves out.
     pub(super) fn note(&self, text: &str) {
         if !self.quiet {
-            self.say(&harmless(text));
+            self.say(text);
         }
     }
 
-    /// A line for people. That nobody reads stderr is no reason to fail.
-    fn say(&self, text: &str) {
-        drop(writeln!(io::stderr().lock(), "{text}"));
+    /// A line for people that stays with -q: without it the command would not have done what it is for.
+    pub(super) fn say(&self, text: &str) {
+        Self::write_line(&harmless(text));
+    }
+
+    /// That nobody reads stderr is no reason to fail.
+    fn write_line(line: &str) {
+        drop(writeln!(io::stderr().lock(), "{line}"));
     }
 
     /// Something wrong, and what to do about it, for people.
@@ -215,9 +220,9 @@ impl Output {
             if self.stderr_colour { format!("{style}{text}{style:#}") } else { text.to_owned() }
         };
         let message = harmless(message);
-        self.say(&format!("{} {message}", paint(&format!("{}:", tone.word()), tone.style())));
+        Self::write_line(&format!("{} {message}", paint(&format!("{}:", tone.word()), tone.style())));
         if let Some(remedy) = remedy {
-            self.say(&format!("  {} {}", paint("remedy:", AnsiColor::Cyan.on_default()), harmless(remedy)));
+            Self::write_line(&format!("  {} {}", paint("remedy:", AnsiColor::Cyan.on_default()), harmless(remedy)));
         }
     }
 

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use crate::admin::cli::Global;
 use crate::admin::cli::failure::{self, Failure};
 use crate::admin::cli::identity;
-use crate::admin::cli::output::{Output, Tone};
+use crate::admin::cli::output::Output;
 use crate::base::Clock;
 use crate::config::{self, Config, Loaded, Surroundings};
 
@@ -65,11 +65,6 @@ impl SetUp {
             return Err(Failure::Usage("--json has no meaning for this command".to_owned()));
         }
         Ok(())
-    }
-
-    /// Tells of something unusual that does not stop the command.
-    pub(super) fn warn(&self, message: &str) {
-        self.output.problem(Tone::Warning, message, None);
     }
 }
 

@@ -1,0 +1,226 @@
+//! `postern sandbox`: the simulated tenant alone, with a configuration that makes `serve` use it.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::admin::cli::failure::{Failure, with_causes};
+use crate::admin::cli::output::Entry;
+use crate::admin::cli::set_up::SetUp;
+use crate::admin::cli::signals::Signals;
+use crate::sandbox::{FaultName, Faults, Options, Sandbox, SandboxError};
+
+/// Run the simulated tenant alone: token service, IMAP, SMTP and POP3 on loopback
+///
+/// A configuration that makes `postern serve` use it goes to stdout. It runs until SIGTERM or SIGINT, and nothing of what it
+/// holds outlives it.
+#[derive(Args, Debug)]
+pub(super) struct SandboxCommand {
+    /// Where postern.toml, ca.pem and client-secret are written [default: a folder that goes when it ends]
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// The port of the token service [default: a free one]
+    #[arg(long, value_name = "PORT", default_value_t = 0, hide_default_value = true)]
+    token_port: u16,
+    /// The port of IMAP [default: a free one]
+    #[arg(long, value_name = "PORT", default_value_t = 0, hide_default_value = true)]
+    imap_port: u16,
+    /// The port of SMTP [default: a free one]
+    #[arg(long, value_name = "PORT", default_value_t = 0, hide_default_value = true)]
+    smtp_port: u16,
+    /// The port of POP3 [default: a free one]
+    #[arg(long, value_name = "PORT", default_value_t = 0, hide_default_value = true)]
+    pop3_port: u16,
+    /// A fault that the tenant has from the start; can be repeated
+    #[arg(long = "fault", value_name = "NAME[=VALUE]", value_parser = fault)]
+    faults: Vec<(FaultName, Option<String>)>,
+    /// List the faults and end
+    #[arg(long)]
+    list_faults: bool,
+}
+
+/// Reads `NAME` or `NAME=VALUE`, and whether the fault takes that.
+fn fault(text: &str) -> Result<(FaultName, Option<String>), String> {
+    let (name, value) = match text.split_once('=') {
+        Some((name, value)) => (name, Some(value)),
+        None => (text, None),
+    };
+    let name = FaultName::from_str(name).map_err(|error| error.to_string())?;
+    Faults::default().set(name, value).map_err(|error| error.to_string())?;
+    Ok((name, value.map(str::to_owned)))
+}
+
+#[derive(Serialize)]
+struct FaultDocument {
+    name: &'static str,
+    value: &'static str,
+    description: &'static str,
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    configuration: &'a str,
+    dir: String,
+    token_url: String,
+    imap: String,
+    smtp: String,
+    pop3: String,
+}
+
+impl SandboxCommand {
+    pub(super) fn run(self, set_up: &SetUp) -> Result<(), Failure> {
+        if self.list_faults {
+            return list_faults(set_up);
+        }
+        set_up.run_service(self.serve(set_up))
+    }
+
+    async fn serve(self, set_up: &SetUp) -> Result<(), Failure> {
+        let mut signals = Signals::listen()?;
+        let folder = Folder::named_or_passing(self.dir)?;
+        let options = Options {
+            token_port: self.token_port,
+            imap_port: self.imap_port,
+            smtp_port: self.smtp_port,
+            pop3_port: self.pop3_port,
+            faults: self.faults,
+            ..Options::default()
+        };
+        let mailboxes = options.mailboxes.join(", ");
+        let sandbox = Sandbox::start(options).await.map_err(failed)?;
+        let text = sandbox.write_configuration(&folder.path).map_err(failed)?;
+        let text = with_whole_paths(&text, &folder.path);
+        let output = &set_up.output;
+        if output.is_json() {
+            output.json(&Document {
+                configuration: &text,
+                dir: folder.path.display().to_string(),
+                token_url: sandbox.token_url(),
+                imap: sandbox.imap_address().to_string(),
+                smtp: sandbox.smtp_address().to_string(),
+                pop3: sandbox.pop3_address().to_string(),
+            })?;
+        } else {
+            output.data(&text)?;
+        }
+        output.note(&format!("token   {}", sandbox.token_url()));
+        output.note(&format!("imap    {} (implicit TLS)", sandbox.imap_address()));
+        output.note(&format!("smtp    {} (STARTTLS)", sandbox.smtp_address()));
+        output.note(&format!("pop3    {} (implicit TLS)", sandbox.pop3_address()));
+        output.note(&format!("mailboxes: {mailboxes}"));
+        output.note(&format!("try it: postern --config '{}' serve", folder.path.join("postern.toml").display()));
+        output.note("the simulated tenant is ready");
+        signals.stop().await;
+        sandbox.stop().await;
+        Ok(())
+    }
+}
+
+fn list_faults(set_up: &SetUp) -> Result<(), Failure> {
+    if set_up.output.is_json() {
+        let faults = FaultName::ALL.iter().map(|fault| FaultDocument {
+            name: fault.name(),
+            value: fault.value(),
+            description: fault.description(),
+        });
+        return set_up.output.json(&faults.collect::<Vec<_>>());
+    }
+    let rows = FaultName::ALL
+        .iter()
+        .map(|fault| vec![fault.name().into(), Entry::Faint(fault.value().to_owned()), fault.description().into()]);
+    set_up.output.table(&["FAULT", "VALUE", "WHAT HAPPENS"], rows.collect())
+}
+
+fn failed(error: SandboxError) -> Failure {
+    let remedy = match &error {
+        SandboxError::Bind { .. } => "Name another port, or leave it out for a free one.",
+        SandboxError::Write { .. } => "Name a folder that this user may write to with --dir.",
+        _ => "Run it with -vv and look at what it says.",
+    };
+    Failure::operation("sandbox", with_causes(&error), remedy)
+}
+
+/// The paths in the file are taken from its folder. On stdout it may end up in another one, so they are whole there.
+fn with_whole_paths(text: &str, dir: &Path) -> String {
+    let whole = |line: &str| {
+        let (key, value) = line.split_once(" = ")?;
+        if !matches!(key, "data_dir" | "client_secret_file" | "ca_file") {
+            return None;
+        }
+        let path = dir.join(value.trim_matches('"')).display().to_string();
+        Some(format!("{key} = {}", toml::Value::String(path)))
+    };
+    text.lines().map(|line| format!("{}\n", whole(line).unwrap_or_else(|| line.to_owned()))).collect()
+}
+
+/// The folder that the configuration is written to.
+struct Folder {
+    path: PathBuf,
+    passing: bool,
+}
+
+impl Folder {
+    fn named_or_passing(named: Option<PathBuf>) -> Result<Self, Failure> {
+        let passing = named.is_none();
+        let made = match named {
+            Some(path) => std::path::absolute(path),
+            None => make_passing(),
+        };
+        let path = made.map_err(|error| {
+            let message = format!("no folder can be made: {error}");
+            Failure::operation("sandbox", message, "Name a folder that this user may write to with --dir.")
+        })?;
+        Ok(Self { path, passing })
+    }
+}
+
+/// Makes a folder of a new name for this user alone. One that is there already is never taken: it may be another's.
+fn make_passing() -> std::io::Result<PathBuf> {
+    let moment = chrono::Utc::now().timestamp_micros();
+    let path = std::env::temp_dir().join(format!("postern-sandbox-{}-{moment}", std::process::id()));
+    let mut builder = std::fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(&path)?;
+    Ok(path)
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if self.passing {
+            // What cannot be removed is left to the system, which clears that place.
+            drop(std::fs::remove_dir_all(&self.path));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::{fault, with_whole_paths};
+
+    #[test]
+    fn a_fault_is_a_name_that_exists_with_a_value_that_it_takes() {
+        for (text, accepted) in [
+            ("token-hang", true),
+            ("token-status=503", true),
+            ("token-status=many", false),
+            ("token-status", false),
+            ("token-hang=1", false),
+            ("no-such-fault", false),
+            ("", false),
+        ] {
+            assert_eq!(fault(text).is_ok(), accepted, "{text}");
+        }
+    }
+
+    #[test]
+    fn on_stdout_the_paths_are_whole() {
+        let text = "data_dir = \"data\"\nimap = \"127.0.0.1:1\"\nca_file = \"ca.pem\"\n";
+        let whole = with_whole_paths(text, Path::new("/tmp/a b"));
+        assert_eq!(whole, "data_dir = \"/tmp/a b/data\"\nimap = \"127.0.0.1:1\"\nca_file = \"/tmp/a b/ca.pem\"\n");
+    }
+}
