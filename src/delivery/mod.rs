@@ -39,8 +39,19 @@ impl Delivery {
         Direct::new(self.clone(), permit)
     }
 
-    /// An authenticated submission session. A token that is not accepted is replaced once.
+    /// An authenticated submission session. What Exchange says to the login is noted for the administrator.
     async fn open(&self, permit: &Permit) -> Result<Submission, DeliveryError> {
+        let opened = self.log_in(permit).await;
+        match &opened {
+            Ok(_) => self.broker.report(permit, None).await,
+            Err(DeliveryError::Upstream(refusal)) => self.broker.report(permit, Some(refusal)).await,
+            Err(DeliveryError::Broker(_)) => {}
+        }
+        opened
+    }
+
+    /// Logs in. A token that is not accepted is replaced once.
+    async fn log_in(&self, permit: &Permit) -> Result<Submission, DeliveryError> {
         let token = self.broker.token_for(permit).await?;
         match self.upstream.submission(permit, &token).await {
             Err(error) if error.wants_new_token() => {
