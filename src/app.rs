@@ -167,7 +167,11 @@ impl App {
             permits: Permits::new(config.limits.connections, config.limits.per_address_before_login),
             tls,
             auth: Arc::new(auth),
-            delivery: Delivery { broker: Arc::clone(&broker), upstream: Arc::clone(&upstream) },
+            delivery: Delivery {
+                broker: Arc::clone(&broker),
+                upstream: Arc::clone(&upstream),
+                way_time: session::Settings::default().way_time,
+            },
             broker,
             upstream,
             settings: session::Settings {

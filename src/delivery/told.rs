@@ -34,11 +34,7 @@ fn accepted(reply: &Reply) -> Reply {
 
 /// Trouble on the way to Exchange, as the client hears it: temporary, whatever it is.
 pub(in crate::delivery) fn trouble(error: &DeliveryError, doing: &'static str) -> Reply {
-    let fault: &dyn Fault = match error {
-        DeliveryError::Broker(error) => error.as_ref(),
-        DeliveryError::Upstream(error) => error,
-    };
-    told(fault, doing)
+    told(error, doing)
 }
 
 /// A refusal of our own policy.
