@@ -20,7 +20,7 @@ use crate::base::{Answer, ConnId, Fault, Protocol, Reference};
 use crate::broker::{Broker, BrokerError};
 use crate::delivery::Delivery;
 use crate::front::{Front, Setting, Step, Welcome, imap, pop3, smtp};
-use crate::listener::tls::{ServerTls, meaning};
+use crate::listener::tls::{Acceptor, ServerTls, meaning};
 use crate::listener::{Admission, BeforeLogin, ClientStream, Incoming, Permits, Security, Settings as ListenerSettings};
 use crate::relay::{self, End};
 use crate::session::mail::Mail;
@@ -258,7 +258,7 @@ enum Heard {
     End(Answer),
 }
 
-async fn secure(client: ClientStream, acceptor: &tokio_rustls::TlsAcceptor, deadline: Instant) -> Option<ClientStream> {
+async fn secure(client: ClientStream, acceptor: &Acceptor, deadline: Instant) -> Option<ClientStream> {
     match timeout_at(deadline, client.secure(acceptor)).await {
         Ok(Ok(client)) => Some(client),
         Ok(Err(error)) => {

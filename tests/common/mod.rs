@@ -1,5 +1,8 @@
 //! A simulated tenant and a proxy on free loopback ports in this process, and what a test needs to talk to them.
 
+#[cfg(unix)]
+pub mod child;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

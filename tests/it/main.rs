@@ -4,5 +4,6 @@
 mod common;
 
 mod cli;
+mod layers;
 mod road;
 mod transcripts;
