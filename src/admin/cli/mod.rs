@@ -8,6 +8,7 @@ mod check;
 mod failure;
 mod generated;
 mod identity;
+mod limits;
 mod mailbox;
 mod output;
 mod password;
