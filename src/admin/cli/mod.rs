@@ -9,6 +9,7 @@ mod demo;
 mod failure;
 mod generated;
 mod identity;
+mod limits;
 mod mailbox;
 mod output;
 mod password;
