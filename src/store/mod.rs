@@ -274,3 +274,6 @@ pub trait Store: Send + Sync {
     /// Closes every connection to the database.
     async fn close(&self);
 }
+
+#[cfg(test)]
+mod tests;

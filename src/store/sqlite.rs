@@ -75,6 +75,11 @@ impl SqliteStore {
         let watcher = options.connect().await.map_err(|e| failed(e.into()))?;
         Ok(Self { pool, watcher: Mutex::new((watcher, None)) })
     }
+
+    #[cfg(test)]
+    pub(in crate::store) fn pool(&self) -> &SqlitePool {
+        &self.pool
+    }
 }
 
 fn migrations() -> Migrator {
