@@ -11,7 +11,7 @@ use chrono::Utc;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::auth::{self, Auth};
 use crate::base::files::{open_private, write_private};
@@ -345,7 +345,7 @@ async fn upkeep(road: Arc<Road>) {
                 failing = true;
                 error!(code = error.code(), remedy = error.remedy(), "changes cannot be looked for: {error}");
             }
-            Err(_) => {}
+            Err(error) => debug!("changes still cannot be looked for: {error}"),
         }
     }
 }
