@@ -4,6 +4,7 @@
 mod common;
 
 mod cli;
+mod delivery;
 mod layers;
 mod road;
 mod transcripts;
