@@ -284,8 +284,16 @@ async fn check(road: &Road, claim: Claim, origin: Origin) -> Result<(Arc<Permit>
         return Ok((Arc::new(permit), None));
     }
     match timeout(road.settings.way_time, open(road, &permit)).await {
-        Ok(Ok(opened)) => Ok((Arc::new(permit), Some(opened))),
-        Ok(Err(error)) => Err(error.told(&permit)),
+        Ok(Ok(opened)) => {
+            road.broker.report(&permit, None).await;
+            Ok((Arc::new(permit), Some(opened)))
+        }
+        Ok(Err(error)) => {
+            if let NoWay::Upstream(refusal) = &error {
+                road.broker.report(&permit, Some(refusal)).await;
+            }
+            Err(error.told(&permit))
+        }
         Err(_) => {
             let reference = Reference::fresh();
             let seconds = road.settings.way_time.as_secs();

@@ -13,7 +13,7 @@ use crate::base::{Clock, Fault, Mailbox, Protocol, Secret, TenantName, Whose};
 use crate::broker::{Broker, BrokerError};
 use crate::config::Config;
 use crate::foundation::{self, Foundation, FoundationError};
-use crate::store::{AppPasswordRecord, DeliveryMode, MailboxRecord, SignInRecord, StoreError};
+use crate::store::{AppPasswordRecord, DeliveryMode, MailboxRecord, RefusalRecord, SignInRecord, StoreError};
 
 pub use self::status::{ListenerStatus, Status};
 
@@ -389,8 +389,9 @@ impl Ops {
     /// When the store cannot be read.
     pub async fn mailboxes(&self) -> Result<Vec<MailboxRow>, OpsError> {
         let sign_ins = self.foundation.store.sign_ins().await?;
+        let refusals = self.foundation.store.refusals().await?;
         let records = self.foundation.store.mailboxes().await?;
-        Ok(records.into_iter().map(|record| self.row(record, &sign_ins)).collect())
+        Ok(records.into_iter().map(|record| self.row(record, &sign_ins, &refusals)).collect())
     }
 
     /// One mailbox.
@@ -402,8 +403,14 @@ impl Ops {
         found.ok_or_else(|| OpsError::NotListed { mailbox: address.clone() })
     }
 
-    fn row(&self, record: MailboxRecord, sign_ins: &[SignInRecord]) -> MailboxRow {
-        let (state, since, reason) = self.state(&record, sign_ins);
+    fn row(&self, record: MailboxRecord, sign_ins: &[SignInRecord], refusals: &[RefusalRecord]) -> MailboxRow {
+        let (mut state, mut since, mut reason) = self.state(&record, sign_ins);
+        if state == MailboxState::Ready
+            && let Some(refusal) = refusals.iter().find(|refusal| refusal.mailbox == record.address)
+        {
+            (state, since) = (MailboxState::NeedsAdministrator, refusal.since);
+            reason = Some(refusal.reason.clone());
+        }
         MailboxRow {
             address: record.address,
             tenant: record.tenant,

@@ -24,7 +24,7 @@ use crate::base::{Answer, Clock, Fault, Mailbox, Protocol, Reference, Secret, Te
 use crate::broker::grant::{Denied, Granted, Presented, TokenService};
 use crate::broker::state::{Advice, State};
 use crate::broker::vault::{Place, Vault, VaultError};
-use crate::store::{SignInRecord, Store, StoreError};
+use crate::store::{RefusalRecord, SignInRecord, Store, StoreError};
 
 pub use self::state::AccessToken;
 
@@ -202,6 +202,8 @@ pub struct Broker {
     sign_ins: DashMap<(TenantName, Mailbox), Arc<tokio::sync::Mutex<()>>>,
     /// What was last noted in the store about each sign-in, so that only changes are written.
     noted: DashMap<(TenantName, Option<Mailbox>), Whose>,
+    /// What was last noted about each mailbox and protocol: why Exchange refuses it, or `None` if it does not.
+    refused: DashMap<(Mailbox, Protocol), Option<String>>,
 }
 
 struct Tenant {
@@ -267,6 +269,7 @@ impl Broker {
             tokens: DashMap::new(),
             sign_ins: DashMap::new(),
             noted: DashMap::new(),
+            refused: DashMap::new(),
         })
     }
 
@@ -486,6 +489,49 @@ impl Broker {
         match noted {
             Ok(()) => drop(self.noted.insert(place, whose)),
             Err(error) => warn!(tenant = %key.tenant, "the state of a sign-in could not be noted: {error}"),
+        }
+    }
+
+    /// Takes note of whether Exchange let the mailbox of this permit in with its token, for `mailbox list` and `status`: `None`, or why not.
+    /// What passes by itself is not noted.
+    pub fn report<'a>(
+        &'a self,
+        permit: &'a Permit,
+        refusal: Option<&dyn Fault>,
+    ) -> impl Future<Output = ()> + Send + use<'a> {
+        // Words now, so that what is waited for below does not hold the fault.
+        let lasting = refusal.filter(|fault| fault.whose() != Whose::Nobody).map(|fault| match fault.remedy() {
+            Some(remedy) => format!("{}: {fault}. {remedy}", permit.protocol()),
+            None => format!("{}: {fault}", permit.protocol()),
+        });
+        let passes = refusal.is_some() && lasting.is_none();
+        async move {
+            if !passes {
+                self.note_refusal(permit, lasting).await;
+            }
+        }
+    }
+
+    async fn note_refusal(&self, permit: &Permit, reason: Option<String>) {
+        let place = (permit.mailbox().clone(), permit.protocol());
+        if self.refused.get(&place).is_some_and(|noted| *noted == reason) {
+            return;
+        }
+        let noted = match &reason {
+            Some(reason) => {
+                let refusal = RefusalRecord {
+                    mailbox: permit.mailbox().clone(),
+                    protocol: permit.protocol(),
+                    since: self.clock.now(),
+                    reason: reason.clone(),
+                };
+                self.store.note_refusal(&refusal).await
+            }
+            None => self.store.clear_refusal(permit.mailbox(), permit.protocol()).await,
+        };
+        match noted {
+            Ok(()) => drop(self.refused.insert(place, reason)),
+            Err(error) => warn!(mailbox.id = %permit.mailbox(), "a refusal by Exchange could not be noted: {error}"),
         }
     }
 

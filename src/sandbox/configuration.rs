@@ -15,13 +15,20 @@ const LISTENERS: [(&str, &str, u16); 6] = [
     ("pop3", "implicit", 1995),
 ];
 
-/// Writes `ca.pem`, `client-secret` and `postern.toml` into `dir`; the text of the last one.
+/// Writes `ca.pem`, `client-secret`, a refresh token of every mailbox and `postern.toml` into `dir`; the text of the last one.
 pub(super) fn write(sandbox: &Sandbox, dir: &Path) -> Result<String, SandboxError> {
     let text = text(sandbox);
     make_private_folder(dir).map_err(|source| SandboxError::Write { path: dir.to_owned(), source })?;
-    for (name, content) in
-        [("ca.pem", sandbox.ca_pem()), ("client-secret", sandbox.client_secret()), ("postern.toml", text.as_str())]
-    {
+    let mut files = vec![
+        ("ca.pem".to_owned(), sandbox.ca_pem().to_owned()),
+        ("client-secret".to_owned(), sandbox.client_secret().to_owned()),
+        ("postern.toml".to_owned(), text.clone()),
+    ];
+    // For `postern mailbox connect ADDRESS --refresh-token-file`, once the grant is a delegated one.
+    for address in sandbox.tenant.mailboxes.addresses() {
+        files.push((format!("refresh-token-{address}"), sandbox.refresh_token_for(&address)));
+    }
+    for (name, content) in files {
         let path = dir.join(name);
         write_private(&path, content.as_bytes()).map_err(|source| SandboxError::Write { path, source })?;
     }
@@ -83,6 +90,9 @@ mod tests {
         assert_eq!(std::fs::read_to_string(dir.join("postern.toml")).unwrap(), text);
         assert_eq!(std::fs::read_to_string(dir.join("client-secret")).unwrap(), sandbox.client_secret());
         assert_eq!(std::fs::read_to_string(dir.join("ca.pem")).unwrap(), sandbox.ca_pem());
+        let sign_in = std::fs::read_to_string(dir.join("refresh-token-alice@contoso.test")).unwrap();
+        let redeemed = sandbox.tenant.tokens.redeem(&sign_in, "any", true, false).unwrap();
+        assert_eq!(redeemed.map(|(user, _)| user).as_deref(), Ok("alice@contoso.test"));
 
         let read: toml::Table = text.parse().unwrap();
         assert_eq!(read["listener"].as_array().unwrap().len(), 6);
@@ -98,6 +108,7 @@ mod tests {
             use std::os::unix::fs::PermissionsExt as _;
             let mode = |path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
             assert_eq!(mode(dir.join("client-secret")), 0o600);
+            assert_eq!(mode(dir.join("refresh-token-bob@contoso.test")), 0o600);
             assert_eq!(mode(dir), 0o700);
         }
     }

@@ -56,6 +56,11 @@ impl Mailboxes {
         self.lock().contains_key(&address.to_ascii_lowercase())
     }
 
+    /// The addresses of all accounts, in lower case.
+    pub(super) fn addresses(&self) -> Vec<String> {
+        self.lock().keys().cloned().collect()
+    }
+
     /// Works on one account while no one else does; `None` if there is no such mailbox.
     pub(super) fn with<T>(&self, address: &str, work: impl FnOnce(&mut Account) -> T) -> Option<T> {
         self.lock().get_mut(&address.to_ascii_lowercase()).map(work)

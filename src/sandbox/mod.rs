@@ -201,8 +201,8 @@ impl Sandbox {
         &self.tenant.public_client_id
     }
 
-    /// Writes `ca.pem`, `client-secret` and `postern.toml` into `dir`, which is made if it is missing, and returns the
-    /// configuration.
+    /// Writes `ca.pem`, `client-secret`, `refresh-token-ADDRESS` for every mailbox and `postern.toml` into `dir`, which is made
+    /// if it is missing, and returns the configuration.
     ///
     /// # Errors
     ///

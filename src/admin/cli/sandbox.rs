@@ -18,7 +18,7 @@ use crate::sandbox::{FaultName, Faults, Options, Sandbox, SandboxError};
 /// holds outlives it.
 #[derive(Args, Debug)]
 pub(super) struct SandboxCommand {
-    /// Where postern.toml, ca.pem and client-secret are written [default: a folder that goes when it ends]
+    /// Where postern.toml, ca.pem, client-secret and a refresh-token-ADDRESS for each mailbox are written [default: a folder that goes when it ends]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
     /// The port of the token service [default: a free one]
@@ -64,6 +64,7 @@ struct Document<'a> {
     configuration: &'a str,
     dir: String,
     token_url: String,
+    introspection_url: String,
     imap: String,
     smtp: String,
     pop3: String,
@@ -98,6 +99,7 @@ impl SandboxCommand {
                 configuration: &text,
                 dir: folder.path.display().to_string(),
                 token_url: sandbox.token_url(),
+                introspection_url: sandbox.introspection_url(),
                 imap: sandbox.imap_address().to_string(),
                 smtp: sandbox.smtp_address().to_string(),
                 pop3: sandbox.pop3_address().to_string(),
@@ -106,6 +108,7 @@ impl SandboxCommand {
             output.data(&text)?;
         }
         output.note(&format!("token   {}", sandbox.token_url()));
+        output.note(&format!("introspection {}", sandbox.introspection_url()));
         output.note(&format!("imap    {} (implicit TLS)", sandbox.imap_address()));
         output.note(&format!("smtp    {} (STARTTLS)", sandbox.smtp_address()));
         output.note(&format!("pop3    {} (implicit TLS)", sandbox.pop3_address()));
@@ -156,13 +159,13 @@ fn with_whole_paths(text: &str, dir: &Path) -> String {
 }
 
 /// The folder that the configuration is written to.
-struct Folder {
-    path: PathBuf,
+pub(super) struct Folder {
+    pub(super) path: PathBuf,
     passing: bool,
 }
 
 impl Folder {
-    fn named_or_passing(named: Option<PathBuf>) -> Result<Self, Failure> {
+    pub(super) fn named_or_passing(named: Option<PathBuf>) -> Result<Self, Failure> {
         let passing = named.is_none();
         let made = match named {
             Some(path) => std::path::absolute(path),

@@ -107,7 +107,7 @@ impl Ops {
         };
         let path = foundation::running_lock(self.data_dir());
         let lock = open_private(&path).map_err(|error| failed(path, error))?;
-        match lock.try_lock() {
+        match lock.try_lock_shared() {
             Ok(()) => Ok(None),
             Err(_) => {
                 let path = foundation::running_file(self.data_dir());
