@@ -7,4 +7,5 @@ mod cli;
 mod delivery;
 mod layers;
 mod road;
+mod tokens;
 mod transcripts;
