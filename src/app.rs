@@ -134,13 +134,9 @@ impl App {
         let tls = ServerTls::new(&material)?;
         let trust = foundation::trust(config)?;
         let clock = Clock::system();
-        let auth = Auth::new(
-            auth::Settings::default(),
-            Arc::clone(&foundation.store),
-            foundation.pepper,
-            clock.clone(),
-        )
-        .await?;
+        let auth =
+            Auth::new(auth::Settings::default(), Arc::clone(&foundation.store), foundation.pepper, clock.clone())
+                .await?;
         let broker = Arc::new(Broker::new(
             foundation::broker_tenants(config, &trust),
             Arc::clone(&foundation.store),
@@ -182,7 +178,8 @@ impl App {
             stopping: CancellationToken::new(),
             cut: CancellationToken::new(),
         });
-        let app = Self { listeners, road, store: foundation.store, config: config.clone(), ca: material.ca, _lock: lock };
+        let app =
+            Self { listeners, road, store: foundation.store, config: config.clone(), ca: material.ca, _lock: lock };
         app.leave_mark()?;
         Ok(app)
     }
@@ -209,9 +206,8 @@ impl App {
 
     /// The addresses it listens on, with their protocol and security.
     pub fn addresses(&self) -> Vec<(crate::base::Protocol, Security, SocketAddr)> {
-        let listener = |listener: &Listener| {
-            (listener.settings().protocol, listener.settings().security, listener.address())
-        };
+        let listener =
+            |listener: &Listener| (listener.settings().protocol, listener.settings().security, listener.address());
         self.listeners.iter().map(listener).collect()
     }
 
@@ -322,7 +318,11 @@ fn renew(road: &Road, config: &Config) {
     match renewed {
         Ok(expires_at) => info!(expires_at = expires_at.to_rfc3339(), "the certificate was read anew"),
         Err(error) => {
-            error!(code = error.code(), remedy = error.remedy(), "the certificate in use stays, the new one is no good: {error}");
+            error!(
+                code = error.code(),
+                remedy = error.remedy(),
+                "the certificate in use stays, the new one is no good: {error}"
+            );
         }
     }
 }

@@ -21,7 +21,9 @@ use crate::broker::{Broker, BrokerError};
 use crate::delivery::Delivery;
 use crate::front::{Front, Setting, Step, Welcome, imap, pop3, smtp};
 use crate::listener::tls::{Acceptor, ServerTls, meaning};
-use crate::listener::{Admission, BeforeLogin, ClientStream, Incoming, Permits, Security, Settings as ListenerSettings};
+use crate::listener::{
+    Admission, BeforeLogin, ClientStream, Incoming, Permits, Security, Settings as ListenerSettings,
+};
 use crate::relay::{self, End};
 use crate::session::mail::Mail;
 use crate::upstream::{Opened, Upstream, UpstreamError};
@@ -84,7 +86,8 @@ pub struct Road {
 pub async fn serve(road: Arc<Road>, incoming: Incoming, id: ConnId) {
     let settings = Arc::clone(&incoming.settings);
     let peer = incoming.peer;
-    let span = info_span!("conn", conn.id = %id, protocol = %settings.protocol, client.addr = %peer.ip().to_canonical());
+    let span =
+        info_span!("conn", conn.id = %id, protocol = %settings.protocol, client.addr = %peer.ip().to_canonical());
     async move {
         match road.permits.admit(peer.ip()) {
             Admission::Admitted(permit, before_login) => {
@@ -219,7 +222,10 @@ async fn converse(road: &Road, incoming: Incoming, before_login: BeforeLogin) ->
                             "logged in"
                         );
                         let welcome = Welcome {
-                            capabilities: way.as_ref().map(|way| welcome_capabilities(&way.capabilities)).unwrap_or_default(),
+                            capabilities: way
+                                .as_ref()
+                                .map(|way| welcome_capabilities(&way.capabilities))
+                                .unwrap_or_default(),
                         };
                         match way {
                             Some(way) => opened = Some((way, permit)),
@@ -360,7 +366,14 @@ fn refused(error: &AuthError, named: &str) -> Answer {
         AuthError::Refused { password_id, .. } => password_id.as_deref(),
         _ => None,
     };
-    warn!(reference, login = named, password.id = password_id, code = error.code(), remedy = error.remedy(), "login refused: {error}");
+    warn!(
+        reference,
+        login = named,
+        password.id = password_id,
+        code = error.code(),
+        remedy = error.remedy(),
+        "login refused: {error}"
+    );
     answer
 }
 

@@ -205,7 +205,9 @@ pub enum OpsError {
     #[error("the system has no randomness to give")]
     NoRandomness,
     /// The tenant has no sign-ins: the application itself signs in.
-    #[error("no sign-in exists for {mailbox}: in the tenant `{tenant}` the application itself signs in (client_credentials)")]
+    #[error(
+        "no sign-in exists for {mailbox}: in the tenant `{tenant}` the application itself signs in (client_credentials)"
+    )]
     NoSignIn {
         /// The mailbox.
         mailbox: Mailbox,
@@ -369,9 +371,7 @@ impl Ops {
     }
 
     fn tenant(&self, named: Option<&str>) -> Result<TenantName, OpsError> {
-        let names = || {
-            self.config.tenants.iter().map(|tenant| tenant.name.as_str()).collect::<Vec<_>>().join(", ")
-        };
+        let names = || self.config.tenants.iter().map(|tenant| tenant.name.as_str()).collect::<Vec<_>>().join(", ");
         match (named, self.config.tenants.as_slice()) {
             (_, []) => Err(OpsError::NoTenant),
             (Some(name), _) => match self.config.tenant(name) {
@@ -455,7 +455,9 @@ impl Ops {
             }
         }
         match of(None) {
-            Some(row) if row.whose != Whose::Nobody => (MailboxState::NeedsAdministrator, row.since, row.reason.clone()),
+            Some(row) if row.whose != Whose::Nobody => {
+                (MailboxState::NeedsAdministrator, row.since, row.reason.clone())
+            }
             _ => (MailboxState::Ready, since, None),
         }
     }

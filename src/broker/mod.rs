@@ -163,9 +163,10 @@ impl Fault for BrokerError {
 
     fn remedy(&self) -> Option<String> {
         match self {
-            Self::Credential { .. } => {
-                Some("Look at the path and mode of the secret; the account that runs Postern must be able to read it.".to_owned())
-            }
+            Self::Credential { .. } => Some(
+                "Look at the path and mode of the secret; the account that runs Postern must be able to read it."
+                    .to_owned(),
+            ),
             Self::OutOfOrder { .. } | Self::Malformed { .. } => None,
             Self::NoTenant { tenant } => {
                 Some(format!("Put the [[tenant]] named `{tenant}` back, or move the mailbox to another tenant."))
@@ -330,7 +331,8 @@ impl Broker {
 
     fn key(&self, tenant: &TenantName, account: &Mailbox, protocol: Protocol) -> Result<Key, Arc<BrokerError>> {
         let none = || Arc::new(BrokerError::NoTenant { tenant: tenant.to_string() });
-        let access = self.tenants.get(tenant).and_then(|known| known.settings.access.get(&protocol)).ok_or_else(none)?;
+        let access =
+            self.tenants.get(tenant).and_then(|known| known.settings.access.get(&protocol)).ok_or_else(none)?;
         Ok(Key {
             tenant: tenant.clone(),
             account: access.delegated.then(|| account.clone()),
@@ -667,7 +669,8 @@ fn read_secret(settings: &TenantSettings) -> Result<Option<Secret<String>>, Brok
             },
         ),
     };
-    let failed = |reason: String| BrokerError::Credential { tenant: settings.name.to_string(), place: place.clone(), reason };
+    let failed =
+        |reason: String| BrokerError::Credential { tenant: settings.name.to_string(), place: place.clone(), reason };
     let whole = Secret::new(read.map_err(|error| failed(error.to_string()))?);
     // A file made with an editor ends in a line break that is not part of the secret.
     let secret = whole.expose().trim();

@@ -228,11 +228,8 @@ pub trait Store: Send + Sync {
     async fn note_uses(&self, uses: &[(String, DateTime<Utc>)]) -> Result<(), StoreError>;
 
     /// The sign-in of an account, or of the tenant itself.
-    async fn sign_in(
-        &self,
-        tenant: &TenantName,
-        account: Option<&Mailbox>,
-    ) -> Result<Option<SignInRecord>, StoreError>;
+    async fn sign_in(&self, tenant: &TenantName, account: Option<&Mailbox>)
+    -> Result<Option<SignInRecord>, StoreError>;
 
     /// All sign-ins.
     async fn sign_ins(&self) -> Result<Vec<SignInRecord>, StoreError>;
@@ -277,3 +274,6 @@ pub trait Store: Send + Sync {
     /// Closes every connection to the database.
     async fn close(&self);
 }
+
+#[cfg(test)]
+mod tests;

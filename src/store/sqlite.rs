@@ -40,10 +40,7 @@ impl SqliteStore {
     /// [`StoreError::Open`] and [`StoreError::TooNew`].
     pub async fn open(data_dir: &Path) -> Result<Self, StoreError> {
         let path = data_dir.join(Self::FILE);
-        let failed = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::Open {
-            path: path.clone(),
-            source,
-        };
+        let failed = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::Open { path: path.clone(), source };
         make_private_folder(data_dir).map_err(|e| failed(e.into()))?;
         // SQLite gives -wal and -shm the mode of the database itself, so it has to be private before it is opened.
         open_private(&path).map_err(|e| failed(e.into()))?;
@@ -77,6 +74,11 @@ impl SqliteStore {
         }
         let watcher = options.connect().await.map_err(|e| failed(e.into()))?;
         Ok(Self { pool, watcher: Mutex::new((watcher, None)) })
+    }
+
+    #[cfg(test)]
+    pub(in crate::store) fn pool(&self) -> &SqlitePool {
+        &self.pool
     }
 }
 
@@ -160,12 +162,11 @@ impl Store for SqliteStore {
 
     async fn mailboxes(&self) -> Result<Vec<MailboxRecord>, StoreError> {
         let mut transaction = self.pool.begin().await.map_err(failed)?;
-        let rows = sqlx::query(
-            "SELECT address, tenant, sign_in_as, disabled_at, created_at FROM mailbox ORDER BY address",
-        )
-        .fetch_all(&mut *transaction)
-        .await
-        .map_err(failed)?;
+        let rows =
+            sqlx::query("SELECT address, tenant, sign_in_as, disabled_at, created_at FROM mailbox ORDER BY address")
+                .fetch_all(&mut *transaction)
+                .await
+                .map_err(failed)?;
         let mut mailboxes = Vec::with_capacity(rows.len());
         for row in rows {
             mailboxes.push(MailboxRecord {
@@ -222,13 +223,12 @@ impl Store for SqliteStore {
         if removed.rows_affected() == 0 {
             return Ok(None);
         }
-        let revoked =
-            sqlx::query("UPDATE app_password SET revoked_at = $2 WHERE mailbox = $1 AND revoked_at IS NULL")
-                .bind(address.as_str())
-                .bind(at.timestamp_millis())
-                .execute(&mut *transaction)
-                .await
-                .map_err(failed)?;
+        let revoked = sqlx::query("UPDATE app_password SET revoked_at = $2 WHERE mailbox = $1 AND revoked_at IS NULL")
+            .bind(address.as_str())
+            .bind(at.timestamp_millis())
+            .execute(&mut *transaction)
+            .await
+            .map_err(failed)?;
         sqlx::query(
             "DELETE FROM sign_in WHERE account <> '' AND NOT EXISTS (SELECT 1 FROM mailbox \
              WHERE mailbox.tenant = sign_in.tenant AND COALESCE(mailbox.sign_in_as, mailbox.address) = sign_in.account)",
@@ -302,14 +302,12 @@ impl Store for SqliteStore {
     async fn note_uses(&self, uses: &[(String, DateTime<Utc>)]) -> Result<(), StoreError> {
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
         for (id, at) in uses {
-            sqlx::query(
-                "UPDATE app_password SET last_used_at = MAX(COALESCE(last_used_at, 0), $2) WHERE id = $1",
-            )
-            .bind(id)
-            .bind(at.timestamp_millis())
-            .execute(&mut *transaction)
-            .await
-            .map_err(failed)?;
+            sqlx::query("UPDATE app_password SET last_used_at = MAX(COALESCE(last_used_at, 0), $2) WHERE id = $1")
+                .bind(id)
+                .bind(at.timestamp_millis())
+                .execute(&mut *transaction)
+                .await
+                .map_err(failed)?;
         }
         transaction.commit().await.map_err(failed)
     }
@@ -469,10 +467,12 @@ fn app_password(row: &SqliteRow) -> Result<AppPasswordRecord, StoreError> {
         id: column(row, "id")?,
         mailbox: address(row, "mailbox", "app_password.mailbox")?,
         label: column(row, "label")?,
-        verifier: Verifier(verifier.try_into().map_err(|_| StoreError::Value {
-            column: "app_password.verifier",
-            value: "not 32 octets".to_owned(),
-        })?),
+        verifier: Verifier(
+            verifier.try_into().map_err(|_| StoreError::Value {
+                column: "app_password.verifier",
+                value: "not 32 octets".to_owned(),
+            })?,
+        ),
         protocols: split::<Protocol>(row, "protocols", "app_password.protocols")?,
         networks: split(row, "networks", "app_password.networks")?,
         delivery: match delivery.as_str() {
@@ -551,8 +551,6 @@ fn split<T: FromStr>(row: &SqliteRow, name: &str, full_name: &'static str) -> Re
     let text: String = column(row, name)?;
     text.split(',')
         .filter(|item| !item.is_empty())
-        .map(|item| {
-            item.parse().map_err(|_| StoreError::Value { column: full_name, value: text.clone() })
-        })
+        .map(|item| item.parse().map_err(|_| StoreError::Value { column: full_name, value: text.clone() }))
         .collect()
 }

@@ -35,7 +35,12 @@ impl Serving {
         for name in ["POSTERN_CONFIG", "RUST_LOG", "CREDENTIALS_DIRECTORY", "CLICOLOR_FORCE"] {
             command.env_remove(name);
         }
-        command.env("NO_COLOR", "1").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
         let mut child = command.spawn().unwrap();
         let said = Arc::new(Mutex::new(String::new()));
         let readers = vec![

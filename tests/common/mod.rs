@@ -258,7 +258,9 @@ fn configure(sandbox: &Sandbox, folder: &Path, grant: &str, more: &str) -> Confi
         );
     }
     for protocol in ["smtp", "imap", "pop3"] {
-        text.push_str(&format!("\n[[listener]]\nprotocol = \"{protocol}\"\naddress = \"127.0.0.1:0\"\ntls = \"none\"\n"));
+        text.push_str(&format!(
+            "\n[[listener]]\nprotocol = \"{protocol}\"\naddress = \"127.0.0.1:0\"\ntls = \"none\"\n"
+        ));
     }
     text.push_str(more);
     let path = folder.join("postern.toml");

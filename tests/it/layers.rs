@@ -20,24 +20,43 @@ const TABLE: &[(&str, &[&str])] = &[
     ("upstream", &["base", "wire", "auth", "broker"]),
     ("relay", &["base", "wire", "upstream", "telemetry"]),
     ("delivery", &["base", "wire", "auth", "broker", "upstream", "store", "telemetry"]),
-    (
-        "session",
-        &["base", "wire", "listener", "front", "auth", "broker", "upstream", "relay", "delivery", "telemetry"],
-    ),
+    ("session", &["base", "wire", "listener", "front", "auth", "broker", "upstream", "relay", "delivery", "telemetry"]),
     // What the running proxy and the administrator's commands both stand on, so that neither builds it in a way of its own.
     ("foundation", &["base", "config", "auth", "broker", "upstream", "store"]),
     (
         "app",
         &[
-            "base", "config", "wire", "listener", "front", "auth", "broker", "upstream", "relay", "delivery", "session",
-            "foundation", "store", "telemetry",
+            "base",
+            "config",
+            "wire",
+            "listener",
+            "front",
+            "auth",
+            "broker",
+            "upstream",
+            "relay",
+            "delivery",
+            "session",
+            "foundation",
+            "store",
+            "telemetry",
         ],
     ),
     // `admin::ops`; what it may not use although the command line may stands in `OPS_MAY_NOT`.
     (
         "admin",
         &[
-            "base", "config", "store", "auth", "broker", "upstream", "delivery", "telemetry", "foundation", "app", "sandbox",
+            "base",
+            "config",
+            "store",
+            "auth",
+            "broker",
+            "upstream",
+            "delivery",
+            "telemetry",
+            "foundation",
+            "app",
+            "sandbox",
             // `postern certificate` shows what the listeners serve with: `listener::certificate` alone, see `ONLY_PART`.
             "listener",
         ],
@@ -67,8 +86,20 @@ const FORBIDDEN: &[(&[&str], &[&str])] = &[
     (
         &["wire", "front"],
         &[
-            "tokio", "tokio_util", "std::net", "std::fs", "std::env", "std::process", "std::thread", "Instant", "SystemTime",
-            "Utc::now", "Local::now", "crate::base::Clock", "crate::base::clock", "crate::base::files",
+            "tokio",
+            "tokio_util",
+            "std::net",
+            "std::fs",
+            "std::env",
+            "std::process",
+            "std::thread",
+            "Instant",
+            "SystemTime",
+            "Utc::now",
+            "Local::now",
+            "crate::base::Clock",
+            "crate::base::clock",
+            "crate::base::files",
         ],
     ),
     (&["auth"], &["TcpStream", "TcpListener", "UdpSocket", "TcpSocket"]),
@@ -105,14 +136,41 @@ fn a_border_that_is_crossed_is_named_with_its_file_and_line() {
     for (file, text, expected) in [
         ("wire/imap.rs", "use crate::base::Secret;\nuse crate::wire::line::Line;", &[][..]),
         ("wire/imap.rs", "\nuse crate::auth::Permit;", &["src/wire/imap.rs:2: `wire` may not use `auth`"]),
-        ("wire/imap.rs", "use crate::{base::Secret, store::{A, B}};", &["src/wire/imap.rs:1: `wire` may not use `store`"]),
-        ("wire/imap.rs", "use crate::{\n base::{A, B},\n broker,\n};", &["src/wire/imap.rs:1: `wire` may not use `broker`"]),
-        ("front/mod.rs", "fn f() { let _ = crate::broker::Broker::new(); }", &["src/front/mod.rs:1: `front` may not use `broker`"]),
+        (
+            "wire/imap.rs",
+            "use crate::{base::Secret, store::{A, B}};",
+            &["src/wire/imap.rs:1: `wire` may not use `store`"],
+        ),
+        (
+            "wire/imap.rs",
+            "use crate::{\n base::{A, B},\n broker,\n};",
+            &["src/wire/imap.rs:1: `wire` may not use `broker`"],
+        ),
+        (
+            "front/mod.rs",
+            "fn f() { let _ = crate::broker::Broker::new(); }",
+            &["src/front/mod.rs:1: `front` may not use `broker`"],
+        ),
         ("front/pop3.rs", "use tokio::time::sleep;", &["src/front/pop3.rs:1: `front` may not say `tokio`"]),
-        ("front/pop3.rs", "use std::{fs, net::IpAddr};", &["src/front/pop3.rs:1: `front` may not say `std::fs`", "src/front/pop3.rs:1: `front` may not say `std::net`"]),
+        (
+            "front/pop3.rs",
+            "use std::{fs, net::IpAddr};",
+            &[
+                "src/front/pop3.rs:1: `front` may not say `std::fs`",
+                "src/front/pop3.rs:1: `front` may not say `std::net`",
+            ],
+        ),
         ("wire/line.rs", "let now = std::time::Instant::now();", &["src/wire/line.rs:1: `wire` may not say `Instant`"]),
-        ("wire/line.rs", "use std::time::{Duration, SystemTime};", &["src/wire/line.rs:1: `wire` may not say `SystemTime`"]),
-        ("front/imap.rs", "use crate::base::{Answer, Clock};", &["src/front/imap.rs:1: `front` may not say `crate::base::Clock`"]),
+        (
+            "wire/line.rs",
+            "use std::time::{Duration, SystemTime};",
+            &["src/wire/line.rs:1: `wire` may not say `SystemTime`"],
+        ),
+        (
+            "front/imap.rs",
+            "use crate::base::{Answer, Clock};",
+            &["src/front/imap.rs:1: `front` may not say `crate::base::Clock`"],
+        ),
         ("auth/mod.rs", "use sqlx::Row;", &["src/auth/mod.rs:1: `auth` may not say `sqlx`"]),
         ("auth/mod.rs", "use tokio::net::TcpStream;", &["src/auth/mod.rs:1: `auth` may not say `TcpStream`"]),
         ("upstream/mod.rs", "use oauth2::Scope;", &["src/upstream/mod.rs:1: `upstream` may not say `oauth2`"]),
@@ -121,19 +179,47 @@ fn a_border_that_is_crossed_is_named_with_its_file_and_line() {
         ("app.rs", "use crate::sandbox::Sandbox;", &["src/app.rs:1: `app` may not use `sandbox`"]),
         ("session/mail.rs", "use crate::store::Store;", &["src/session/mail.rs:1: `session` may not use `store`"]),
         ("admin/ops.rs", "use crate::app::App;", &["src/admin/ops.rs:1: `admin::ops` may not use `app`"]),
-        ("admin/ops/status.rs", "use crate::admin::cli::x;", &["src/admin/ops/status.rs:1: `admin::ops` may not use `admin::cli`"]),
+        (
+            "admin/ops/status.rs",
+            "use crate::admin::cli::x;",
+            &["src/admin/ops/status.rs:1: `admin::ops` may not use `admin::cli`"],
+        ),
         ("admin/cli/serve.rs", "use crate::app::App;\nuse crate::listener::certificate;", &[]),
-        ("admin/cli/serve.rs", "use crate::listener::Listener;", &["src/admin/cli/serve.rs:1: `admin` may use only `certificate` of `listener`"]),
-        ("sandbox/imap/mod.rs", "use crate::upstream::Upstream;", &["src/sandbox/imap/mod.rs:1: `sandbox` may not use `upstream`"]),
+        (
+            "admin/cli/serve.rs",
+            "use crate::listener::Listener;",
+            &["src/admin/cli/serve.rs:1: `admin` may use only `certificate` of `listener`"],
+        ),
+        (
+            "sandbox/imap/mod.rs",
+            "use crate::upstream::Upstream;",
+            &["src/sandbox/imap/mod.rs:1: `sandbox` may not use `upstream`"],
+        ),
         ("session.rs", "use super::store::Store;", &["src/session.rs:1: `super::` leads out of `session`"]),
-        ("broker/entra.rs", "use super::super::front::Front;", &["src/broker/entra.rs:1: `super::super` is not written, name the module from `crate`"]),
+        (
+            "broker/entra.rs",
+            "use super::super::front::Front;",
+            &["src/broker/entra.rs:1: `super::super` is not written, name the module from `crate`"],
+        ),
         ("main.rs", "fn main() { postern::app::run() }", &["src/main.rs:1: `main` may not use `postern::app`"]),
         ("main.rs", "fn main() { postern::admin::cli::main() }", &[]),
         ("lib.rs", "pub mod base;\npub use base::Secret;", &["src/lib.rs:2: `lib.rs` holds nothing but the modules"]),
         // What is not code, and what is only there for tests, crosses nothing.
-        ("wire/imap.rs", "// crate::auth\n/* crate::auth\n /* tokio */ crate::broker */\n/// [`crate::auth::Permit`]", &[]),
-        ("wire/imap.rs", "const A: &str = \"crate::auth \\\" tokio\"; const B: &str = r#\"crate::auth\"#; const C: char = '\"'; const D: u8 = b'\\'';", &[]),
-        ("wire/imap.rs", "#[cfg(test)]\nmod tests {\n fn f() { { crate::auth::x(); } }\n}\nuse crate::store::A;", &["src/wire/imap.rs:5: `wire` may not use `store`"]),
+        (
+            "wire/imap.rs",
+            "// crate::auth\n/* crate::auth\n /* tokio */ crate::broker */\n/// [`crate::auth::Permit`]",
+            &[],
+        ),
+        (
+            "wire/imap.rs",
+            "const A: &str = \"crate::auth \\\" tokio\"; const B: &str = r#\"crate::auth\"#; const C: char = '\"'; const D: u8 = b'\\'';",
+            &[],
+        ),
+        (
+            "wire/imap.rs",
+            "#[cfg(test)]\nmod tests {\n fn f() { { crate::auth::x(); } }\n}\nuse crate::store::A;",
+            &["src/wire/imap.rs:5: `wire` may not use `store`"],
+        ),
         ("wire/tests.rs", "use crate::auth::Permit;", &[]),
         ("wire/smtp/data_tests.rs", "use crate::auth::Permit;", &[]),
         ("sandbox/tests/all.rs", "use crate::auth::Permit;", &[]),
@@ -147,7 +233,10 @@ fn a_border_that_is_crossed_is_named_with_its_file_and_line() {
 /// The borders that a file crosses; `name` is its path below `src`.
 fn borders_crossed(name: &str, text: &str) -> Vec<String> {
     let file = name.rsplit('/').next().unwrap();
-    if file == "tests.rs" || file.ends_with("_tests.rs") || name.split('/').rev().skip(1).any(|folder| folder == "tests") {
+    if file == "tests.rs"
+        || file.ends_with("_tests.rs")
+        || name.split('/').rev().skip(1).any(|folder| folder == "tests")
+    {
         return Vec::new();
     }
     let code = without_tests(&code_only(text));
@@ -198,7 +287,8 @@ fn borders_crossed(name: &str, text: &str) -> Vec<String> {
             ("super", Some(_)) if is_root => cross(at, format!("`super::` leads out of `{module}`")),
             ("crate", Some(used)) => {
                 let part = parts.next().unwrap_or_default();
-                let only = ONLY_PART.iter().find(|(user, of, _)| *user == module && *of == used).map(|(_, _, part)| *part);
+                let only =
+                    ONLY_PART.iter().find(|(user, of, _)| *user == module && *of == used).map(|(_, _, part)| *part);
                 if is_ops && used == "admin" && part != "ops" {
                     cross(at, format!("`admin::ops` may not use `admin::{part}`"));
                 } else if is_ops && OPS_MAY_NOT.contains(&used) {
@@ -212,7 +302,8 @@ fn borders_crossed(name: &str, text: &str) -> Vec<String> {
             _ => {}
         }
         let reserved = RESERVED.iter().filter(|(_, who)| !who.contains(&module)).map(|(word, _)| *word);
-        let forbidden = FORBIDDEN.iter().filter(|(who, _)| who.contains(&module)).flat_map(|(_, words)| words.iter().copied());
+        let forbidden =
+            FORBIDDEN.iter().filter(|(who, _)| who.contains(&module)).flat_map(|(_, words)| words.iter().copied());
         for word in reserved.chain(forbidden) {
             if says(&path, word) {
                 cross(at, format!("`{module}` may not say `{word}`"));

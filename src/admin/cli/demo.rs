@@ -105,10 +105,17 @@ impl Demo {
             if !accounts.is_empty() {
                 output.data("\nIt stays as it is until you press Ctrl-C. For a mail program of your own:\n\n")?;
                 let rows = accounts.iter().map(|account| {
-                    [account.protocol, account.tls, &account.host, &account.port.to_string(), account.user, &account.password]
-                        .into_iter()
-                        .map(Entry::from)
-                        .collect()
+                    [
+                        account.protocol,
+                        account.tls,
+                        &account.host,
+                        &account.port.to_string(),
+                        account.user,
+                        &account.password,
+                    ]
+                    .into_iter()
+                    .map(Entry::from)
+                    .collect()
                 });
                 output.table(&["PROTOCOL", "TLS", "HOST", "PORT", "USER", "PASSWORD"], rows.collect())?;
             }
@@ -127,7 +134,11 @@ impl Demo {
             return Ok(());
         }
         let failed = steps.iter().find(|step| !step.ok).map_or("a step", |step| step.step);
-        Err(Failure::operation("demo", format!("the demonstration failed at: {failed}"), "Run it again with -vv and look at what it says."))
+        Err(Failure::operation(
+            "demo",
+            format!("the demonstration failed at: {failed}"),
+            "Run it again with -vv and look at what it says.",
+        ))
     }
 }
 
@@ -199,14 +210,7 @@ impl Day {
             Ok(((proxy, addresses, ca), what))
         })
         .await?;
-        let day = Self {
-            sandbox,
-            proxy,
-            stop,
-            addresses,
-            ca_file: Some(ca.path.display().to_string()),
-            reader,
-        };
+        let day = Self { sandbox, proxy, stop, addresses, ca_file: Some(ca.path.display().to_string()), reader };
         day.send_and_read(&ca.pem, &sender, steps).await;
         day.refuse(&ca.pem, &ops, &sender, steps).await;
         Some(day)
@@ -307,7 +311,8 @@ impl Day {
 fn configure(sandbox: &Sandbox, folder: &Path) -> Result<Config, String> {
     let text = sandbox.write_configuration(folder).map_err(|error| in_one_line(&error))?;
     let surroundings = Surroundings::of_this_process(Utc::now());
-    let loaded = config::parse(&text, &folder.join("postern.toml"), &surroundings).map_err(|faulty| faulty.to_string())?;
+    let loaded =
+        config::parse(&text, &folder.join("postern.toml"), &surroundings).map_err(|faulty| faulty.to_string())?;
     let mut config = loaded.config;
     for listener in &mut config.listeners {
         listener.address.set_port(0);

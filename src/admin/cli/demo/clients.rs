@@ -72,7 +72,8 @@ pub(super) async fn read_by_imap(
     session.select("INBOX").await.map_err(|error| said(&error))?;
     let mut subjects = Vec::new();
     {
-        let mut mails = session.fetch("1:*", "BODY.PEEK[HEADER.FIELDS (SUBJECT)]").await.map_err(|error| said(&error))?;
+        let mut mails =
+            session.fetch("1:*", "BODY.PEEK[HEADER.FIELDS (SUBJECT)]").await.map_err(|error| said(&error))?;
         while let Some(mail) = mails.next().await {
             let mail = mail.map_err(|error| said(&error))?;
             subjects.extend(mail.header().and_then(|header| subject(&String::from_utf8_lossy(header))));
