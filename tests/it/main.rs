@@ -6,6 +6,8 @@
 mod common;
 
 mod cli;
+mod delivery;
 mod layers;
 mod road;
+mod tokens;
 mod transcripts;
