@@ -129,18 +129,14 @@ impl App {
     /// [`AppError`], each variant. Nothing runs then.
     pub async fn build(config: &Config) -> Result<Self, AppError> {
         let foundation = Foundation::open(config).await?;
-        let lock = lock(config)?;
+        let lock = lock(config).await?;
         let material = material(config)?;
         let tls = ServerTls::new(&material)?;
         let trust = foundation::trust(config)?;
         let clock = Clock::system();
-        let auth = Auth::new(
-            auth::Settings::default(),
-            Arc::clone(&foundation.store),
-            foundation.pepper,
-            clock.clone(),
-        )
-        .await?;
+        let auth =
+            Auth::new(auth::Settings::default(), Arc::clone(&foundation.store), foundation.pepper, clock.clone())
+                .await?;
         let broker = Arc::new(Broker::new(
             foundation::broker_tenants(config, &trust),
             Arc::clone(&foundation.store),
@@ -167,7 +163,11 @@ impl App {
             permits: Permits::new(config.limits.connections, config.limits.per_address_before_login),
             tls,
             auth: Arc::new(auth),
-            delivery: Delivery { broker: Arc::clone(&broker), upstream: Arc::clone(&upstream) },
+            delivery: Delivery {
+                broker: Arc::clone(&broker),
+                upstream: Arc::clone(&upstream),
+                way_time: session::Settings::default().way_time,
+            },
             broker,
             upstream,
             settings: session::Settings {
@@ -178,7 +178,18 @@ impl App {
             stopping: CancellationToken::new(),
             cut: CancellationToken::new(),
         });
-        Ok(Self { listeners, road, store: foundation.store, config: config.clone(), ca: material.ca, _lock: lock })
+        let app =
+            Self { listeners, road, store: foundation.store, config: config.clone(), ca: material.ca, _lock: lock };
+        app.leave_mark()?;
+        Ok(app)
+    }
+
+    /// Leaves for `status` what is served where. Connections are taken from before this, though served only by `run`.
+    fn leave_mark(&self) -> Result<(), AppError> {
+        let path = foundation::running_file(&self.config.data_dir);
+        let running = Running { process: std::process::id(), ready_at: Utc::now(), listeners: self.bound() };
+        let text = serde_json::to_vec_pretty(&running).unwrap_or_default();
+        write_private(&path, &text).map_err(|source| AppError::Data { path, source })
     }
 
     /// What it listens on, with the real ports.
@@ -195,9 +206,8 @@ impl App {
 
     /// The addresses it listens on, with their protocol and security.
     pub fn addresses(&self) -> Vec<(crate::base::Protocol, Security, SocketAddr)> {
-        let listener = |listener: &Listener| {
-            (listener.settings().protocol, listener.settings().security, listener.address())
-        };
+        let listener =
+            |listener: &Listener| (listener.settings().protocol, listener.settings().security, listener.address());
         self.listeners.iter().map(listener).collect()
     }
 
@@ -210,18 +220,12 @@ impl App {
     /// whenever the certificate is to be read anew.
     ///
     /// # Errors
-    /// [`AppError::Data`] when it cannot leave its mark for `status`.
+    /// None so far; what goes wrong with a session, the store or the certificate meanwhile is logged and does not end it.
     pub async fn run(
         self,
         stop: impl Future<Output = ()>,
         mut reload: tokio::sync::mpsc::Receiver<()>,
     ) -> Result<(), AppError> {
-        let mark = foundation::running_file(&self.config.data_dir);
-        let running =
-            Running { process: std::process::id(), ready_at: Utc::now(), listeners: self.bound() };
-        let text = serde_json::to_vec_pretty(&running).unwrap_or_default();
-        write_private(&mark, &text).map_err(|source| AppError::Data { path: mark.clone(), source })?;
-
         let sessions = TaskTracker::new();
         let accepting = TaskTracker::new();
         let numbers = Arc::new(AtomicU64::new(1));
@@ -265,17 +269,24 @@ impl App {
             warn!("the last uses of app passwords could not be noted: {error}");
         }
         self.store.close().await;
-        drop(std::fs::remove_file(&mark));
+        drop(std::fs::remove_file(foundation::running_file(&self.config.data_dir)));
         info!("stopped");
         Ok(())
     }
 }
 
 /// Takes the lock that says who serves this data folder.
-fn lock(config: &Config) -> Result<File, AppError> {
+async fn lock(config: &Config) -> Result<File, AppError> {
     let path = foundation::running_lock(&config.data_dir);
     let failed = |source| AppError::Data { path: path.clone(), source };
     let lock = open_private(&path).map_err(failed)?;
+    // `status` holds it for a moment to see whether anybody does; a process that serves holds it for good.
+    for _ in 0..20 {
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) => tokio::time::sleep(Duration::from_millis(25)).await,
+            _ => break,
+        }
+    }
     match lock.try_lock() {
         Ok(()) => {
             // Left over from a process that was killed.
@@ -307,7 +318,11 @@ fn renew(road: &Road, config: &Config) {
     match renewed {
         Ok(expires_at) => info!(expires_at = expires_at.to_rfc3339(), "the certificate was read anew"),
         Err(error) => {
-            error!(code = error.code(), remedy = error.remedy(), "the certificate in use stays, the new one is no good: {error}");
+            error!(
+                code = error.code(),
+                remedy = error.remedy(),
+                "the certificate in use stays, the new one is no good: {error}"
+            );
         }
     }
 }

@@ -20,8 +20,10 @@ use crate::base::{Answer, ConnId, Fault, Protocol, Reference};
 use crate::broker::{Broker, BrokerError};
 use crate::delivery::Delivery;
 use crate::front::{Front, Setting, Step, Welcome, imap, pop3, smtp};
-use crate::listener::tls::{ServerTls, meaning};
-use crate::listener::{Admission, BeforeLogin, ClientStream, Incoming, Permits, Security, Settings as ListenerSettings};
+use crate::listener::tls::{Acceptor, ServerTls, meaning};
+use crate::listener::{
+    Admission, BeforeLogin, ClientStream, Incoming, Permits, Security, Settings as ListenerSettings,
+};
 use crate::relay::{self, End};
 use crate::session::mail::Mail;
 use crate::upstream::{Opened, Upstream, UpstreamError};
@@ -84,7 +86,8 @@ pub struct Road {
 pub async fn serve(road: Arc<Road>, incoming: Incoming, id: ConnId) {
     let settings = Arc::clone(&incoming.settings);
     let peer = incoming.peer;
-    let span = info_span!("conn", conn.id = %id, protocol = %settings.protocol, client.addr = %peer.ip().to_canonical());
+    let span =
+        info_span!("conn", conn.id = %id, protocol = %settings.protocol, client.addr = %peer.ip().to_canonical());
     async move {
         match road.permits.admit(peer.ip()) {
             Admission::Admitted(permit, before_login) => {
@@ -219,7 +222,10 @@ async fn converse(road: &Road, incoming: Incoming, before_login: BeforeLogin) ->
                             "logged in"
                         );
                         let welcome = Welcome {
-                            capabilities: way.as_ref().map(|way| welcome_capabilities(&way.capabilities)).unwrap_or_default(),
+                            capabilities: way
+                                .as_ref()
+                                .map(|way| welcome_capabilities(&way.capabilities))
+                                .unwrap_or_default(),
                         };
                         match way {
                             Some(way) => opened = Some((way, permit)),
@@ -258,7 +264,7 @@ enum Heard {
     End(Answer),
 }
 
-async fn secure(client: ClientStream, acceptor: &tokio_rustls::TlsAcceptor, deadline: Instant) -> Option<ClientStream> {
+async fn secure(client: ClientStream, acceptor: &Acceptor, deadline: Instant) -> Option<ClientStream> {
     match timeout_at(deadline, client.secure(acceptor)).await {
         Ok(Ok(client)) => Some(client),
         Ok(Err(error)) => {
@@ -284,8 +290,16 @@ async fn check(road: &Road, claim: Claim, origin: Origin) -> Result<(Arc<Permit>
         return Ok((Arc::new(permit), None));
     }
     match timeout(road.settings.way_time, open(road, &permit)).await {
-        Ok(Ok(opened)) => Ok((Arc::new(permit), Some(opened))),
-        Ok(Err(error)) => Err(error.told(&permit)),
+        Ok(Ok(opened)) => {
+            road.broker.report(&permit, None).await;
+            Ok((Arc::new(permit), Some(opened)))
+        }
+        Ok(Err(error)) => {
+            if let NoWay::Upstream(refusal) = &error {
+                road.broker.report(&permit, Some(refusal)).await;
+            }
+            Err(error.told(&permit))
+        }
         Err(_) => {
             let reference = Reference::fresh();
             let seconds = road.settings.way_time.as_secs();
@@ -352,7 +366,14 @@ fn refused(error: &AuthError, named: &str) -> Answer {
         AuthError::Refused { password_id, .. } => password_id.as_deref(),
         _ => None,
     };
-    warn!(reference, login = named, password.id = password_id, code = error.code(), remedy = error.remedy(), "login refused: {error}");
+    warn!(
+        reference,
+        login = named,
+        password.id = password_id,
+        code = error.code(),
+        remedy = error.remedy(),
+        "login refused: {error}"
+    );
     answer
 }
 

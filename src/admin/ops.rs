@@ -13,7 +13,7 @@ use crate::base::{Clock, Fault, Mailbox, Protocol, Secret, TenantName, Whose};
 use crate::broker::{Broker, BrokerError};
 use crate::config::Config;
 use crate::foundation::{self, Foundation, FoundationError};
-use crate::store::{AppPasswordRecord, DeliveryMode, MailboxRecord, SignInRecord, StoreError};
+use crate::store::{AppPasswordRecord, DeliveryMode, MailboxRecord, RefusalRecord, SignInRecord, StoreError};
 
 pub use self::status::{ListenerStatus, Status};
 
@@ -205,7 +205,9 @@ pub enum OpsError {
     #[error("the system has no randomness to give")]
     NoRandomness,
     /// The tenant has no sign-ins: the application itself signs in.
-    #[error("no sign-in exists for {mailbox}: in the tenant `{tenant}` the application itself signs in (client_credentials)")]
+    #[error(
+        "no sign-in exists for {mailbox}: in the tenant `{tenant}` the application itself signs in (client_credentials)"
+    )]
     NoSignIn {
         /// The mailbox.
         mailbox: Mailbox,
@@ -369,9 +371,7 @@ impl Ops {
     }
 
     fn tenant(&self, named: Option<&str>) -> Result<TenantName, OpsError> {
-        let names = || {
-            self.config.tenants.iter().map(|tenant| tenant.name.as_str()).collect::<Vec<_>>().join(", ")
-        };
+        let names = || self.config.tenants.iter().map(|tenant| tenant.name.as_str()).collect::<Vec<_>>().join(", ");
         match (named, self.config.tenants.as_slice()) {
             (_, []) => Err(OpsError::NoTenant),
             (Some(name), _) => match self.config.tenant(name) {
@@ -389,8 +389,9 @@ impl Ops {
     /// When the store cannot be read.
     pub async fn mailboxes(&self) -> Result<Vec<MailboxRow>, OpsError> {
         let sign_ins = self.foundation.store.sign_ins().await?;
+        let refusals = self.foundation.store.refusals().await?;
         let records = self.foundation.store.mailboxes().await?;
-        Ok(records.into_iter().map(|record| self.row(record, &sign_ins)).collect())
+        Ok(records.into_iter().map(|record| self.row(record, &sign_ins, &refusals)).collect())
     }
 
     /// One mailbox.
@@ -402,8 +403,14 @@ impl Ops {
         found.ok_or_else(|| OpsError::NotListed { mailbox: address.clone() })
     }
 
-    fn row(&self, record: MailboxRecord, sign_ins: &[SignInRecord]) -> MailboxRow {
-        let (state, since, reason) = self.state(&record, sign_ins);
+    fn row(&self, record: MailboxRecord, sign_ins: &[SignInRecord], refusals: &[RefusalRecord]) -> MailboxRow {
+        let (mut state, mut since, mut reason) = self.state(&record, sign_ins);
+        if state == MailboxState::Ready
+            && let Some(refusal) = refusals.iter().find(|refusal| refusal.mailbox == record.address)
+        {
+            (state, since) = (MailboxState::NeedsAdministrator, refusal.since);
+            reason = Some(refusal.reason.clone());
+        }
         MailboxRow {
             address: record.address,
             tenant: record.tenant,
@@ -448,7 +455,9 @@ impl Ops {
             }
         }
         match of(None) {
-            Some(row) if row.whose != Whose::Nobody => (MailboxState::NeedsAdministrator, row.since, row.reason.clone()),
+            Some(row) if row.whose != Whose::Nobody => {
+                (MailboxState::NeedsAdministrator, row.since, row.reason.clone())
+            }
             _ => (MailboxState::Ready, since, None),
         }
     }

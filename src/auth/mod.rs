@@ -272,9 +272,8 @@ impl Auth {
             Resolved::Mailbox(mailbox) | Resolved::RightSide(mailbox) => Some(mailbox.address.clone()),
             Resolved::Malformed | Resolved::Unknown => None,
         };
-        let refused = |reason, password_id| {
-            Err(AuthError::Refused { reason, mailbox: mailbox_named.clone(), password_id })
-        };
+        let refused =
+            |reason, password_id| Err(AuthError::Refused { reason, mailbox: mailbox_named.clone(), password_id });
 
         if let Some(password) = known {
             let owner = match resolved {

@@ -53,8 +53,7 @@ impl Sessions {
     pub(in crate::auth) fn register(&self, password: &AppPasswordRecord, protocol: Protocol) -> SessionGuard {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let ended = CancellationToken::new();
-        self.open
-            .insert(number, Entry { password_id: password.id.clone(), protocol, ended: ended.clone() });
+        self.open.insert(number, Entry { password_id: password.id.clone(), protocol, ended: ended.clone() });
         SessionGuard { number, open: Arc::clone(&self.open), ended }
     }
 

@@ -27,7 +27,9 @@ async fn gate(change: impl FnOnce(&mut AppPasswordRecord)) -> Gate {
     let folder = tempfile::tempdir().unwrap();
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(folder.path()).await.unwrap());
     let now: DateTime<Utc> = "2026-11-20T12:00:00Z".parse().unwrap();
-    for (address, aliases) in [(ALICE, vec!["al", "contoso\\alice"]), ("shared@contoso.test", vec![]), ("bob@contoso.test", vec![])] {
+    for (address, aliases) in
+        [(ALICE, vec!["al", "contoso\\alice"]), ("shared@contoso.test", vec![]), ("bob@contoso.test", vec![])]
+    {
         let mailbox = MailboxRecord {
             address: address.parse().unwrap(),
             tenant: crate::base::TenantName::new("contoso"),

@@ -84,7 +84,10 @@ pub fn judge(body: &ErrorBody, status: u16, retry_after: Option<Duration>, deleg
         "invalid_grant" | "interaction_required" | "login_required" | "consent_required" if delegated => {
             let administrator = matches!(
                 body.aadsts(),
-                Some(50020 | 50034 | 50053 | 50057 | 50097 | 50105 | 50129 | 50131 | 50155 | 51004 | 53000..=53003 | 65001 | 530_032 | 530_035)
+                Some(
+                    50020 | 50034 | 50053 | 50057 | 50097 | 50105 | 50129 | 50131 | 50155 | 51004 | 53000
+                        ..=53003 | 65001 | 530_032 | 530_035
+                )
             );
             Meaning { whose: if administrator { Whose::Administrator } else { Whose::User }, wait: None }
         }
@@ -102,22 +105,32 @@ pub fn remedy(body: &ErrorBody, account: Option<&str>) -> String {
         Some(7_000_215 | 70_002) => {
             "Enter the secret's value in the file that `client_secret_file` names: often its ID was pasted instead."
         }
-        Some(7_000_222) => "The client secret has expired: make a new one in the application's registration and enter its value.",
+        Some(7_000_222) => {
+            "The client secret has expired: make a new one in the application's registration and enter its value."
+        }
         Some(700_016 | 700_011 | 70_001 | 7_000_112) => {
             "Check `client_id`, `tenant_id` and `cloud`; the application must exist in this tenant and be enabled."
         }
         Some(90_002) => "Check `tenant_id` and `cloud`.",
-        Some(7_000_218) => "Name the credential of the application (`client_secret_file`), or allow public client flows.",
+        Some(7_000_218) => {
+            "Name the credential of the application (`client_secret_file`), or allow public client flows."
+        }
         Some(700_025) => "Remove the client secret from the configuration: the application is a public client.",
         Some(700_027 | 50_012) => "Upload the current certificate of the application and check this machine's clock.",
-        Some(70_011 | 1_002_012) => "The scope must be one resource with `/.default`: remove `scopes` from the configuration.",
+        Some(70_011 | 1_002_012) => {
+            "The scope must be one resource with `/.default`: remove `scopes` from the configuration."
+        }
         Some(700_022 | 28_000) => "Name scopes of one resource only for each protocol.",
-        Some(9_001_023 | 50_194 | 50_059 | 90_019) => "Enter the tenant's own ID as `tenant_id`, not `common` or `consumers`.",
+        Some(9_001_023 | 50_194 | 50_059 | 90_019) => {
+            "Enter the tenant's own ID as `tenant_id`, not `common` or `consumers`."
+        }
         Some(65_001 | 65_005 | 650_056 | 650_057 | 90_094 | 90_095) => {
             "Grant the permissions in the application's registration (API permissions, Grant admin consent)."
         }
         Some(50_057) => "Enable the account in Entra ID, or take the mailbox off the list.",
-        Some(50_053) => "Unblock the account, or the address of this machine; the sign-in log in Entra ID has the reason.",
+        Some(50_053) => {
+            "Unblock the account, or the address of this machine; the sign-in log in Entra ID has the reason."
+        }
         Some(50_105) => "Assign the account to the application, or switch off «Assignment required».",
         Some(53_000..=53_003 | 530_032 | 50_131 | 50_097 | 50_129 | 50_155) => {
             "A Conditional Access policy forbids it: the sign-in log in Entra ID names the policy. Exclude this application or this \
@@ -170,7 +183,11 @@ mod tests {
             ("invalid_scope", Some(70_011), 400, true, Whose::Administrator),
             ("nonsense", None, 400, true, Whose::Administrator),
         ] {
-            assert_eq!(judge(&body(error, aadsts), status, minute, delegated).whose, whose, "{error} {aadsts:?} {status}");
+            assert_eq!(
+                judge(&body(error, aadsts), status, minute, delegated).whose,
+                whose,
+                "{error} {aadsts:?} {status}"
+            );
         }
         assert_eq!(judge(&body("x", None), 429, minute, false).wait, minute);
     }

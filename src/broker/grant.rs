@@ -4,13 +4,11 @@ use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use oauth2::basic::{
-    BasicRevocationErrorResponse, BasicTokenIntrospectionResponse, BasicTokenResponse,
-};
+use oauth2::basic::{BasicRevocationErrorResponse, BasicTokenIntrospectionResponse, BasicTokenResponse};
 use oauth2::http::{HeaderMap, Response, StatusCode, header};
 use oauth2::{
-    AsyncHttpClient, AuthType, Client, ClientId, ClientSecret, HttpRequest, HttpResponse, RefreshToken, RequestTokenError, Scope,
-    StandardRevocableToken, TokenResponse, TokenUrl,
+    AsyncHttpClient, AuthType, Client, ClientId, ClientSecret, HttpRequest, HttpResponse, RefreshToken,
+    RequestTokenError, Scope, StandardRevocableToken, TokenResponse, TokenUrl,
 };
 use serde_json::Value;
 use url::Url;
@@ -155,7 +153,11 @@ impl TokenService {
             // The answer itself is left out: it could hold a token.
             Err(RequestTokenError::Parse(_, mut raw)) => {
                 raw.zeroize();
-                Err(Denied::Garbage { what: "the answer is not what OAuth 2.0 prescribes".to_owned(), status, retry_after })
+                Err(Denied::Garbage {
+                    what: "the answer is not what OAuth 2.0 prescribes".to_owned(),
+                    status,
+                    retry_after,
+                })
             }
             Err(RequestTokenError::Other(_)) => {
                 Err(Denied::Garbage { what: "the answer is empty or not JSON".to_owned(), status, retry_after })

@@ -24,7 +24,7 @@ use crate::base::{Answer, Clock, Fault, Mailbox, Protocol, Reference, Secret, Te
 use crate::broker::grant::{Denied, Granted, Presented, TokenService};
 use crate::broker::state::{Advice, State};
 use crate::broker::vault::{Place, Vault, VaultError};
-use crate::store::{SignInRecord, Store, StoreError};
+use crate::store::{RefusalRecord, SignInRecord, Store, StoreError};
 
 pub use self::state::AccessToken;
 
@@ -163,9 +163,10 @@ impl Fault for BrokerError {
 
     fn remedy(&self) -> Option<String> {
         match self {
-            Self::Credential { .. } => {
-                Some("Look at the path and mode of the secret; the account that runs Postern must be able to read it.".to_owned())
-            }
+            Self::Credential { .. } => Some(
+                "Look at the path and mode of the secret; the account that runs Postern must be able to read it."
+                    .to_owned(),
+            ),
             Self::OutOfOrder { .. } | Self::Malformed { .. } => None,
             Self::NoTenant { tenant } => {
                 Some(format!("Put the [[tenant]] named `{tenant}` back, or move the mailbox to another tenant."))
@@ -202,6 +203,8 @@ pub struct Broker {
     sign_ins: DashMap<(TenantName, Mailbox), Arc<tokio::sync::Mutex<()>>>,
     /// What was last noted in the store about each sign-in, so that only changes are written.
     noted: DashMap<(TenantName, Option<Mailbox>), Whose>,
+    /// What was last noted about each mailbox and protocol: why Exchange refuses it, or `None` if it does not.
+    refused: DashMap<(Mailbox, Protocol), Option<String>>,
 }
 
 struct Tenant {
@@ -267,6 +270,7 @@ impl Broker {
             tokens: DashMap::new(),
             sign_ins: DashMap::new(),
             noted: DashMap::new(),
+            refused: DashMap::new(),
         })
     }
 
@@ -327,7 +331,8 @@ impl Broker {
 
     fn key(&self, tenant: &TenantName, account: &Mailbox, protocol: Protocol) -> Result<Key, Arc<BrokerError>> {
         let none = || Arc::new(BrokerError::NoTenant { tenant: tenant.to_string() });
-        let access = self.tenants.get(tenant).and_then(|known| known.settings.access.get(&protocol)).ok_or_else(none)?;
+        let access =
+            self.tenants.get(tenant).and_then(|known| known.settings.access.get(&protocol)).ok_or_else(none)?;
         Ok(Key {
             tenant: tenant.clone(),
             account: access.delegated.then(|| account.clone()),
@@ -489,6 +494,49 @@ impl Broker {
         }
     }
 
+    /// Takes note of whether Exchange let the mailbox of this permit in with its token, for `mailbox list` and `status`: `None`, or why not.
+    /// What passes by itself is not noted.
+    pub fn report<'a>(
+        &'a self,
+        permit: &'a Permit,
+        refusal: Option<&dyn Fault>,
+    ) -> impl Future<Output = ()> + Send + use<'a> {
+        // Words now, so that what is waited for below does not hold the fault.
+        let lasting = refusal.filter(|fault| fault.whose() != Whose::Nobody).map(|fault| match fault.remedy() {
+            Some(remedy) => format!("{}: {fault}. {remedy}", permit.protocol()),
+            None => format!("{}: {fault}", permit.protocol()),
+        });
+        let passes = refusal.is_some() && lasting.is_none();
+        async move {
+            if !passes {
+                self.note_refusal(permit, lasting).await;
+            }
+        }
+    }
+
+    async fn note_refusal(&self, permit: &Permit, reason: Option<String>) {
+        let place = (permit.mailbox().clone(), permit.protocol());
+        if self.refused.get(&place).is_some_and(|noted| *noted == reason) {
+            return;
+        }
+        let noted = match &reason {
+            Some(reason) => {
+                let refusal = RefusalRecord {
+                    mailbox: permit.mailbox().clone(),
+                    protocol: permit.protocol(),
+                    since: self.clock.now(),
+                    reason: reason.clone(),
+                };
+                self.store.note_refusal(&refusal).await
+            }
+            None => self.store.clear_refusal(permit.mailbox(), permit.protocol()).await,
+        };
+        match noted {
+            Ok(()) => drop(self.refused.insert(place, reason)),
+            Err(error) => warn!(mailbox.id = %permit.mailbox(), "a refusal by Exchange could not be noted: {error}"),
+        }
+    }
+
     /// Signs an account in with a refresh token that somebody else obtained. It is tried for every delegated protocol of the tenant
     /// before it is kept; what it was rotated into is what is kept.
     ///
@@ -621,7 +669,8 @@ fn read_secret(settings: &TenantSettings) -> Result<Option<Secret<String>>, Brok
             },
         ),
     };
-    let failed = |reason: String| BrokerError::Credential { tenant: settings.name.to_string(), place: place.clone(), reason };
+    let failed =
+        |reason: String| BrokerError::Credential { tenant: settings.name.to_string(), place: place.clone(), reason };
     let whole = Secret::new(read.map_err(|error| failed(error.to_string()))?);
     // A file made with an editor ends in a line break that is not part of the secret.
     let secret = whole.expose().trim();

@@ -179,7 +179,10 @@ impl Vault {
                 return Err(VaultError::Missing { path: pepper_file });
             }
             Err(error) => {
-                return Err(VaultError::Unreadable { place: pepper_file.display().to_string(), reason: error.to_string() });
+                return Err(VaultError::Unreadable {
+                    place: pepper_file.display().to_string(),
+                    reason: error.to_string(),
+                });
             }
         };
         Ok((vault, pepper))
@@ -238,9 +241,8 @@ fn key(octets: &[u8; 32]) -> RandomizedNonceKey {
 
 fn encrypt(key: &RandomizedNonceKey, associated: &[u8], value: &[u8]) -> Result<Vec<u8>, VaultError> {
     let mut cipher = value.to_vec();
-    let nonce = key
-        .seal_in_place_append_tag(Aad::from(associated), &mut cipher)
-        .map_err(|_| VaultError::NoRandomness)?;
+    let nonce =
+        key.seal_in_place_append_tag(Aad::from(associated), &mut cipher).map_err(|_| VaultError::NoRandomness)?;
     let mut whole = nonce.as_ref().to_vec();
     whole.append(&mut cipher);
     Ok(whole)

@@ -118,7 +118,7 @@ impl Direct {
             State::Sending(mut submission) => match submission.finish().await {
                 Ok(reply) => {
                     if reply.is_positive() {
-                        info!("Exchange accepted a message");
+                        info!("Exchange accepted a message: {}", printable(&reply));
                     }
                     self.state = State::Idle(submission);
                     self.closed_by_421(&reply);
@@ -182,6 +182,11 @@ impl Direct {
             };
         }
     }
+}
+
+/// Exchange's words for the log: its number for the message finds it in a message trace.
+fn printable(reply: &Reply) -> String {
+    reply.text().chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect()
 }
 
 /// Whether a MAIL on a kept connection was refused for the connection's age and not for the sender.

@@ -24,7 +24,8 @@ pub(in crate::delivery) fn exchange(reply: &Reply, doing: &'static str) -> Reply
 /// An acceptance in one line without the names of Exchange's servers.
 fn accepted(reply: &Reply) -> Reply {
     let first = reply.lines.first().map(Vec::as_slice).unwrap_or_default();
-    let clause = first.split(|octet| matches!(octet, b';' | b'[')).next().unwrap_or_default();
+    // Exchange's own number for the message has a server's name in it as well; the log keeps it.
+    let clause = first.split(|octet| matches!(octet, b';' | b'[' | b'<')).next().unwrap_or_default();
     let text: Vec<u8> =
         clause.iter().take(400).map(|octet| if (b' '..=b'~').contains(octet) { *octet } else { b'?' }).collect();
     let text = text.trim_ascii();
@@ -33,11 +34,7 @@ fn accepted(reply: &Reply) -> Reply {
 
 /// Trouble on the way to Exchange, as the client hears it: temporary, whatever it is.
 pub(in crate::delivery) fn trouble(error: &DeliveryError, doing: &'static str) -> Reply {
-    let fault: &dyn Fault = match error {
-        DeliveryError::Broker(error) => error.as_ref(),
-        DeliveryError::Upstream(error) => error,
-    };
-    told(fault, doing)
+    told(error, doing)
 }
 
 /// A refusal of our own policy.
@@ -64,7 +61,7 @@ mod tests {
     fn an_acceptance_keeps_its_words_and_loses_the_names_of_servers() {
         for (reply, told) in [
             (Reply::new(250, "2.1.5 Recipient OK"), "250 2.1.5 Recipient OK\r\n"),
-            (Reply::new(250, "2.0.0 OK <1@x> [Hostname=AM0PR01.prod.outlook.com]"), "250 2.0.0 OK <1@x>\r\n"),
+            (Reply::new(250, "2.0.0 OK <1@x> [Hostname=AM0PR01.prod.outlook.com]"), "250 2.0.0 OK\r\n"),
             (Reply::new(250, ""), "250 OK\r\n"),
             (Reply::new(354, "Start mail input; end with <CRLF>.<CRLF>"), "354 Start mail input\r\n"),
             (Reply { code: 250, lines: vec![b"one".to_vec(), b"two".to_vec()] }, "250 one\r\n"),

@@ -34,7 +34,9 @@ impl ClientStream {
     pub fn tls_version(&self) -> &'static str {
         match self {
             Self::Clear(_) => "none",
-            Self::Secured(stream) => stream.get_ref().1.protocol_version().and_then(|v| v.as_str()).unwrap_or("unknown"),
+            Self::Secured(stream) => {
+                stream.get_ref().1.protocol_version().and_then(|v| v.as_str()).unwrap_or("unknown")
+            }
         }
     }
 }

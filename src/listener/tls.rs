@@ -13,6 +13,9 @@ use tokio_rustls::TlsAcceptor;
 use crate::base::Protocol;
 use crate::listener::certificate::Material;
 
+/// What does handshakes, for those that only hand it on.
+pub type Acceptor = TlsAcceptor;
+
 /// TLS for the listeners. The certificate can be exchanged while sessions go on.
 #[derive(Clone)]
 pub struct ServerTls {

@@ -113,7 +113,13 @@ where
         });
         // The far side's last words are with the client; what it might still say has nobody to hear it.
         if let Poll::Ready(result) = went_down {
-            return Poll::Ready(if result.is_err() { Why::Broken } else if up.is_done() { Why::ClientClosed } else { Why::ServerClosed });
+            return Poll::Ready(if result.is_err() {
+                Why::Broken
+            } else if up.is_done() {
+                Why::ClientClosed
+            } else {
+                Why::ServerClosed
+            });
         }
         if let Poll::Ready(Err(_)) = went_up {
             // The far side takes no more; it may have said why, and that has been passed on as far as it had come.
@@ -147,7 +153,11 @@ where
     let goodbye = async {
         let between = down.waiting().is_empty() && boundary.as_ref().is_some_and(Boundary::between_responses);
         if matches!(why, Why::Stopped | Why::Idle) && between {
-            drop(client.write_all(&answer::imap(None, if why == Why::Idle { Answer::GoodBye } else { Answer::Stopping })).await);
+            drop(
+                client
+                    .write_all(&answer::imap(None, if why == Why::Idle { Answer::GoodBye } else { Answer::Stopping }))
+                    .await,
+            );
         }
         drop(client.shutdown().await);
         drop(server.shutdown().await);

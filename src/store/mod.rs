@@ -107,6 +107,19 @@ pub struct SignInRecord {
     pub reason: Option<String>,
 }
 
+/// Exchange does not let a mailbox in by a protocol, and somebody must mend that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusalRecord {
+    /// The mailbox.
+    pub mailbox: Mailbox,
+    /// The protocol.
+    pub protocol: Protocol,
+    /// Since when.
+    pub since: DateTime<Utc>,
+    /// What Exchange said and what to do, in words for the administrator.
+    pub reason: String,
+}
+
 /// The store could not do what was asked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -215,11 +228,8 @@ pub trait Store: Send + Sync {
     async fn note_uses(&self, uses: &[(String, DateTime<Utc>)]) -> Result<(), StoreError>;
 
     /// The sign-in of an account, or of the tenant itself.
-    async fn sign_in(
-        &self,
-        tenant: &TenantName,
-        account: Option<&Mailbox>,
-    ) -> Result<Option<SignInRecord>, StoreError>;
+    async fn sign_in(&self, tenant: &TenantName, account: Option<&Mailbox>)
+    -> Result<Option<SignInRecord>, StoreError>;
 
     /// All sign-ins.
     async fn sign_ins(&self) -> Result<Vec<SignInRecord>, StoreError>;
@@ -251,6 +261,19 @@ pub trait Store: Send + Sync {
     /// Destroys a sign-in. False: there was none.
     async fn forget_sign_in(&self, tenant: &TenantName, account: Option<&Mailbox>) -> Result<bool, StoreError>;
 
+    /// Notes that Exchange refuses a mailbox; `since` of an earlier note for the same protocol is kept. A mailbox that is not on the list
+    /// is passed over.
+    async fn note_refusal(&self, refusal: &RefusalRecord) -> Result<(), StoreError>;
+
+    /// Takes the note back: Exchange lets the mailbox in again by this protocol.
+    async fn clear_refusal(&self, mailbox: &Mailbox, protocol: Protocol) -> Result<(), StoreError>;
+
+    /// All such notes, by mailbox and protocol.
+    async fn refusals(&self) -> Result<Vec<RefusalRecord>, StoreError>;
+
     /// Closes every connection to the database.
     async fn close(&self);
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,7 +18,7 @@ use tokio::sync::Mutex;
 use crate::base::files::{make_private_folder, open_private};
 use crate::base::{Mailbox, Protocol, TenantName, Whose};
 use crate::store::{
-    AppPasswordRecord, DeliveryMode, MailboxRecord, SignInRecord, Store, StoreError, Verifier,
+    AppPasswordRecord, DeliveryMode, MailboxRecord, RefusalRecord, SignInRecord, Store, StoreError, Verifier,
 };
 
 /// A store in one SQLite file.
@@ -40,10 +40,7 @@ impl SqliteStore {
     /// [`StoreError::Open`] and [`StoreError::TooNew`].
     pub async fn open(data_dir: &Path) -> Result<Self, StoreError> {
         let path = data_dir.join(Self::FILE);
-        let failed = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::Open {
-            path: path.clone(),
-            source,
-        };
+        let failed = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::Open { path: path.clone(), source };
         make_private_folder(data_dir).map_err(|e| failed(e.into()))?;
         // SQLite gives -wal and -shm the mode of the database itself, so it has to be private before it is opened.
         open_private(&path).map_err(|e| failed(e.into()))?;
@@ -77,6 +74,11 @@ impl SqliteStore {
         }
         let watcher = options.connect().await.map_err(|e| failed(e.into()))?;
         Ok(Self { pool, watcher: Mutex::new((watcher, None)) })
+    }
+
+    #[cfg(test)]
+    pub(in crate::store) fn pool(&self) -> &SqlitePool {
+        &self.pool
     }
 }
 
@@ -160,12 +162,11 @@ impl Store for SqliteStore {
 
     async fn mailboxes(&self) -> Result<Vec<MailboxRecord>, StoreError> {
         let mut transaction = self.pool.begin().await.map_err(failed)?;
-        let rows = sqlx::query(
-            "SELECT address, tenant, sign_in_as, disabled_at, created_at FROM mailbox ORDER BY address",
-        )
-        .fetch_all(&mut *transaction)
-        .await
-        .map_err(failed)?;
+        let rows =
+            sqlx::query("SELECT address, tenant, sign_in_as, disabled_at, created_at FROM mailbox ORDER BY address")
+                .fetch_all(&mut *transaction)
+                .await
+                .map_err(failed)?;
         let mut mailboxes = Vec::with_capacity(rows.len());
         for row in rows {
             mailboxes.push(MailboxRecord {
@@ -222,13 +223,12 @@ impl Store for SqliteStore {
         if removed.rows_affected() == 0 {
             return Ok(None);
         }
-        let revoked =
-            sqlx::query("UPDATE app_password SET revoked_at = $2 WHERE mailbox = $1 AND revoked_at IS NULL")
-                .bind(address.as_str())
-                .bind(at.timestamp_millis())
-                .execute(&mut *transaction)
-                .await
-                .map_err(failed)?;
+        let revoked = sqlx::query("UPDATE app_password SET revoked_at = $2 WHERE mailbox = $1 AND revoked_at IS NULL")
+            .bind(address.as_str())
+            .bind(at.timestamp_millis())
+            .execute(&mut *transaction)
+            .await
+            .map_err(failed)?;
         sqlx::query(
             "DELETE FROM sign_in WHERE account <> '' AND NOT EXISTS (SELECT 1 FROM mailbox \
              WHERE mailbox.tenant = sign_in.tenant AND COALESCE(mailbox.sign_in_as, mailbox.address) = sign_in.account)",
@@ -302,14 +302,12 @@ impl Store for SqliteStore {
     async fn note_uses(&self, uses: &[(String, DateTime<Utc>)]) -> Result<(), StoreError> {
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
         for (id, at) in uses {
-            sqlx::query(
-                "UPDATE app_password SET last_used_at = MAX(COALESCE(last_used_at, 0), $2) WHERE id = $1",
-            )
-            .bind(id)
-            .bind(at.timestamp_millis())
-            .execute(&mut *transaction)
-            .await
-            .map_err(failed)?;
+            sqlx::query("UPDATE app_password SET last_used_at = MAX(COALESCE(last_used_at, 0), $2) WHERE id = $1")
+                .bind(id)
+                .bind(at.timestamp_millis())
+                .execute(&mut *transaction)
+                .await
+                .map_err(failed)?;
         }
         transaction.commit().await.map_err(failed)
     }
@@ -411,6 +409,52 @@ impl Store for SqliteStore {
         Ok(done.rows_affected() > 0)
     }
 
+    async fn note_refusal(&self, refusal: &RefusalRecord) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO refusal (mailbox, protocol, since, reason) \
+             SELECT address, $2, $3, $4 FROM mailbox WHERE address = $1 \
+             ON CONFLICT (mailbox, protocol) DO UPDATE SET reason = excluded.reason",
+        )
+        .bind(refusal.mailbox.as_str())
+        .bind(refusal.protocol.name())
+        .bind(refusal.since.timestamp_millis())
+        .bind(&refusal.reason)
+        .execute(&self.pool)
+        .await
+        .map_err(failed)?;
+        Ok(())
+    }
+
+    async fn clear_refusal(&self, mailbox: &Mailbox, protocol: Protocol) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM refusal WHERE mailbox = $1 AND protocol = $2")
+            .bind(mailbox.as_str())
+            .bind(protocol.name())
+            .execute(&self.pool)
+            .await
+            .map_err(failed)?;
+        Ok(())
+    }
+
+    async fn refusals(&self) -> Result<Vec<RefusalRecord>, StoreError> {
+        let rows = sqlx::query("SELECT * FROM refusal ORDER BY mailbox, protocol")
+            .fetch_all(&self.pool)
+            .await
+            .map_err(failed)?;
+        rows.iter()
+            .map(|row| {
+                let protocol: String = column(row, "protocol")?;
+                Ok(RefusalRecord {
+                    mailbox: address(row, "mailbox", "refusal.mailbox")?,
+                    protocol: protocol
+                        .parse()
+                        .map_err(|_| StoreError::Value { column: "refusal.protocol", value: protocol })?,
+                    since: time(row, "since")?,
+                    reason: column(row, "reason")?,
+                })
+            })
+            .collect()
+    }
+
     async fn close(&self) {
         self.pool.close().await;
     }
@@ -423,10 +467,12 @@ fn app_password(row: &SqliteRow) -> Result<AppPasswordRecord, StoreError> {
         id: column(row, "id")?,
         mailbox: address(row, "mailbox", "app_password.mailbox")?,
         label: column(row, "label")?,
-        verifier: Verifier(verifier.try_into().map_err(|_| StoreError::Value {
-            column: "app_password.verifier",
-            value: "not 32 octets".to_owned(),
-        })?),
+        verifier: Verifier(
+            verifier.try_into().map_err(|_| StoreError::Value {
+                column: "app_password.verifier",
+                value: "not 32 octets".to_owned(),
+            })?,
+        ),
         protocols: split::<Protocol>(row, "protocols", "app_password.protocols")?,
         networks: split(row, "networks", "app_password.networks")?,
         delivery: match delivery.as_str() {
@@ -505,8 +551,6 @@ fn split<T: FromStr>(row: &SqliteRow, name: &str, full_name: &'static str) -> Re
     let text: String = column(row, name)?;
     text.split(',')
         .filter(|item| !item.is_empty())
-        .map(|item| {
-            item.parse().map_err(|_| StoreError::Value { column: full_name, value: text.clone() })
-        })
+        .map(|item| item.parse().map_err(|_| StoreError::Value { column: full_name, value: text.clone() }))
         .collect()
 }

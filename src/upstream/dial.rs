@@ -40,9 +40,7 @@ pub fn trust(extra_anchors_pem: Option<&[u8]>) -> Result<Arc<ClientConfig>, Stri
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?;
     let config = match Verifier::new_with_extra_roots(extra.iter().cloned(), provider) {
-        Ok(verifier) => {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth()
-        }
+        Ok(verifier) => builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth(),
         // A small container may have no anchors of its own; those of `ca_file` then stand alone.
         Err(error) => {
             let mut anchors = RootCertStore::empty();
@@ -97,7 +95,8 @@ async fn within<T>(
 
 async fn handshake(stream: TcpStream, host: &HostPort, tls: &Arc<ClientConfig>) -> Result<ServerStream, UpstreamError> {
     let failed = |reason: String| UpstreamError::Tls { host: host.clone(), reason };
-    let name = ServerName::try_from(host.host.clone()).map_err(|_| failed("its name cannot stand in a certificate".to_owned()))?;
+    let name = ServerName::try_from(host.host.clone())
+        .map_err(|_| failed("its name cannot stand in a certificate".to_owned()))?;
     TlsConnector::from(Arc::clone(tls)).connect(name, stream).await.map_err(|error| {
         match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
             Some(tls_error) => failed(in_words(tls_error)),

@@ -108,12 +108,7 @@ struct Answered {
 }
 
 /// Sends a command without literals and reads up to its tagged answer.
-async fn command(
-    imap: &mut Imap,
-    tag: &str,
-    words: &str,
-    doing: &'static str,
-) -> Result<Answered, UpstreamError> {
+async fn command(imap: &mut Imap, tag: &str, words: &str, doing: &'static str) -> Result<Answered, UpstreamError> {
     imap.send(format!("{tag} {words}\r\n").as_bytes(), doing).await?;
     let mut capabilities = Vec::new();
     for _ in 0..MOST_LINES {

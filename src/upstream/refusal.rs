@@ -23,7 +23,8 @@ pub(in crate::upstream) fn smtp_login(host: &HostPort, mailbox: &Mailbox, reply:
              -SmtpClientAuthenticationDisabled $false`. It may take 20 minutes."
         )
     } else if said.contains("security defaults") {
-        "Security defaults forbid it: exclude this by replacing security defaults with Conditional Access policies.".to_owned()
+        "Security defaults forbid it: exclude this by replacing security defaults with Conditional Access policies."
+            .to_owned()
     } else if said.contains("did not meet the criteria") {
         "A Conditional Access policy forbids it: the sign-in log in Entra ID names the policy.".to_owned()
     } else if reply.enhanced() == Some(EnhancedCode(5, 7, 139)) {
@@ -78,9 +79,24 @@ mod tests {
         let mailbox: Mailbox = "scanner@contoso.test".parse().unwrap();
         for (code, text, fault, whose) in [
             (535, "5.7.3 Authentication unsuccessful [HOST]", "token-rejected", Whose::Administrator),
-            (535, "5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Tenant. Visit https://aka.ms/smtp_auth_disabled", "exchange-denied", Whose::Administrator),
-            (535, "5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Mailbox.", "exchange-denied", Whose::Administrator),
-            (535, "5.7.139 Authentication unsuccessful, user is locked by your organization's security defaults policy.", "exchange-denied", Whose::Administrator),
+            (
+                535,
+                "5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Tenant. Visit https://aka.ms/smtp_auth_disabled",
+                "exchange-denied",
+                Whose::Administrator,
+            ),
+            (
+                535,
+                "5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Mailbox.",
+                "exchange-denied",
+                Whose::Administrator,
+            ),
+            (
+                535,
+                "5.7.139 Authentication unsuccessful, user is locked by your organization's security defaults policy.",
+                "exchange-denied",
+                Whose::Administrator,
+            ),
             (501, "5.5.127 Invalid XOAUTH2 auth data - Token will expire soon", "token-rejected", Whose::Administrator),
             (451, "4.7.0 Temporary server error. Please try again later. PRX2", "exchange-busy", Whose::Nobody),
             (421, "4.3.2 Service not active", "exchange-busy", Whose::Nobody),
@@ -88,9 +104,13 @@ mod tests {
             let error = smtp_login(&host(), &mailbox, &Reply::new(code, text));
             assert_eq!((error.code(), error.whose()), (fault, whose), "{code} {text}");
         }
-        let error = imap_login(&host(), &mailbox, b"P1 NO Request is throttled. Suggested Backoff Time: 299609 milliseconds");
+        let error =
+            imap_login(&host(), &mailbox, b"P1 NO Request is throttled. Suggested Backoff Time: 299609 milliseconds");
         assert_eq!(error.whose(), Whose::Nobody);
         assert!(imap_login(&host(), &mailbox, b"P1 NO AUTHENTICATE failed.").wants_new_token());
-        assert!(pop3_login(&host(), &mailbox, b"-ERR Authentication failure: unknown user name or bad password.").wants_new_token());
+        assert!(
+            pop3_login(&host(), &mailbox, b"-ERR Authentication failure: unknown user name or bad password.")
+                .wants_new_token()
+        );
     }
 }

@@ -1,5 +1,8 @@
 //! A simulated tenant and a proxy on free loopback ports in this process, and what a test needs to talk to them.
 
+#[cfg(unix)]
+pub mod child;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -218,7 +221,9 @@ fn configure(sandbox: &Sandbox, folder: &Path, grant: &str, more: &str) -> Confi
         );
     }
     for protocol in ["smtp", "imap", "pop3"] {
-        text.push_str(&format!("\n[[listener]]\nprotocol = \"{protocol}\"\naddress = \"127.0.0.1:0\"\ntls = \"none\"\n"));
+        text.push_str(&format!(
+            "\n[[listener]]\nprotocol = \"{protocol}\"\naddress = \"127.0.0.1:0\"\ntls = \"none\"\n"
+        ));
     }
     text.push_str(more);
     let path = folder.join("postern.toml");

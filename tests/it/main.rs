@@ -1,8 +1,11 @@
 //! The one test program: it links once.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
 #[path = "../common/mod.rs"]
 mod common;
 
 mod cli;
+mod layers;
 mod road;
 mod transcripts;

@@ -49,3 +49,29 @@ async fn a_mail_is_sent_by_smtp_and_read_by_imap_and_pop3() {
     world.stop_serving().await;
     println!("{tally:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mailbox_that_exchange_refuses_shows_it_with_the_remedy_until_it_is_let_in_again() {
+    let world = World::start().await;
+    let password = world.issue(ALICE).await;
+    let state = async || {
+        let row = world.ops.mailbox(&ALICE.parse().unwrap()).await.unwrap();
+        (row.state.name(), row.reason.unwrap_or_default())
+    };
+    assert_eq!(state().await.0, "ready");
+
+    world.sandbox.faults().set("smtp-auth-disabled".parse().unwrap(), None).unwrap();
+    for (answer, shown) in [("451 4.7.0", "needs-administrator"), ("250 2.1.0", "ready")] {
+        let mut smtp = world.connect_tls(Protocol::Smtp).await;
+        smtp.reply().await;
+        smtp.smtp("EHLO script").await;
+        // AUTH is answered from the app password alone.
+        assert!(smtp.smtp(&format!("AUTH PLAIN {}", plain(ALICE, &password))).await.starts_with("235 "));
+        let reply = smtp.smtp(&format!("MAIL FROM:<{ALICE}>")).await;
+        assert!(reply.starts_with(answer), "{reply}");
+        let (state, reason) = state().await;
+        assert_eq!(state, shown);
+        assert_eq!(reason.contains("Set-CASMailbox"), shown == "needs-administrator", "{reason}");
+        world.sandbox.faults().clear_all();
+    }
+}

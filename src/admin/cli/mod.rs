@@ -5,9 +5,11 @@
 
 mod certificate;
 mod check;
+mod demo;
 mod failure;
 mod generated;
 mod identity;
+mod limits;
 mod mailbox;
 mod output;
 mod password;
@@ -47,7 +49,7 @@ pub fn main() -> ExitCode {
 
 fn run(arguments: Arguments) -> ExitCode {
     let output = Output::new(arguments.global.json, arguments.global.quiet, arguments.global.color);
-    log::init(level(&arguments.global), output.stderr_colour());
+    log::init(level(&arguments), output.stderr_colour());
     let set_up = SetUp::new(arguments.global, output.clone());
     match arguments.command.run(&set_up) {
         Ok(()) => ExitCode::SUCCESS,
@@ -56,8 +58,10 @@ fn run(arguments: Arguments) -> ExitCode {
 }
 
 /// How much the log says.
-fn level(global: &Global) -> Level {
-    match (global.quiet, global.verbose) {
+fn level(arguments: &Arguments) -> Level {
+    match (arguments.global.quiet, arguments.global.verbose) {
+        // The demonstration provokes refusals and shows them in its table.
+        (_, 0) if matches!(arguments.command, Command::Demo(_)) => Level::Errors,
         (true, _) => Level::Warnings,
         (false, 0) => Level::Normal,
         (false, 1) => Level::Debug,
@@ -107,6 +111,7 @@ struct Global {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    Demo(demo::Demo),
     Sandbox(sandbox::SandboxCommand),
     Serve(serve::Serve),
     Status(status::StatusCommand),
@@ -121,6 +126,7 @@ enum Command {
 impl Command {
     fn run(self, set_up: &SetUp) -> Result<(), Failure> {
         match self {
+            Self::Demo(command) => command.run(set_up),
             Self::Sandbox(command) => command.run(set_up),
             Self::Serve(command) => command.run(set_up),
             Self::Status(command) => command.run(set_up),

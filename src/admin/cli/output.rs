@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use clap::ValueEnum;
-use comfy_table::{Cell, Color, ContentArrangement, Table, presets};
+use comfy_table::{Cell, Color, ContentArrangement, LineStyle, Table, TableStyle, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use zeroize::Zeroizing;
@@ -161,10 +161,9 @@ impl Output {
 
     fn lay_out(&self, header: &[&str], rows: Vec<Vec<Entry>>, terminal: bool) -> String {
         let mut table = Table::new();
-        table.load_style(presets::UTF8_HORIZONTAL_ONLY);
-        if !terminal {
-            table.load_style(presets::NOTHING);
-        }
+        // One line under the header: with one under each row a list of mailboxes would be twice as long.
+        let ruled = TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
+        table.load_style(if terminal { ruled } else { presets::NOTHING });
         table.set_content_arrangement(if terminal {
             ContentArrangement::Dynamic
         } else {

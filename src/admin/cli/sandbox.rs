@@ -159,13 +159,13 @@ fn with_whole_paths(text: &str, dir: &Path) -> String {
 }
 
 /// The folder that the configuration is written to.
-struct Folder {
-    path: PathBuf,
+pub(super) struct Folder {
+    pub(super) path: PathBuf,
     passing: bool,
 }
 
 impl Folder {
-    fn named_or_passing(named: Option<PathBuf>) -> Result<Self, Failure> {
+    pub(super) fn named_or_passing(named: Option<PathBuf>) -> Result<Self, Failure> {
         let passing = named.is_none();
         let made = match named {
             Some(path) => std::path::absolute(path),

@@ -5,6 +5,7 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 use crate::admin::cli::failure::Failure;
+use crate::admin::cli::limits;
 use crate::admin::cli::set_up::SetUp;
 use crate::admin::cli::signals::{self, Signals};
 use crate::app::App;
@@ -29,8 +30,10 @@ struct ListenerDocument {
 
 impl Serve {
     pub(super) fn run(self, set_up: &SetUp) -> Result<(), Failure> {
-        let config = set_up.config_with_warnings()?;
+        let mut config = set_up.config_with_warnings()?;
         let output = &set_up.output;
+        limits::forbid_dumps(output);
+        config.limits.connections = limits::grant_files(output, config.limits.connections);
         set_up.run_service(async {
             let mut signals = Signals::listen()?;
             let (reload, reloads) = mpsc::channel(1);

@@ -68,15 +68,13 @@ impl Ops {
             None => troubles.push("it is not running: start it with `postern serve`".to_owned()),
         }
         if self.config.tenants.is_empty() {
-            troubles.push("there is no tenant, so every login is refused: add a [[tenant]] to the configuration".to_owned());
+            troubles.push(
+                "there is no tenant, so every login is refused: add a [[tenant]] to the configuration".to_owned(),
+            );
         }
         let rows = self.mailboxes().await?;
-        let states = [
-            MailboxState::Ready,
-            MailboxState::NeedsSignIn,
-            MailboxState::NeedsAdministrator,
-            MailboxState::Disabled,
-        ];
+        let states =
+            [MailboxState::Ready, MailboxState::NeedsSignIn, MailboxState::NeedsAdministrator, MailboxState::Disabled];
         for row in &rows {
             if matches!(row.state, MailboxState::NeedsSignIn | MailboxState::NeedsAdministrator) {
                 let reason = row.reason.as_deref().unwrap_or("no reason was noted");
@@ -89,12 +87,7 @@ impl Ops {
             listeners,
             tenants: self.config.tenants.iter().map(|tenant| tenant.name.to_string()).collect(),
             mailboxes: states.map(|state| (state, rows.iter().filter(|row| row.state == state).count())),
-            active_passwords: self
-                .passwords()
-                .await?
-                .iter()
-                .filter(|row| row.state == PasswordState::Active)
-                .count(),
+            active_passwords: self.passwords().await?.iter().filter(|row| row.state == PasswordState::Active).count(),
             troubles,
         })
     }
@@ -107,7 +100,7 @@ impl Ops {
         };
         let path = foundation::running_lock(self.data_dir());
         let lock = open_private(&path).map_err(|error| failed(path, error))?;
-        match lock.try_lock() {
+        match lock.try_lock_shared() {
             Ok(()) => Ok(None),
             Err(_) => {
                 let path = foundation::running_file(self.data_dir());

@@ -46,3 +46,12 @@ CREATE TABLE sign_in (
     reason  TEXT,
     PRIMARY KEY (tenant, account)
 );
+
+-- Exchange lets this mailbox in no more by this protocol until somebody mends it.
+CREATE TABLE refusal (
+    mailbox  TEXT NOT NULL REFERENCES mailbox (address) ON DELETE CASCADE,
+    protocol TEXT NOT NULL,
+    since    BIGINT NOT NULL,
+    reason   TEXT NOT NULL,
+    PRIMARY KEY (mailbox, protocol)
+);

@@ -1,0 +1,278 @@
+//! What every store must do, tried on SQLite.
+
+use std::sync::Arc;
+
+use tempfile::TempDir;
+
+use super::*;
+
+async fn store() -> (SqliteStore, TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    (SqliteStore::open(folder.path()).await.unwrap(), folder)
+}
+
+fn at(second: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp(1_790_000_000 + second, 0).unwrap()
+}
+
+fn address(text: &str) -> Mailbox {
+    text.parse().unwrap()
+}
+
+fn mailbox(text: &str, aliases: &[&str]) -> MailboxRecord {
+    MailboxRecord {
+        address: address(text),
+        tenant: TenantName::new("contoso"),
+        aliases: aliases.iter().map(|alias| (*alias).to_owned()).collect(),
+        sign_in_as: None,
+        disabled_at: None,
+        created_at: at(0),
+    }
+}
+
+fn password(id: &str, of: &str, byte: u8) -> AppPasswordRecord {
+    AppPasswordRecord {
+        id: id.to_owned(),
+        mailbox: address(of),
+        label: "scanner, 3rd floor".to_owned(),
+        verifier: Verifier([byte; 32]),
+        protocols: vec![Protocol::Smtp, Protocol::Imap],
+        networks: vec!["192.0.2.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()],
+        delivery: DeliveryMode::Direct,
+        created_at: at(1),
+        expires_at: Some(at(100)),
+        revoked_at: None,
+        last_used_at: None,
+    }
+}
+
+fn sign_in(account: &str, sealed: &[u8]) -> SignInRecord {
+    SignInRecord {
+        tenant: TenantName::new("contoso"),
+        account: Some(address(account)),
+        sealed: Some(sealed.to_vec()),
+        whose: Whose::Nobody,
+        since: at(2),
+        reason: None,
+    }
+}
+
+#[tokio::test]
+async fn what_is_kept_comes_back_as_it_was_also_after_a_restart() {
+    let (store, folder) = store().await;
+    let mut shared = mailbox("shared@contoso.test", &[]);
+    shared.sign_in_as = Some(address("alice@contoso.test"));
+    let alice = mailbox("alice@contoso.test", &["al", "contoso\\alice"]);
+    for record in [&shared, &alice] {
+        store.add_mailbox(record).await.unwrap();
+    }
+    let record = password("first", "alice@contoso.test", 1);
+    store.add_app_password(&record).await.unwrap();
+    store.keep_sign_in(&sign_in("alice@contoso.test", b"sealed")).await.unwrap();
+    store.close().await;
+
+    let store = SqliteStore::open(folder.path()).await.unwrap();
+    assert_eq!(store.mailboxes().await.unwrap(), [alice, shared]);
+    assert_eq!(store.app_passwords().await.unwrap(), [record.clone()]);
+    assert_eq!(store.app_password_by_verifier(&Verifier([1; 32])).await.unwrap(), Some(record));
+    assert_eq!(store.app_password_by_verifier(&Verifier([2; 32])).await.unwrap(), None);
+    assert_eq!(store.sign_ins().await.unwrap(), [sign_in("alice@contoso.test", b"sealed")]);
+}
+
+#[tokio::test]
+async fn a_login_name_means_one_mailbox_only() {
+    let (store, _folder) = store().await;
+    store.add_mailbox(&mailbox("alice@contoso.test", &["al"])).await.unwrap();
+    for (record, taken) in [
+        (mailbox("bob@contoso.test", &["al"]), "al"),
+        (mailbox("bob@contoso.test", &["alice@contoso.test"]), "alice@contoso.test"),
+        (mailbox("al@contoso.test", &["bob", "al"]), "al"),
+    ] {
+        match store.add_mailbox(&record).await {
+            Err(StoreError::LoginTaken { login, mailbox }) => {
+                assert_eq!((login.as_str(), mailbox.as_str()), (taken, "alice@contoso.test"));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(store.mailboxes().await.unwrap().len(), 1, "a refused mailbox leaves nothing behind");
+    store.add_mailbox(&mailbox("alice@contoso.test", &["al", "ally"])).await.unwrap();
+    assert_eq!(store.mailboxes().await.unwrap()[0].aliases, ["al", "ally"]);
+}
+
+#[tokio::test]
+async fn removing_a_mailbox_revokes_its_passwords_for_good_and_destroys_only_its_sign_in() {
+    let (store, _folder) = store().await;
+    let mut shared = mailbox("shared@contoso.test", &["common"]);
+    shared.sign_in_as = Some(address("alice@contoso.test"));
+    store.add_mailbox(&shared).await.unwrap();
+    store.add_mailbox(&mailbox("alice@contoso.test", &[])).await.unwrap();
+    for (id, of, byte) in
+        [("a", "alice@contoso.test", 1), ("s", "shared@contoso.test", 2), ("t", "shared@contoso.test", 3)]
+    {
+        store.add_app_password(&password(id, of, byte)).await.unwrap();
+    }
+    store.keep_sign_in(&sign_in("alice@contoso.test", b"sealed")).await.unwrap();
+    store.revoke_app_password("t", at(5)).await.unwrap();
+
+    assert_eq!(store.remove_mailbox(&address("shared@contoso.test"), at(9)).await.unwrap(), Some(1));
+    assert_eq!(store.remove_mailbox(&address("shared@contoso.test"), at(9)).await.unwrap(), None);
+    assert_eq!(store.sign_ins().await.unwrap().len(), 1, "alice still needs it");
+    let revoked: Vec<_> =
+        store.app_passwords().await.unwrap().into_iter().map(|row| (row.id, row.revoked_at)).collect();
+    assert_eq!(revoked, [("a".to_owned(), None), ("s".to_owned(), Some(at(9))), ("t".to_owned(), Some(at(5)))]);
+
+    store.add_mailbox(&shared).await.unwrap();
+    assert!(
+        store.app_passwords().await.unwrap().iter().filter(|row| row.id != "a").all(|row| row.revoked_at.is_some())
+    );
+    store.add_mailbox(&mailbox("bob@contoso.test", &[])).await.unwrap();
+    store.remove_mailbox(&address("alice@contoso.test"), at(9)).await.unwrap();
+    assert_eq!(store.sign_ins().await.unwrap().len(), 1, "the shared mailbox signs in with it");
+    store.remove_mailbox(&address("shared@contoso.test"), at(9)).await.unwrap();
+    assert!(store.sign_ins().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn revoking_and_disabling_keep_their_first_time() {
+    let (store, _folder) = store().await;
+    store.add_mailbox(&mailbox("alice@contoso.test", &[])).await.unwrap();
+    store.add_app_password(&password("a", "alice@contoso.test", 1)).await.unwrap();
+    assert!(store.revoke_app_password("a", at(5)).await.unwrap());
+    assert!(!store.revoke_app_password("a", at(6)).await.unwrap());
+    assert_eq!(store.app_passwords().await.unwrap()[0].revoked_at, Some(at(5)));
+
+    let alice = address("alice@contoso.test");
+    assert!(store.disable_mailbox(&alice, Some(at(7))).await.unwrap());
+    assert!(store.disable_mailbox(&alice, Some(at(8))).await.unwrap());
+    assert_eq!(store.mailboxes().await.unwrap()[0].disabled_at, Some(at(7)));
+    store.disable_mailbox(&alice, None).await.unwrap();
+    assert_eq!(store.mailboxes().await.unwrap()[0].disabled_at, None);
+    assert!(!store.disable_mailbox(&address("nobody@contoso.test"), None).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_rotated_token_never_replaces_one_of_a_newer_sign_in() {
+    let (store, _folder) = store().await;
+    let (tenant, alice) = (TenantName::new("contoso"), address("alice@contoso.test"));
+    store.keep_sign_in(&sign_in("alice@contoso.test", b"one")).await.unwrap();
+    assert!(store.rotate_sign_in(&tenant, &alice, b"one", b"two").await.unwrap());
+    store.keep_sign_in(&sign_in("alice@contoso.test", b"signed in anew")).await.unwrap();
+    assert!(!store.rotate_sign_in(&tenant, &alice, b"two", b"three").await.unwrap());
+    let kept = store.sign_in(&tenant, Some(&alice)).await.unwrap().unwrap();
+    assert_eq!(kept.sealed.as_deref(), Some(&b"signed in anew"[..]));
+    assert!(store.forget_sign_in(&tenant, Some(&alice)).await.unwrap());
+    assert!(!store.forget_sign_in(&tenant, Some(&alice)).await.unwrap());
+}
+
+#[tokio::test]
+async fn the_state_of_a_sign_in_keeps_its_token_and_the_time_since_it_holds() {
+    let (store, _folder) = store().await;
+    let (tenant, alice) = (TenantName::new("contoso"), address("alice@contoso.test"));
+    store.keep_sign_in(&sign_in("alice@contoso.test", b"one")).await.unwrap();
+    for (second, whose, reason, since) in [
+        (10, Whose::User, Some("AADSTS700082"), 10),
+        (20, Whose::User, Some("AADSTS50173"), 10),
+        (30, Whose::Nobody, None, 30),
+    ] {
+        store.note_sign_in_state(&tenant, Some(&alice), whose, reason, at(second)).await.unwrap();
+        let row = store.sign_in(&tenant, Some(&alice)).await.unwrap().unwrap();
+        assert_eq!((row.whose, row.reason.as_deref(), row.since), (whose, reason, at(since)));
+        assert_eq!(row.sealed.as_deref(), Some(&b"one"[..]), "a failure never deletes anything");
+    }
+    store.note_sign_in_state(&tenant, None, Whose::Administrator, Some("expired"), at(40)).await.unwrap();
+    assert_eq!(store.sign_in(&tenant, None).await.unwrap().unwrap().sealed, None);
+}
+
+#[tokio::test]
+async fn refusals_are_kept_by_mailbox_and_protocol_and_go_with_the_mailbox() {
+    let (store, _folder) = store().await;
+    let refusal = |of: &str, reason: &str, second| RefusalRecord {
+        mailbox: address(of),
+        protocol: Protocol::Smtp,
+        since: at(second),
+        reason: reason.to_owned(),
+    };
+    store.note_refusal(&refusal("nobody@contoso.test", "x", 1)).await.unwrap();
+    assert!(store.refusals().await.unwrap().is_empty());
+    store.add_mailbox(&mailbox("alice@contoso.test", &[])).await.unwrap();
+    store.note_refusal(&refusal("alice@contoso.test", "first", 1)).await.unwrap();
+    store.note_refusal(&refusal("alice@contoso.test", "second", 2)).await.unwrap();
+    assert_eq!(store.refusals().await.unwrap(), [refusal("alice@contoso.test", "second", 1)]);
+    store.clear_refusal(&address("alice@contoso.test"), Protocol::Imap).await.unwrap();
+    assert_eq!(store.refusals().await.unwrap().len(), 1);
+    store.remove_mailbox(&address("alice@contoso.test"), at(3)).await.unwrap();
+    assert!(store.refusals().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn the_revision_grows_with_every_change_of_any_process_and_not_with_uses() {
+    let (store, folder) = store().await;
+    let other = SqliteStore::open(folder.path()).await.unwrap();
+    let mut last = store.revision().await.unwrap();
+    let mut grown = async |what: &str, expected: bool| {
+        let now = store.revision().await.unwrap();
+        assert_eq!(now > last, expected, "{what}");
+        last = now;
+    };
+    other.add_mailbox(&mailbox("alice@contoso.test", &[])).await.unwrap();
+    grown("add a mailbox", true).await;
+    store.add_app_password(&password("a", "alice@contoso.test", 1)).await.unwrap();
+    grown("issue", true).await;
+    store.note_uses(&[("a".to_owned(), at(50)), ("gone".to_owned(), at(50))]).await.unwrap();
+    grown("use", false).await;
+    other.revoke_app_password("a", at(60)).await.unwrap();
+    grown("revoke", true).await;
+    other.disable_mailbox(&address("alice@contoso.test"), Some(at(70))).await.unwrap();
+    grown("disable", true).await;
+    store.note_uses(&[("a".to_owned(), at(10))]).await.unwrap();
+    assert_eq!(
+        store.app_passwords().await.unwrap()[0].last_used_at,
+        Some(at(50)),
+        "a late note does not turn time back"
+    );
+    other.remove_mailbox(&address("alice@contoso.test"), at(80)).await.unwrap();
+    grown("remove", true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_may_open_an_empty_folder_at_once_and_write_to_it_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path: Arc<std::path::Path> = folder.path().join("new/data").into();
+    let opened = (0..8).map(|number: u8| {
+        let path = Arc::clone(&path);
+        tokio::spawn(async move {
+            let store = SqliteStore::open(&path).await.unwrap();
+            for turn in 0..10 {
+                let id = format!("{number}-{turn}");
+                let mut record = password(&id, "alice@contoso.test", number);
+                record.verifier.0[0] = turn;
+                store.add_app_password(&record).await.unwrap();
+            }
+        })
+    });
+    for task in opened.collect::<Vec<_>>() {
+        task.await.unwrap();
+    }
+    let store = SqliteStore::open(&path).await.unwrap();
+    assert_eq!(store.app_passwords().await.unwrap().len(), 80);
+}
+
+#[tokio::test]
+async fn a_store_of_a_newer_version_is_left_alone_and_a_broken_one_is_named() {
+    let (store, folder) = store().await;
+    sqlx::query("INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (99, 'later', 1, x'00', 0)")
+        .execute(store.pool())
+        .await
+        .unwrap();
+    store.close().await;
+    assert!(matches!(SqliteStore::open(folder.path()).await, Err(StoreError::TooNew { .. })));
+
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join(SqliteStore::FILE), vec![b'x'; 8192]).unwrap();
+    match SqliteStore::open(folder.path()).await {
+        Err(error @ StoreError::Open { .. }) => assert!(error.to_string().contains(SqliteStore::FILE), "{error}"),
+        other => panic!("{:?}", other.err()),
+    }
+    assert_eq!(std::fs::read(folder.path().join(SqliteStore::FILE)).unwrap(), vec![b'x'; 8192]);
+}
