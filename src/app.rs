@@ -1,7 +1,6 @@
 //! config → build → run → drain: owns every task and the order of stopping.
 
 use std::fs::{File, TryLockError};
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -202,13 +201,6 @@ impl App {
                 address: listener.address().to_string(),
             })
             .collect()
-    }
-
-    /// The addresses it listens on, with their protocol and security.
-    pub fn addresses(&self) -> Vec<(crate::base::Protocol, Security, SocketAddr)> {
-        let listener =
-            |listener: &Listener| (listener.settings().protocol, listener.settings().security, listener.address());
-        self.listeners.iter().map(listener).collect()
     }
 
     /// The CA, where Postern made it.

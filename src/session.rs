@@ -91,7 +91,7 @@ pub async fn serve(road: Arc<Road>, incoming: Incoming, id: ConnId) {
     async move {
         match road.permits.admit(peer.ip()) {
             Admission::Admitted(permit, before_login) => {
-                // Boxed apart, so that a relay of hours does not carry the room that the login needed.
+                // Boxed apart, as is what turns clients away, so that a relay of hours does not carry the room that the login needed.
                 if let Some(joined) = Box::pin(converse(&road, incoming, before_login)).await {
                     Box::pin(join(&road, joined, settings.protocol)).await;
                 }
@@ -99,7 +99,7 @@ pub async fn serve(road: Arc<Road>, incoming: Incoming, id: ConnId) {
             }
             Admission::TurnedAway(permit) => {
                 warn!("too many connections, one is turned away");
-                drop(timeout(Duration::from_secs(5), turn_away(&road, incoming)).await);
+                drop(Box::pin(timeout(Duration::from_secs(5), turn_away(&road, incoming))).await);
                 drop(permit);
             }
             Admission::Dropped => debug!("too many connections, one is dropped"),
@@ -421,6 +421,7 @@ async fn finish(mut client: ClientStream) {
 /// The relay, from login to goodbye.
 async fn join(road: &Road, joined: Joined, protocol: Protocol) {
     let Joined { client, opened, rest, permit, since } = joined;
+    drop(opened.capabilities); // told at the login, and of no more use
     let stop = async {
         tokio::select! {
             () = road.stopping.cancelled() => {}

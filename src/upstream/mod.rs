@@ -18,8 +18,8 @@ use crate::auth::Permit;
 use crate::base::{Answer, Family, Fault, HostPort, Mailbox, Protocol, Reference, TenantName, Whose};
 use crate::broker::AccessToken;
 
-/// The stream to the far side.
-pub type ServerStream = TlsStream<TcpStream>;
+/// The stream to the far side. Boxed: it is over a kilobyte, and every future that it passes through would hold room for it.
+pub type ServerStream = Box<TlsStream<TcpStream>>;
 
 /// How the far sides are reached.
 #[derive(Clone, Debug)]

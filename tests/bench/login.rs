@@ -69,8 +69,13 @@ async fn run(options: Options) -> Result<bool> {
     let (cost, time) = change(&ground, &options).await?;
 
     let filled = format!("Postern, {} app passwords", options.passwords);
-    let mut report =
-        Report::new(&["CPU ms per login", "forwarder", &format!("Postern, {FEW} app passwords"), &filled, "ratio to few"]);
+    let mut report = Report::new(&[
+        "CPU ms per login",
+        "forwarder",
+        &format!("Postern, {FEW} app passwords"),
+        &filled,
+        "ratio to few",
+    ]);
     for (place, protocol) in Protocol::ALL.iter().enumerate() {
         let figures = [&forwarder, &few, &many].map(|outcomes| outcomes.get(place).map(Outcome::cpu_ms));
         report.figures(protocol.name(), 3, &figures);

@@ -446,7 +446,10 @@ fn serve_tells_its_listeners_and_that_it_is_ready_and_stops_when_told() {
 fn serve_takes_every_open_file_it_may_have_and_leaves_no_dump_of_its_memory() {
     let place = Place::new();
     let listener = "[[listener]]\nprotocol = \"imap\"\naddress = \"127.0.0.1:0\"\n";
-    place.write("config/postern.toml", &format!("data_dir = \"../data\"\n{listener}\n[limits]\nconnections = 1000000\n"));
+    place.write(
+        "config/postern.toml",
+        &format!("data_dir = \"../data\"\n{listener}\n[limits]\nconnections = 1000000\n"),
+    );
     let service = Service::start(&place, &["serve"], "postern is ready");
     let limits = fs::read_to_string(format!("/proc/{}/limits", service.child.id())).unwrap();
     let limit = |name: &str| -> (String, String) {

@@ -7,7 +7,9 @@ mod common;
 
 mod cli;
 mod delivery;
+mod imap;
 mod layers;
+mod pop3;
 mod road;
 mod tokens;
 mod transcripts;
