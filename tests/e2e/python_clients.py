@@ -225,7 +225,7 @@ def the_name_of_a_shared_mailbox_may_stand_behind_the_users():
         client.select("INBOX")
     for name in [f"{ALICE}\\{SHARED}", f"{ALICE}/{SHARED}", SHARED, SHARED.upper(), f"contoso\\{SHARED}"]:
         client = imaplib.IMAP4_SSL("localhost", port("IMAPS"), ssl_context=trust())
-        status, _ = client.login(name.replace("\\", "\\\\"), password("SHARED"))
+        status, _ = client.login(name, password("SHARED"))  # imaplib quotes the password, not the name
         assert status == "OK"
         client.append("INBOX", None, None, message("for the shared mailbox", name.encode() + b"\r\n"))
         client.logout()
@@ -237,7 +237,7 @@ def the_name_of_a_shared_mailbox_may_stand_behind_the_users():
         assert client.select("INBOX")[1] == [b"5"]
     for name, secret in [(f"{ALICE}\\{SHARED}", "ALICE"), (SHARED, "ALICE"), (f"{SHARED}\\{ALICE}", "SHARED")]:
         client = imaplib.IMAP4_SSL("localhost", port("IMAPS"), ssl_context=trust())
-        error = refused(imaplib.IMAP4.error, client.login, name.replace("\\", "\\\\"), password(secret))
+        error = refused(imaplib.IMAP4.error, client.login, name, password(secret))
         assert "AUTHENTICATIONFAILED" in str(error), error
         client.shutdown()
 
