@@ -32,6 +32,9 @@ const DRAIN_TIME: Duration = Duration::from_secs(20);
 /// How long they may then take to say goodbye.
 const CUT_TIME: Duration = Duration::from_secs(6);
 
+/// How long each of the last two writes may take. With the times above it is less than the 30 s that a service manager grants.
+const CLOSE_TIME: Duration = Duration::from_millis(1500);
+
 /// How often changes made by other processes are looked for; the contract allows five seconds.
 const UPKEEP_TIME: Duration = Duration::from_secs(1);
 
@@ -257,10 +260,14 @@ impl App {
         upkeep.abort();
         renewal.abort();
         // The last uses of app passwords are written before the store is closed.
-        if let Err(error) = self.road.auth.upkeep().await {
-            warn!("the last uses of app passwords could not be noted: {error}");
+        match timeout(CLOSE_TIME, self.road.auth.upkeep()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!("the last uses of app passwords could not be noted: {error}"),
+            Err(_) => warn!("the last uses of app passwords could not be noted in time"),
         }
-        self.store.close().await;
+        if timeout(CLOSE_TIME, self.store.close()).await.is_err() {
+            warn!("the store is still in use and is left as it is");
+        }
         drop(std::fs::remove_file(foundation::running_file(&self.config.data_dir)));
         info!("stopped");
         Ok(())

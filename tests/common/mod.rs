@@ -146,6 +146,11 @@ impl World {
         self.folder.path().join("postern.toml")
     }
 
+    /// Takes up what a test has changed in the configuration file, for the next `serve`.
+    pub fn read_configuration(&mut self) {
+        self.config = read_configuration(self.folder.path());
+    }
+
     /// The address of a listener.
     pub fn address(&self, protocol: Protocol, tls: &str) -> SocketAddr {
         let found = self.bound.iter().find(|bound| bound.protocol == protocol.name() && bound.tls == tls);
@@ -265,6 +270,11 @@ fn configure(sandbox: &Sandbox, folder: &Path, grant: &str, more: &str) -> Confi
     text.push_str(more);
     let path = folder.join("postern.toml");
     std::fs::write(&path, &text).unwrap();
+    read_configuration(folder)
+}
+
+fn read_configuration(folder: &Path) -> Config {
+    let path = folder.join("postern.toml");
     let surroundings = Surroundings {
         named: None,
         current_dir: folder.to_owned(),
@@ -274,7 +284,7 @@ fn configure(sandbox: &Sandbox, folder: &Path, grant: &str, more: &str) -> Confi
     };
     match config::load(Some(&path), &surroundings) {
         Ok(loaded) => loaded.config,
-        Err(faulty) => panic!("{faulty}: {:#?}\n{text}", faulty.faults),
+        Err(faulty) => panic!("{faulty}: {:#?}", faulty.faults),
     }
 }
 

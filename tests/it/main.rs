@@ -10,6 +10,7 @@ mod delivery;
 mod imap;
 mod layers;
 mod pop3;
+mod regressions;
 mod road;
 mod tokens;
 mod transcripts;
