@@ -73,7 +73,8 @@ pub struct World {
     /// The CA of the proxy's listeners, PEM.
     pub ca_pem: String,
     stop: CancellationToken,
-    reload: mpsc::Sender<()>,
+    /// Kept so that the proxy does not take its end for a wish.
+    _reload: mpsc::Sender<()>,
     running: Option<JoinHandle<Result<(), postern::app::AppError>>>,
     folder: TempDir,
 }
@@ -100,7 +101,7 @@ impl World {
             bound: Vec::new(),
             ca_pem: String::new(),
             stop: CancellationToken::new(),
-            reload: mpsc::channel(1).0,
+            _reload: mpsc::channel(1).0,
             running: None,
             folder,
         };
@@ -116,7 +117,7 @@ impl World {
         self.stop = CancellationToken::new();
         let stop = self.stop.clone();
         let (reload, reloads) = mpsc::channel(1);
-        self.reload = reload;
+        self._reload = reload;
         self.running = Some(tokio::spawn(app.run(async move { stop.cancelled().await }, reloads)));
     }
 
@@ -126,16 +127,6 @@ impl World {
         if let Some(running) = self.running.take() {
             within("the proxy to stop", running).await.unwrap().unwrap();
         }
-    }
-
-    /// Begins to stop the proxy without waiting.
-    pub fn begin_to_stop(&self) {
-        self.stop.cancel();
-    }
-
-    /// Reads the certificate anew, as SIGHUP does.
-    pub async fn reload(&self) {
-        self.reload.send(()).await.unwrap();
     }
 
     /// The folder that everything lies in.

@@ -14,6 +14,7 @@ mod mended;
 mod pop3;
 mod regressions;
 mod road;
+mod secrets;
 mod shutdown;
 mod tokens;
 mod transcripts;
