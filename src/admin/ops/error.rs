@@ -1,0 +1,143 @@
+//! Why an administrative act could not be done, and what to do about it.
+
+use chrono::{DateTime, Utc};
+
+use crate::base::{Fault, Mailbox, TenantName, Whose};
+use crate::broker::BrokerError;
+use crate::foundation::FoundationError;
+use crate::store::StoreError;
+
+/// An administrative act could not be done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpsError {
+    /// An alias is not fit to be a login name.
+    #[error("`{alias}` cannot be a login name: {why}")]
+    Alias {
+        /// The alias.
+        alias: String,
+        /// Why not.
+        why: &'static str,
+    },
+    /// The token service or the sign-in.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    /// The end of an app password lies in the past.
+    #[error("the end {end} has already passed", end = at.to_rfc3339())]
+    EndInThePast {
+        /// The end.
+        at: DateTime<Utc>,
+    },
+    /// The store, the keys or the trust anchors.
+    #[error(transparent)]
+    Foundation(#[from] FoundationError),
+    /// A label is empty or holds control characters.
+    #[error("the label {why}")]
+    Label {
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The system has no randomness to give.
+    #[error("the system has no randomness to give")]
+    NoRandomness,
+    /// The tenant has no sign-ins: the application itself signs in.
+    #[error(
+        "no sign-in exists for {mailbox}: in the tenant `{tenant}` the application itself signs in (client_credentials)"
+    )]
+    NoSignIn {
+        /// The mailbox.
+        mailbox: Mailbox,
+        /// Its tenant.
+        tenant: TenantName,
+    },
+    /// There is no tenant at all.
+    #[error("the configuration has no tenant yet")]
+    NoTenant,
+    /// The mailbox is not on the list.
+    #[error("the mailbox {mailbox} is not on the list")]
+    NotListed {
+        /// The mailbox.
+        mailbox: Mailbox,
+    },
+    /// The mailbox is on the list for another tenant.
+    #[error("the mailbox {mailbox} is on the list for the tenant `{tenant}`")]
+    OtherTenant {
+        /// The mailbox.
+        mailbox: Mailbox,
+        /// The tenant it is on the list for.
+        tenant: TenantName,
+    },
+    /// There is no app password with this ID.
+    #[error("there is no app password with the ID `{id}`")]
+    PasswordUnknown {
+        /// The ID.
+        id: String,
+    },
+    /// There are several tenants, and none was named.
+    #[error("there are several tenants: {tenants}")]
+    TenantAmbiguous {
+        /// Their names.
+        tenants: String,
+    },
+    /// There is no tenant of this name.
+    #[error("the configuration has no tenant `{tenant}`")]
+    TenantUnknown {
+        /// The name.
+        tenant: String,
+        /// The names that there are.
+        tenants: String,
+    },
+}
+
+impl From<StoreError> for OpsError {
+    fn from(error: StoreError) -> Self {
+        Self::Foundation(error.into())
+    }
+}
+
+impl Fault for OpsError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Alias { .. } => "alias-unfit",
+            Self::Broker(error) => error.code(),
+            Self::EndInThePast { .. } => "end-in-the-past",
+            Self::Foundation(error) => error.code(),
+            Self::Label { .. } => "label-unfit",
+            Self::NoRandomness => "no-randomness",
+            Self::NoSignIn { .. } => "no-sign-in",
+            Self::NoTenant => "no-tenant",
+            Self::NotListed { .. } => "mailbox-not-listed",
+            Self::OtherTenant { .. } => "mailbox-of-another-tenant",
+            Self::PasswordUnknown { .. } => "password-unknown",
+            Self::TenantAmbiguous { .. } => "tenant-ambiguous",
+            Self::TenantUnknown { .. } => "tenant-unknown",
+        }
+    }
+
+    fn whose(&self) -> Whose {
+        match self {
+            Self::Broker(error) => error.whose(),
+            _ => Whose::Administrator,
+        }
+    }
+
+    fn remedy(&self) -> Option<String> {
+        match self {
+            Self::Alias { .. } => Some("Use a name without spaces and control characters.".to_owned()),
+            Self::Broker(error) => error.remedy(),
+            Self::EndInThePast { .. } => Some("Give a later date, or a span such as 90d.".to_owned()),
+            Self::Foundation(error) => error.remedy(),
+            Self::Label { .. } => Some("Say in a few words which program or device uses it.".to_owned()),
+            Self::NoRandomness => Some("Look at the system's random number generator.".to_owned()),
+            Self::NoSignIn { mailbox, .. } => Some(format!("Nothing has to be done: {mailbox} can be used as it is.")),
+            Self::NoTenant => Some("Add a [[tenant]] to the configuration; config/minimal.toml shows one.".to_owned()),
+            Self::NotListed { mailbox } => Some(format!("Add it with `postern mailbox add {mailbox}`.")),
+            Self::OtherTenant { mailbox, .. } => {
+                Some(format!("Take it off first with `postern mailbox remove {mailbox}`."))
+            }
+            Self::PasswordUnknown { .. } => Some("`postern password list` shows the IDs.".to_owned()),
+            Self::TenantAmbiguous { .. } => Some("Name one with --tenant.".to_owned()),
+            Self::TenantUnknown { tenants, .. } => Some(format!("The tenants are: {tenants}.")),
+        }
+    }
+}
