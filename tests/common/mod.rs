@@ -54,11 +54,13 @@ pub struct Plan {
     pub grant: &'static str,
     /// Further lines for the configuration, below the listeners.
     pub more: String,
+    /// What else is to be changed in the configuration.
+    pub edit: fn(String) -> String,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { sandbox: Options::default(), grant: "client_credentials", more: String::new() }
+        Self { sandbox: Options::default(), grant: "client_credentials", more: String::new(), edit: |text| text }
     }
 }
 
@@ -84,12 +86,12 @@ impl World {
 
     /// As `start`, according to a plan.
     pub async fn planned(plan: Plan) -> World {
-        let sandbox = Sandbox::start(plan.sandbox).await.unwrap();
+        let sandbox = Sandbox::start(plan.sandbox.clone()).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let config = configure(&sandbox, folder.path(), plan.grant, &plan.more);
+        let config = configure(&sandbox, folder.path(), &plan);
         let ops = Ops::open(&config).await.unwrap();
         for address in ["alice@contoso.test", "bob@contoso.test", "shared@contoso.test"] {
-            ops.add_mailbox(&address.parse().unwrap(), None, &[], None).await.unwrap();
+            ops.add_mailbox(&address.parse().unwrap(), Some("contoso"), &[], None).await.unwrap();
         }
         let mut world = World {
             sandbox,
@@ -233,7 +235,8 @@ pub fn client_tls(ca_pem: &str) -> Arc<rustls::ClientConfig> {
     Arc::new(builder.with_root_certificates(anchors).with_no_client_auth())
 }
 
-fn configure(sandbox: &Sandbox, folder: &Path, grant: &str, more: &str) -> Config {
+fn configure(sandbox: &Sandbox, folder: &Path, plan: &Plan) -> Config {
+    let grant = plan.grant;
     let text = sandbox.write_configuration(folder).unwrap();
     // Free ports instead of the default ones, and listeners without TLS beside them.
     let mut text = text
@@ -262,7 +265,8 @@ fn configure(sandbox: &Sandbox, folder: &Path, grant: &str, more: &str) -> Confi
             "\n[[listener]]\nprotocol = \"{protocol}\"\naddress = \"127.0.0.1:0\"\ntls = \"none\"\n"
         ));
     }
-    text.push_str(more);
+    text.push_str(&plan.more);
+    let text = (plan.edit)(text);
     let path = folder.join("postern.toml");
     std::fs::write(&path, &text).unwrap();
     let surroundings = Surroundings {

@@ -1,0 +1,160 @@
+//! How many connections there may be, and how long one may take to log in.
+
+use std::time::{Duration, Instant};
+
+use postern::base::Protocol;
+use tokio::net::TcpStream;
+
+use crate::common::{Peer, Plan, World, eventually};
+
+const ALICE: &str = "alice@contoso.test";
+
+async fn limited(limits: &str) -> World {
+    World::planned(Plan { more: format!("[limits]\n{limits}\n"), ..Plan::default() }).await
+}
+
+/// How a connection that is one too many is answered.
+fn too_many(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Imap => "* BYE Too many connections",
+        Protocol::Pop3 => "-ERR [SYS/TEMP] Too many connections",
+        Protocol::Smtp => "421 4.7.0 Too many connections",
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_too_many_before_login_is_told_so_in_clear_and_inside_tls() {
+    let world = limited("per_address_before_login = 2").await;
+    let password = world.issue(ALICE).await;
+    // Logged-in sessions are not counted.
+    let mut sessions = Vec::new();
+    for _ in 0..5 {
+        let (imap, told) = world.imap(ALICE, &password).await;
+        assert!(told.starts_with("in OK "), "{told}");
+        sessions.push(imap);
+    }
+    let mut first = world.connect(Protocol::Imap, "none").await;
+    assert!(first.line().await.starts_with("* OK "));
+    let mut second = world.connect(Protocol::Smtp, "starttls").await;
+    assert!(second.reply().await.starts_with("220 "));
+    for protocol in Protocol::ALL {
+        for tls in ["none", "starttls"] {
+            let told = world.connect(protocol, tls).await.rest().await;
+            assert!(told.starts_with(too_many(protocol)) && told.ends_with("\r\n"), "{protocol} {tls}: {told}");
+        }
+        let told = world.connect_tls(protocol).await.rest().await;
+        assert!(told.starts_with(too_many(protocol)), "{protocol} implicit: {told}");
+    }
+    // A login gives the place back, and so does going away.
+    assert!(first.imap(&format!("a LOGIN {ALICE} {password}")).await.starts_with("a OK "));
+    let mut third = world.connect(Protocol::Pop3, "none").await;
+    assert!(third.line().await.starts_with("+OK "));
+    assert!(world.connect(Protocol::Pop3, "none").await.rest().await.starts_with(too_many(Protocol::Pop3)));
+    drop(second);
+    eventually("the place to be free", async || world.connect(Protocol::Pop3, "none").await.line().await.starts_with("+OK ")).await;
+    for session in &mut sessions {
+        assert!(session.imap("n NOOP").await.starts_with("n OK "));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_in_all_are_bounded_whoever_has_them() {
+    let world = limited("connections = 3").await;
+    let password = world.issue(ALICE).await;
+    let (imap, _) = world.imap(ALICE, &password).await;
+    let (mut pop3, _) = world.pop3(ALICE, &password).await;
+    let mut smtp = world.smtp(ALICE, &password).await;
+    for protocol in Protocol::ALL {
+        let told = world.connect(protocol, "none").await.rest().await;
+        assert!(told.starts_with(too_many(protocol)), "{told}");
+    }
+    assert!(smtp.smtp("NOOP").await.starts_with("250 "));
+    assert!(pop3.ask("STAT").await.starts_with("+OK"));
+    drop(imap);
+    eventually("a place to be free", async || {
+        let mut again = world.connect(Protocol::Imap, "none").await;
+        again.line().await.starts_with("* OK ") && again.imap(&format!("a LOGIN {ALICE} {password}")).await.starts_with("a OK ")
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f31_who_does_not_log_in_in_time_is_cut_however_busy_it_looks() {
+    let world = limited("login_seconds = 5").await;
+    let password = world.issue(ALICE).await;
+    let (mut logged_in, _) = world.imap(ALICE, &password).await;
+    let mut smtp = world.smtp(ALICE, &password).await;
+
+    let silent = async |protocol, expected: &str| {
+        let began = Instant::now();
+        let mut peer = world.connect(protocol, "none").await;
+        peer.line().await;
+        let told = peer.rest().await;
+        assert!(told.starts_with(expected), "{protocol}: {told}");
+        in_time(began, "a silent client");
+    };
+    // It says something every half second, which must not buy it time.
+    let busy = async |protocol, words: &str| {
+        let began = Instant::now();
+        let peer = world.connect(protocol, "none").await;
+        let (mut reading, mut writing) = tokio::io::split(peer.stream.into_inner());
+        let talk = async {
+            loop {
+                if tokio::io::AsyncWriteExt::write_all(&mut writing, words.as_bytes()).await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+        };
+        let mut told = Vec::new();
+        tokio::select! {
+            () = talk => unreachable!(),
+            read = tokio::io::AsyncReadExt::read_to_end(&mut reading, &mut told) => drop(read),
+        }
+        in_time(began, "a busy client");
+    };
+    // It does not even begin the handshake.
+    let stalled = async |protocol| {
+        let began = Instant::now();
+        let stream = TcpStream::connect(world.address(protocol, "implicit")).await.unwrap();
+        assert_eq!(Peer::new(stream).rest().await, "");
+        in_time(began, "a client without a handshake");
+    };
+    tokio::join!(
+        silent(Protocol::Imap, "* BYE "),
+        silent(Protocol::Pop3, "-ERR "),
+        silent(Protocol::Smtp, "421 4.4.2 "),
+        busy(Protocol::Imap, "a NOOP\r\n"),
+        busy(Protocol::Pop3, "USER alice\r\n"),
+        busy(Protocol::Smtp, "NOOP\r\n"),
+        busy(Protocol::Smtp, "x"),
+        stalled(Protocol::Imap),
+        stalled(Protocol::Pop3),
+        stalled(Protocol::Smtp),
+    );
+    // Whoever has logged in is not concerned.
+    assert!(logged_in.imap("n NOOP").await.starts_with("n OK "));
+    assert!(smtp.smtp("NOOP").await.starts_with("250 "));
+}
+
+fn in_time(began: Instant, who: &str) {
+    let took = began.elapsed();
+    assert!((Duration::from_millis(4500)..Duration::from_secs(9)).contains(&took), "{who} was cut after {took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_slow_clients_do_not_keep_a_good_one_waiting() {
+    let world = limited("per_address_before_login = 400").await;
+    let password = world.issue(ALICE).await;
+    let mut slow = Vec::new();
+    for number in 0..300 {
+        let protocol = Protocol::ALL[number % 3];
+        let mut peer = world.connect(protocol, "none").await;
+        peer.send(["a LOGIN al", "USER", "EHLO pc\r\nAUTH PLAIN "][number % 3]).await;
+        slow.push(peer);
+    }
+    let began = Instant::now();
+    assert!(world.imap(ALICE, &password).await.1.starts_with("in OK "));
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert_eq!(slow.len(), 300);
+}

@@ -1,0 +1,142 @@
+//! Stopping: what is under way finishes, everybody hears why, and nothing stays behind.
+#![cfg(unix)]
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use postern::base::Protocol;
+
+use crate::common::child::Serving;
+use crate::common::{World, eventually};
+
+const ALICE: &str = "alice@contoso.test";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_says_goodbye_and_lets_a_transaction_finish() {
+    let mut world = World::start().await;
+    let password = world.issue(ALICE).await;
+    let serving = Serving::instead_of(&mut world, &[]).await;
+
+    let (mut idling, _) = world.imap(ALICE, &password).await;
+    assert!(idling.imap("s SELECT INBOX").await.contains("s OK "));
+    idling.send("i IDLE\r\n").await;
+    assert!(idling.line().await.starts_with("+ "));
+    let mut in_tls = world.connect_tls(Protocol::Imap).await;
+    in_tls.line().await;
+    assert!(in_tls.imap(&format!("a LOGIN {ALICE} {password}")).await.starts_with("a OK "));
+    let (mut pop3, _) = world.pop3(ALICE, &password).await;
+    let mut quiet = world.smtp(ALICE, &password).await;
+    let mut stranger = world.connect(Protocol::Smtp, "none").await;
+    stranger.reply().await;
+    let mut before_login = world.connect(Protocol::Imap, "none").await;
+    before_login.line().await;
+    let mut sending = world.smtp(ALICE, &password).await;
+    assert!(sending.smtp(&format!("MAIL FROM:<{ALICE}>")).await.starts_with("250 "));
+    assert!(sending.smtp("RCPT TO:<bob@contoso.test>").await.starts_with("250 "));
+    assert!(sending.smtp("DATA").await.starts_with("354 "));
+    sending.send("Subject: under way\r\n\r\nfirst\r\n").await;
+
+    let began = Instant::now();
+    serving.signal(Signal::SIGTERM);
+    for told in [idling.rest().await, in_tls.rest().await, before_login.rest().await] {
+        assert!(told.starts_with("* BYE ") && told.ends_with("\r\n"), "{told}");
+    }
+    assert_eq!(pop3.rest().await, "");
+    for told in [quiet.rest().await, stranger.rest().await] {
+        assert!(told.starts_with("421 4.3.2 "), "{told}");
+    }
+    // Nobody new is taken on.
+    let address = world.address(Protocol::Smtp, "none");
+    eventually("the port to be closed", async || tokio::net::TcpStream::connect(address).await.is_err()).await;
+
+    sending.send("second\r\n.\r\n").await;
+    let told = sending.reply().await;
+    assert!(told.starts_with("250 2.0.0 "), "{told}");
+    let told = sending.rest().await;
+    assert!(told.starts_with("421 4.3.2 "), "{told}");
+    let submitted = world.sandbox.submissions();
+    assert_eq!(submitted.len(), 1);
+    assert!(submitted[0].content.ends_with(b"first\r\nsecond\r\n"));
+
+    let mark = world.config.data_dir.join("serve.json");
+    let (status, log) = serving.ended().await;
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    assert!(!mark.exists());
+    assert!(log.contains("stopped"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_dawdles_does_not_hold_up_the_end() {
+    let mut world = World::start().await;
+    let password = world.issue(ALICE).await;
+    let serving = Serving::instead_of(&mut world, &[]).await;
+    let mut sending = world.smtp(ALICE, &password).await;
+    assert!(sending.smtp(&format!("MAIL FROM:<{ALICE}>")).await.starts_with("250 "));
+    assert!(sending.smtp("RCPT TO:<bob@contoso.test>").await.starts_with("250 "));
+    assert!(sending.smtp("DATA").await.starts_with("354 "));
+    sending.send("Subject: never finished\r\n").await;
+    // Neither does one that does not read its IMAP.
+    let message = vec![b'x'; 8 << 20];
+    world.sandbox.deliver(ALICE, "INBOX", &message);
+    let (mut lazy, _) = world.imap(ALICE, &password).await;
+    assert!(lazy.imap("s SELECT INBOX").await.contains("s OK "));
+    lazy.send("f FETCH 1 BODY[]\r\n").await;
+    lazy.line().await;
+
+    let began = Instant::now();
+    serving.signal(Signal::SIGTERM);
+    let (status, log) = serving.ended().await;
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    assert_eq!(world.sandbox.submissions().len(), 0, "what was not finished was not sent");
+    let told = sending.rest().await;
+    assert!(told.is_empty() || told.starts_with("421 4.3.2 "), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_folder_is_served_once_and_again_after_a_kill() {
+    let mut world = World::start().await;
+    let password = world.issue(ALICE).await;
+    let first = Serving::instead_of(&mut world, &[]).await;
+
+    let (status, said) = Serving::start(&world.config_file(), &[]).ended().await;
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains(&format!("already served by process {}", first.process())), "{said}");
+    assert!(world.imap(ALICE, &password).await.1.starts_with("in OK "), "the first one is not touched");
+
+    let mark = world.config.data_dir.join("serve.json");
+    assert!(mark.exists());
+    first.signal(Signal::SIGKILL);
+    let (status, _) = first.ended().await;
+    assert!(!status.success());
+    let mut second = Serving::start(&world.config_file(), &[]);
+    second.ready(&mut world).await;
+    let (mut imap, told) = world.imap(ALICE, &password).await;
+    assert!(told.starts_with("in OK "), "{told}");
+    assert!(imap.imap("n NOOP").await.starts_with("n OK "));
+    second.signal(Signal::SIGINT);
+    let (status, said) = second.ended().await;
+    assert_eq!(status.code(), Some(0), "{said}");
+    assert!(!mark.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_stops_out_of_ten_end_well() {
+    let mut world = World::start().await;
+    let password = world.issue(ALICE).await;
+    for number in 0..10 {
+        let mut serving = Serving::start(&world.config_file(), &["-q"]);
+        if number == 0 {
+            world.stop_serving().await;
+            serving = Serving::start(&world.config_file(), &["-q"]);
+        }
+        serving.ready(&mut world).await;
+        let (mut imap, told) = world.imap(ALICE, &password).await;
+        assert!(told.starts_with("in OK "), "{told}");
+        serving.signal(if number % 2 == 0 { Signal::SIGTERM } else { Signal::SIGINT });
+        assert!(imap.rest().await.starts_with("* BYE "));
+        let (status, said) = serving.ended().await;
+        assert_eq!(status.code(), Some(0), "{number}: {said}");
+    }
+}
