@@ -1,7 +1,6 @@
 //! config → build → run → drain: owns every task and the order of stopping.
 
 use std::fs::{File, TryLockError};
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +10,7 @@ use chrono::Utc;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::auth::{self, Auth};
 use crate::base::files::{open_private, write_private};
@@ -32,6 +31,9 @@ const DRAIN_TIME: Duration = Duration::from_secs(20);
 
 /// How long they may then take to say goodbye.
 const CUT_TIME: Duration = Duration::from_secs(6);
+
+/// How long each of the last two writes may take. With the times above it is less than the 30 s that a service manager grants.
+const CLOSE_TIME: Duration = Duration::from_millis(1500);
 
 /// How often changes made by other processes are looked for; the contract allows five seconds.
 const UPKEEP_TIME: Duration = Duration::from_secs(1);
@@ -204,13 +206,6 @@ impl App {
             .collect()
     }
 
-    /// The addresses it listens on, with their protocol and security.
-    pub fn addresses(&self) -> Vec<(crate::base::Protocol, Security, SocketAddr)> {
-        let listener =
-            |listener: &Listener| (listener.settings().protocol, listener.settings().security, listener.address());
-        self.listeners.iter().map(listener).collect()
-    }
-
     /// The CA, where Postern made it.
     pub fn ca(&self) -> Option<&certificate::Authority> {
         self.ca.as_ref()
@@ -265,10 +260,14 @@ impl App {
         upkeep.abort();
         renewal.abort();
         // The last uses of app passwords are written before the store is closed.
-        if let Err(error) = self.road.auth.upkeep().await {
-            warn!("the last uses of app passwords could not be noted: {error}");
+        match timeout(CLOSE_TIME, self.road.auth.upkeep()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!("the last uses of app passwords could not be noted: {error}"),
+            Err(_) => warn!("the last uses of app passwords could not be noted in time"),
         }
-        self.store.close().await;
+        if timeout(CLOSE_TIME, self.store.close()).await.is_err() {
+            warn!("the store is still in use and is left as it is");
+        }
         drop(std::fs::remove_file(foundation::running_file(&self.config.data_dir)));
         info!("stopped");
         Ok(())
@@ -345,7 +344,7 @@ async fn upkeep(road: Arc<Road>) {
                 failing = true;
                 error!(code = error.code(), remedy = error.remedy(), "changes cannot be looked for: {error}");
             }
-            Err(_) => {}
+            Err(error) => debug!("changes still cannot be looked for: {error}"),
         }
     }
 }

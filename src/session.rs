@@ -91,7 +91,7 @@ pub async fn serve(road: Arc<Road>, incoming: Incoming, id: ConnId) {
     async move {
         match road.permits.admit(peer.ip()) {
             Admission::Admitted(permit, before_login) => {
-                // Boxed apart, so that a relay of hours does not carry the room that the login needed.
+                // Boxed apart, as is what turns clients away, so that a relay of hours does not carry the room that the login needed.
                 if let Some(joined) = Box::pin(converse(&road, incoming, before_login)).await {
                     Box::pin(join(&road, joined, settings.protocol)).await;
                 }
@@ -99,7 +99,7 @@ pub async fn serve(road: Arc<Road>, incoming: Incoming, id: ConnId) {
             }
             Admission::TurnedAway(permit) => {
                 warn!("too many connections, one is turned away");
-                drop(timeout(Duration::from_secs(5), turn_away(&road, incoming)).await);
+                drop(Box::pin(timeout(Duration::from_secs(5), turn_away(&road, incoming))).await);
                 drop(permit);
             }
             Admission::Dropped => debug!("too many connections, one is dropped"),
@@ -155,10 +155,10 @@ async fn converse(road: &Road, incoming: Incoming, before_login: BeforeLogin) ->
     let origin = Origin { address: incoming.peer.ip(), protocol };
     let mut front = front(road, &incoming.settings, incoming.peer.ip());
     let mut client = ClientStream::Clear(incoming.stream);
-    if incoming.settings.security == Security::Implicit {
-        client = secure(client, &acceptor, deadline).await?;
-    }
     let mut before_login = Some(before_login);
+    if incoming.settings.security == Security::Implicit {
+        client = secure(client, &acceptor, deadline, &road.stopping).await?;
+    }
     let mut mail: Option<Mail> = None;
     let mut opened = None;
     let mut buffer = vec![0; 16 * 1024];
@@ -200,18 +200,17 @@ async fn converse(road: &Road, incoming: Incoming, before_login: BeforeLogin) ->
                 }
             }
             Step::StartTls => {
-                client = secure(client, &acceptor, deadline).await?;
+                client = secure(client, &acceptor, deadline, &road.stopping).await?;
                 front.secured();
             }
             Step::Check(claim) => {
                 let name = front.client_name().map(str::to_owned);
                 let verdict = tokio::select! {
-                    verdict = check(road, claim, origin) => verdict,
+                    verdict = check(road, claim, origin, &mut before_login) => verdict,
                     () = road.cut.cancelled() => Err(Answer::Stopping),
                 };
                 match verdict {
                     Ok((permit, way)) => {
-                        drop(before_login.take());
                         info!(
                             mailbox.id = %permit.mailbox(),
                             password.id = permit.password_id(),
@@ -238,8 +237,14 @@ async fn converse(road: &Road, incoming: Incoming, before_login: BeforeLogin) ->
             }
             Step::Transact(transact) => {
                 let Some(mail) = &mut mail else { break };
-                if let Some(reply) = mail.transact(road, transact).await {
-                    front.reply(reply);
+                match mail.step(road, transact).await {
+                    Ok(Some(reply)) => front.reply(reply),
+                    Ok(None) => {}
+                    Err(answer) => {
+                        debug!("the connection is ended: {answer:?}");
+                        drop(write(&mut client, &front.farewell(answer)).await);
+                        break;
+                    }
                 }
             }
             Step::HandOver(rest) => {
@@ -264,8 +269,18 @@ enum Heard {
     End(Answer),
 }
 
-async fn secure(client: ClientStream, acceptor: &Acceptor, deadline: Instant) -> Option<ClientStream> {
-    match timeout_at(deadline, client.secure(acceptor)).await {
+async fn secure(
+    client: ClientStream,
+    acceptor: &Acceptor,
+    deadline: Instant,
+    stopping: &CancellationToken,
+) -> Option<ClientStream> {
+    let secured = tokio::select! {
+        secured = timeout_at(deadline, client.secure(acceptor)) => secured,
+        // Nothing can be said to a client in the middle of a handshake.
+        () = stopping.cancelled() => return None,
+    };
+    match secured {
         Ok(Ok(client)) => Some(client),
         Ok(Err(error)) => {
             match meaning(&error) {
@@ -282,10 +297,17 @@ async fn secure(client: ClientStream, acceptor: &Acceptor, deadline: Instant) ->
 }
 
 /// Finds out whether a claim holds and, for IMAP and POP3, opens the way to the mailbox.
-async fn check(road: &Road, claim: Claim, origin: Origin) -> Result<(Arc<Permit>, Option<Opened>), Answer> {
+async fn check(
+    road: &Road,
+    claim: Claim,
+    origin: Origin,
+    before_login: &mut Option<BeforeLogin>,
+) -> Result<(Arc<Permit>, Option<Opened>), Answer> {
     let named = shown(&claim.login);
     let login = road.auth.verify(claim, origin).await.map_err(|error| refused(&error, &named))?;
     let permit = road.auth.allow(login, origin).map_err(|error| refused(&error, &named))?;
+    // Whoever has the right password does not take a place from those who have not shown one, however long Exchange takes.
+    drop(before_login.take());
     if permit.protocol() == Protocol::Smtp {
         return Ok((Arc::new(permit), None));
     }
@@ -421,6 +443,7 @@ async fn finish(mut client: ClientStream) {
 /// The relay, from login to goodbye.
 async fn join(road: &Road, joined: Joined, protocol: Protocol) {
     let Joined { client, opened, rest, permit, since } = joined;
+    drop(opened.capabilities); // told at the login, and of no more use
     let stop = async {
         tokio::select! {
             () = road.stopping.cancelled() => {}

@@ -357,13 +357,7 @@ impl Auth {
     /// # Errors
     /// When the store cannot be asked; the next call makes up for it.
     pub async fn upkeep(&self) -> Result<(), StoreError> {
-        let uses: Vec<_> = self.uses.iter().map(|entry| (entry.key().clone(), *entry.value())).collect();
-        if !uses.is_empty() {
-            self.store.note_uses(&uses).await?;
-            for (id, at) in uses {
-                self.uses.remove_if(&id, |_, noted| *noted == at);
-            }
-        }
+        self.throttle.forget_old();
         self.registry.keep_true(&*self.store).await?;
         let table = self.registry.table();
         let now = self.clock.now();
@@ -375,7 +369,14 @@ impl Auth {
                         .is_some_and(|mailbox| mailbox.disabled_at.is_none() || protocol == Protocol::Smtp)
             })
         });
-        self.throttle.forget_old();
+        // Last: a disk that takes no more must not keep a revoked session open.
+        let uses: Vec<_> = self.uses.iter().map(|entry| (entry.key().clone(), *entry.value())).collect();
+        if !uses.is_empty() {
+            self.store.note_uses(&uses).await?;
+            for (id, at) in uses {
+                self.uses.remove_if(&id, |_, noted| *noted == at);
+            }
+        }
         Ok(())
     }
 

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_lc_rs::digest;
+use chrono::{DateTime, Utc};
 use dashmap::DashMap;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
@@ -225,12 +226,20 @@ struct Cell {
     state: Mutex<State>,
     /// When a token was last renewed because the far side did not accept it.
     forced: Mutex<Option<Instant>>,
+    /// Since when the sign-in stood that the present token was had with, in milliseconds since 1970.
+    signed_in: Mutex<Option<i64>>,
     renewal: tokio::sync::Mutex<()>,
 }
 
 impl Cell {
     fn with<R>(&self, look: impl FnOnce(&mut State) -> R) -> R {
         look(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether the sign-in in the store is another than the one that the present token was had with.
+    fn is_outlived_by(&self, sign_in: &SignInRecord) -> bool {
+        let had_with = *self.signed_in.lock().unwrap_or_else(PoisonError::into_inner);
+        sign_in.whose == Whose::Nobody && had_with.is_some_and(|since| since != sign_in.since.timestamp_millis())
     }
 
     /// Whether a renewal may be forced now; saying so counts as one.
@@ -348,16 +357,16 @@ impl Broker {
         rejected: Option<AccessToken>,
     ) -> Result<AccessToken, Arc<BrokerError>> {
         let _one_at_a_time = cell.renewal.lock().await;
-        let found = cell.with(|state| {
-            if let (Some(rejected), State::Active(token)) = (&rejected, &*state)
-                && token.is(rejected)
-                && cell.may_force()
-            {
-                *state = State::Empty;
-            }
-            state.advice()
+        // The token stays where it is until there is a better one: what Exchange denies one mailbox with it, it may grant others.
+        let forced = rejected.as_ref().is_some_and(|rejected| {
+            cell.with(|state| matches!(state, State::Active(token) if token.is(rejected))) && cell.may_force()
+        });
+        let found = cell.with(|state| match (&rejected, &*state) {
+            (Some(_), State::Failed { .. }) => Advice::Renew,
+            _ => state.advice(),
         });
         match found {
+            _ if forced => {}
             Advice::Use(token) => return Ok(token),
             Advice::UseAndRenew(token) if rejected.is_some() => return Ok(token),
             Advice::UseAndRenew(_) | Advice::Renew => {}
@@ -387,6 +396,8 @@ impl Broker {
             .tenants
             .get(&key.tenant)
             .ok_or_else(|| Arc::new(BrokerError::NoTenant { tenant: key.tenant.to_string() }))?;
+        let began = self.clock.now();
+        let mut signed_in = None;
         let mut with = [0; 32];
         let mut wait = state::WHILE_UNCHANGED;
         let asked = async {
@@ -394,6 +405,11 @@ impl Broker {
             let sealed = match &key.account {
                 Some(account) => {
                     let record = self.store.sign_in(&key.tenant, Some(account)).await?;
+                    // Where the state was another, it is noted below that it works since now.
+                    signed_in = record.as_ref().map(|record| match record.whose {
+                        Whose::Nobody => record.since.timestamp_millis(),
+                        _ => began.timestamp_millis(),
+                    });
                     let sealed = record.and_then(|record| record.sealed);
                     Some((account, sealed.ok_or_else(|| BrokerError::NotSignedIn { account: account.clone() })?))
                 }
@@ -428,7 +444,8 @@ impl Broker {
                     life_seconds = token.life_left().as_secs(),
                     "a new access token was had"
                 );
-                self.note(key, None).await;
+                self.note(key, None, began).await;
+                *cell.signed_in.lock().unwrap_or_else(PoisonError::into_inner) = signed_in;
                 Ok(token)
             }
             Err(Asked::Again(error)) => Err(error),
@@ -440,7 +457,7 @@ impl Broker {
                     remedy = error.remedy(),
                     "no access token: {error}"
                 );
-                self.note(key, Some(&error)).await;
+                self.note(key, Some(&error), began).await;
                 let error = Arc::new(error);
                 cell.with(|state| {
                     let still = state.last_resort();
@@ -474,7 +491,7 @@ impl Broker {
     }
 
     /// Notes in the store whose move it is, when that has changed, for `mailbox list` and `status`.
-    async fn note(&self, key: &Key, error: Option<&BrokerError>) {
+    async fn note(&self, key: &Key, error: Option<&BrokerError>, at: DateTime<Utc>) {
         let whose = error.map_or(Whose::Nobody, Fault::whose);
         if error.is_some() && whose == Whose::Nobody {
             return; // It passes by itself and says nothing about the sign-in.
@@ -484,10 +501,8 @@ impl Broker {
             return;
         }
         let reason = error.map(ToString::to_string);
-        let noted = self
-            .store
-            .note_sign_in_state(&key.tenant, key.account.as_ref(), whose, reason.as_deref(), self.clock.now())
-            .await;
+        let noted =
+            self.store.note_sign_in_state(&key.tenant, key.account.as_ref(), whose, reason.as_deref(), at).await;
         match noted {
             Ok(()) => drop(self.noted.insert(place, whose)),
             Err(error) => warn!(tenant = %key.tenant, "the state of a sign-in could not be noted: {error}"),
@@ -588,7 +603,8 @@ impl Broker {
         self.tenants.get(tenant).is_some_and(|known| known.settings.access.values().any(|access| access.delegated))
     }
 
-    /// The upkeep that has to happen every few seconds: drops the tokens of accounts that were disconnected or removed.
+    /// The upkeep that has to happen every few seconds: drops the tokens of accounts that were disconnected, removed,
+    /// or signed in anew.
     ///
     /// # Errors
     /// When the store cannot be asked; the next call makes up for it.
@@ -596,16 +612,18 @@ impl Broker {
         if self.tokens.iter().all(|entry| entry.key().account.is_none()) {
             return Ok(());
         }
-        let signed_in: std::collections::HashSet<_> = self
+        let signed_in: HashMap<_, _> = self
             .store
             .sign_ins()
             .await?
             .into_iter()
             .filter(|record| record.sealed.is_some())
-            .filter_map(|record| record.account.map(|account| (record.tenant, account)))
+            .filter_map(|record| Some(((record.tenant.clone(), record.account.clone()?), record)))
             .collect();
-        self.tokens.retain(|key, _| match &key.account {
-            Some(account) => signed_in.contains(&(key.tenant.clone(), account.clone())),
+        self.tokens.retain(|key, cell| match &key.account {
+            Some(account) => signed_in
+                .get(&(key.tenant.clone(), account.clone()))
+                .is_some_and(|sign_in| !cell.is_outlived_by(sign_in)),
             None => true,
         });
         Ok(())

@@ -95,6 +95,10 @@ impl State {
                     Advice::Use(token.clone())
                 }
             }
+            // While the token service is out of order nobody waits for it who has a token that still does.
+            Self::Failed { still: Some(token), .. } if token.life_left() >= LEAST_LIFE => {
+                Advice::UseAndRenew(token.clone())
+            }
             Self::Failed { .. } => Advice::Renew,
         }
     }
@@ -159,5 +163,19 @@ mod tests {
         assert!(state.failure(&[2; 32]).is_none());
         tokio::time::advance(BRIEFLY).await;
         assert!(state.failure(&[1; 32]).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_that_still_lives_is_used_without_waiting_for_a_token_service_that_is_out_of_order() {
+        let state = State::Failed {
+            until: Instant::now(),
+            with: [1; 32],
+            error: Arc::new(BrokerError::Unreachable { tenant: "contoso".to_owned(), reason: "no route".to_owned() }),
+            still: Some(token(700)),
+        };
+        assert!(matches!(state.advice(), Advice::UseAndRenew(_)));
+        tokio::time::advance(Duration::from_secs(401)).await;
+        assert!(matches!(state.advice(), Advice::Renew));
+        assert!(state.last_resort().is_some());
     }
 }

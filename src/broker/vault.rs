@@ -126,6 +126,11 @@ impl Fault for VaultError {
                  no app password and no sign-in in the store can be used; nothing was changed."
                     .to_owned()
             }
+            Self::Unreadable { place, .. } if place.starts_with("the systemd credential") => {
+                "systemd gives a credential to the service alone. For a command, set CREDENTIALS_DIRECTORY to the folder of the running \
+                 service's credentials, as root or as its user; docs/OPERATING.md shows it."
+                    .to_owned()
+            }
             Self::Unreadable { .. } => {
                 "The key is 32 octets in base64. Look at [keys] in the configuration and at who may read the key.".to_owned()
             }

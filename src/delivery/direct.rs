@@ -62,9 +62,10 @@ impl Direct {
     }
 
     fn began(&mut self, submission: Submission, reply: &Reply) -> Reply {
+        let told = told::exchange(reply, "the sender");
         self.state = if reply.is_positive() { State::Open(submission) } else { State::Idle(submission) };
-        self.closed_by_421(reply);
-        told::exchange(reply, "the sender")
+        self.closed_by_421(reply, &told);
+        told
     }
 
     /// RCPT.
@@ -73,8 +74,9 @@ impl Direct {
         let State::Open(submission) = &mut self.state else { return self.not_open() };
         match submission.recipient(recipient).await {
             Ok(reply) => {
-                self.closed_by_421(&reply);
-                told::exchange(&reply, DOING)
+                let told = told::exchange(&reply, DOING);
+                self.closed_by_421(&reply, &told);
+                told
             }
             Err(error) => self.broke(error, DOING),
         }
@@ -93,10 +95,15 @@ impl Direct {
                     // Fixed words: clients know them, and Exchange's say the same.
                     return Reply::new(354, "Start mail input; end with <CRLF>.<CRLF>");
                 }
-                self.closed_by_421(&reply);
+                if reply.is_positive() || reply.is_intermediate() {
+                    // Only 354 may let the message come, and what Exchange waits for now is not known.
+                    let told = told::out_of_step(&reply, DOING);
+                    self.state = State::Broken(told.clone());
+                    return told;
+                }
                 let told = told::exchange(&reply, DOING);
-                // Only 354 may let the message come.
-                if told.is_intermediate() || told.is_positive() { told::broken() } else { told }
+                self.closed_by_421(&reply, &told);
+                told
             }
             Err(error) => self.broke(error, DOING),
         }
@@ -107,8 +114,7 @@ impl Direct {
         if let State::Sending(submission) = &mut self.state
             && let Err(error) = submission.content(piece).await
         {
-            let reply = self.broke(error, "the message");
-            self.state = State::Broken(reply);
+            self.broke(error, "the message");
         }
     }
 
@@ -120,17 +126,18 @@ impl Direct {
                     if reply.is_positive() {
                         info!("Exchange accepted a message: {}", printable(&reply));
                     }
+                    let told = told::exchange(&reply, "the message");
                     self.state = State::Idle(submission);
-                    self.closed_by_421(&reply);
-                    told::exchange(&reply, "the message")
+                    self.closed_by_421(&reply, &told);
+                    told
                 }
                 // Whether Exchange has the message is unknown. The client is told to send it again: twice is better than never.
-                Err(error) => told::trouble(&error.into(), "the message (it may have arrived all the same)"),
+                Err(error) => told(error, "the message (it may have arrived all the same)"),
             },
             State::Broken(reply) => reply,
             other => {
                 self.state = other;
-                told::broken()
+                told::no_transaction()
             }
         }
     }
@@ -161,7 +168,7 @@ impl Direct {
     }
 
     fn broke(&mut self, error: UpstreamError, doing: &'static str) -> Reply {
-        let reply = told::trouble(&DeliveryError::from(error), doing);
+        let reply = told(error, doing);
         self.state = State::Broken(reply.clone());
         reply
     }
@@ -169,18 +176,26 @@ impl Direct {
     fn not_open(&self) -> Reply {
         match &self.state {
             State::Broken(reply) => reply.clone(),
-            _ => told::broken(),
+            _ => told::no_transaction(),
         }
     }
 
     /// After 421 the connection is of no more use, whatever state it is in.
-    fn closed_by_421(&mut self, reply: &Reply) {
+    fn closed_by_421(&mut self, reply: &Reply, told: &Reply) {
         if reply.code == 421 {
             self.state = match self.state {
-                State::Open(_) | State::Sending(_) => State::Broken(told::broken()),
+                State::Open(_) | State::Sending(_) => State::Broken(told.clone()),
                 _ => State::Closed,
             };
         }
+    }
+}
+
+/// What the client is told of a connection that failed: Exchange's refusal if it said one, else that it may try again.
+fn told(error: UpstreamError, doing: &'static str) -> Reply {
+    match &error {
+        UpstreamError::BrokeOff { reply, .. } => told::exchange(reply, doing),
+        _ => told::trouble(&DeliveryError::from(error), doing),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::wire::smtp::{Reply, shorten};
 
 /// An answer of Exchange, as the client hears it. `doing` is for the log.
 pub(in crate::delivery) fn exchange(reply: &Reply, doing: &'static str) -> Reply {
-    if reply.is_positive() || reply.is_intermediate() {
+    if reply.is_positive() {
         return accepted(reply);
     }
     let reference = Reference::fresh();
@@ -48,9 +48,18 @@ fn told(fault: &dyn Fault, doing: &'static str) -> Reply {
     answer::smtp(fault.answer(reference))
 }
 
-/// The transaction is of no more use because its connection broke.
-pub(in crate::delivery) fn broken() -> Reply {
-    answer::smtp(Answer::TryLater(Reference::fresh()))
+/// Exchange's answer is none to what was asked, so its connection is of no more use.
+pub(in crate::delivery) fn out_of_step(reply: &Reply, doing: &'static str) -> Reply {
+    let reference = Reference::fresh();
+    warn!(%reference, "{doing} could not be passed on: Exchange answered {}", reply.code);
+    answer::smtp(Answer::TryLater(reference))
+}
+
+/// There is no transaction for what the client asks.
+pub(in crate::delivery) fn no_transaction() -> Reply {
+    let reference = Reference::fresh();
+    warn!(%reference, "there is no transaction with Exchange");
+    answer::smtp(Answer::TryLater(reference))
 }
 
 #[cfg(test)]
@@ -63,7 +72,6 @@ mod tests {
             (Reply::new(250, "2.1.5 Recipient OK"), "250 2.1.5 Recipient OK\r\n"),
             (Reply::new(250, "2.0.0 OK <1@x> [Hostname=AM0PR01.prod.outlook.com]"), "250 2.0.0 OK\r\n"),
             (Reply::new(250, ""), "250 OK\r\n"),
-            (Reply::new(354, "Start mail input; end with <CRLF>.<CRLF>"), "354 Start mail input\r\n"),
             (Reply { code: 250, lines: vec![b"one".to_vec(), b"two".to_vec()] }, "250 one\r\n"),
         ] {
             assert_eq!(String::from_utf8(exchange(&reply, "x").to_bytes()).unwrap(), told);

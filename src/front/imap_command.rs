@@ -1,8 +1,9 @@
 //! An IMAP command of a client before login: its tag, its verb and its arguments, gathered over lines and literals.
 //!
 //! `command = tag SP command-name *(SP argument) CRLF` (RFC 3501, section 9). Arguments are read strictly; what another server
-//! might read differently is refused. One exception: octets over 127 stand in quoted strings, because that is where old
-//! clients put passwords with umlauts.
+//! might read differently is refused. Two exceptions: octets over 127 stand in quoted strings, because that is where old
+//! clients put passwords with umlauts; and `\` stands in atoms, because Python's imaplib sends `LOGIN user\shared` bare, as
+//! everyone did to Exchange.
 
 use crate::base::Secret;
 use crate::wire::imap::is_atom_octet;
@@ -28,7 +29,7 @@ pub(super) enum Token {
     Space,
     Open,
     Close,
-    /// An atom; it may hold `]` (`ASTRING-CHAR`).
+    /// An atom; it may hold `]` (`ASTRING-CHAR`) and `\`.
     Atom(Vec<u8>),
     /// A quoted string or a literal.
     Text(Secret<Vec<u8>>),
@@ -141,9 +142,9 @@ impl Gathered {
                     None => self.malformed = true,
                 },
                 _ => {
-                    let length = rest.iter().take_while(|octet| is_astring_octet(**octet)).count();
+                    let length = rest.iter().take_while(|octet| is_argument_octet(**octet)).count();
                     let (more, rest) = rest.split_at_checked(length).unwrap_or((rest, &[]));
-                    self.malformed |= !is_astring_octet(octet);
+                    self.malformed |= !is_argument_octet(octet);
                     self.push(Token::Atom([&[octet], more].concat()));
                     text = rest;
                 }
@@ -239,6 +240,10 @@ impl Announced {
 
 fn is_astring_octet(octet: u8) -> bool {
     octet == b']' || is_atom_octet(octet)
+}
+
+fn is_argument_octet(octet: u8) -> bool {
+    octet == b'\\' || is_astring_octet(octet)
 }
 
 /// `quoted = DQUOTE *QUOTED-CHAR DQUOTE`, the first quote gone; `\` stands before `"` and `\` only.

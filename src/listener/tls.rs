@@ -92,7 +92,9 @@ pub fn meaning(error: &io::Error) -> Option<(String, &'static str)> {
     let tls_error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
     Some(match tls_error {
         rustls::Error::PeerIncompatible(
-            PeerIncompatible::Tls12NotOffered
+            // Clients older than TLS 1.2 have no such extension (RFC 5246, section 7.4.1.4.1), and it is looked for first.
+            PeerIncompatible::SignatureAlgorithmsExtensionRequired
+            | PeerIncompatible::Tls12NotOffered
             | PeerIncompatible::Tls12NotOfferedOrEnabled
             | PeerIncompatible::SupportedVersionsExtensionRequired
             | PeerIncompatible::Tls13RequiredForQuic,
@@ -118,4 +120,40 @@ pub fn meaning(error: &io::Error) -> Option<(String, &'static str)> {
         ),
         other => (other.to_string(), "Look at the client's TLS settings."),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+    use crate::listener::certificate;
+
+    /// A ClientHello without extensions, as clients of TLS 1.0 and 1.1 send it (RFC 4346, section 7.4.1.2).
+    fn old_client_hello(version: [u8; 2]) -> Vec<u8> {
+        let mut body = version.to_vec();
+        body.extend([7; 32]); // random
+        body.push(0); // no session
+        body.extend([0, 4, 0xc0, 0x13, 0x00, 0x2f]); // two suites of then
+        body.extend([1, 0]); // no compression
+        let length = u8::try_from(body.len()).unwrap();
+        let mut record = vec![0x16, 3, 1, 0, length + 4, 1, 0, 0, length];
+        record.extend(body);
+        record
+    }
+
+    #[tokio::test]
+    async fn a_client_of_tls_1_1_or_older_is_named_as_one_with_the_remedy() {
+        let folder = tempfile::tempdir().unwrap();
+        let material = certificate::ensure(folder.path(), &[], chrono::Utc::now()).unwrap();
+        let tls = ServerTls::new(&material).unwrap();
+        for version in [[3, 1], [3, 2]] {
+            let (mut client, server) = tokio::io::duplex(4096);
+            client.write_all(&old_client_hello(version)).await.unwrap();
+            let error = tls.acceptor(Protocol::Imap).accept(server).await.err().unwrap();
+            let (what, remedy) = meaning(&error).unwrap();
+            assert_eq!(what, "the client speaks only TLS 1.1 or older");
+            assert!(remedy.contains("Switch TLS 1.2 on"), "{remedy}");
+        }
+    }
 }

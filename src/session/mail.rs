@@ -79,8 +79,19 @@ impl Mail {
         Heard::Octets(count)
     }
 
-    /// Does a step of a transaction, and gives the reply if the step wants one.
-    pub(in crate::session) async fn transact(&mut self, road: &Road, transact: Transact) -> Option<Reply> {
+    /// Does a step of a transaction, and gives the reply if the step wants one; or the words to end with, if the step takes too long for
+    /// a service that stops or an app password that was revoked. What Exchange has been asked is then left unanswered.
+    pub(in crate::session) async fn step(&mut self, road: &Road, transact: Transact) -> Result<Option<Reply>, Answer> {
+        let permit = Arc::clone(&self.permit);
+        tokio::select! {
+            biased;
+            reply = self.transact(road, transact) => Ok(reply),
+            () = road.cut.cancelled() => Err(Answer::Stopping),
+            () = permit.session().ended() => Err(Answer::Stopping),
+        }
+    }
+
+    async fn transact(&mut self, road: &Road, transact: Transact) -> Option<Reply> {
         match transact {
             Transact::Mail(mail) => {
                 let cleared = road.auth.clear(&self.permit, mail).await;

@@ -8,11 +8,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
     SqliteSynchronous,
 };
-use sqlx::{ConnectOptions, Row, SqlSafeStr};
+use sqlx::{ConnectOptions, Row, SqlSafeStr, Sqlite};
 use tokio::sync::Mutex;
 
 use crate::base::files::{make_private_folder, open_private};
@@ -76,9 +77,56 @@ impl SqliteStore {
         Ok(Self { pool, watcher: Mutex::new((watcher, None)) })
     }
 
+    /// Begins a transaction that will write.
+    async fn begin(&self) -> Result<Changes, StoreError> {
+        self.begin_as("BEGIN IMMEDIATE").await
+    }
+
+    /// Begins a transaction that sees one state of the database however long it reads.
+    async fn begin_reading(&self) -> Result<Changes, StoreError> {
+        self.begin_as("BEGIN").await
+    }
+
+    async fn begin_as(&self, begin: &'static str) -> Result<Changes, StoreError> {
+        let connection = self.pool.acquire().await.map_err(failed)?;
+        let mut changes = Changes { connection: Some(connection) };
+        sqlx::query(begin).execute(changes.connection()?).await.map_err(failed)?;
+        Ok(changes)
+    }
+
     #[cfg(test)]
     pub(in crate::store) fn pool(&self) -> &SqlitePool {
         &self.pool
+    }
+}
+
+/// A transaction on a connection of its own. Unless it is committed its connection is closed, which rolls back whatever state SQLite was
+/// left in: on a full disk SQLite itself has rolled back already, and a connection that believes otherwise is of no more use.
+struct Changes {
+    /// `None` once it is committed.
+    connection: Option<PoolConnection<Sqlite>>,
+}
+
+impl Changes {
+    fn connection(&mut self) -> Result<&mut SqliteConnection, StoreError> {
+        match &mut self.connection {
+            Some(connection) => Ok(connection),
+            None => Err(failed(sqlx::Error::PoolClosed)),
+        }
+    }
+
+    async fn commit(mut self) -> Result<(), StoreError> {
+        sqlx::query("COMMIT").execute(self.connection()?).await.map_err(failed)?;
+        self.connection = None;
+        Ok(())
+    }
+}
+
+impl Drop for Changes {
+    fn drop(&mut self) {
+        if let Some(mut connection) = self.connection.take() {
+            connection.close_on_drop();
+        }
     }
 }
 
@@ -119,7 +167,7 @@ impl Store for SqliteStore {
     }
 
     async fn add_mailbox(&self, mailbox: &MailboxRecord) -> Result<(), StoreError> {
-        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+        let mut transaction = self.begin().await?;
         let address = mailbox.address.as_str();
         // An address that is already somebody's alias, and an alias that is already somebody's address or alias, would make
         // one login name mean two mailboxes.
@@ -128,7 +176,7 @@ impl Store for SqliteStore {
                 "SELECT address FROM mailbox WHERE address = $1 UNION ALL SELECT mailbox FROM alias WHERE login = $1",
             )
             .bind(login)
-            .fetch_optional(&mut *transaction)
+            .fetch_optional(transaction.connection()?)
             .await
             .map_err(failed)?;
             if let Some(owner) = owner
@@ -145,26 +193,26 @@ impl Store for SqliteStore {
         .bind(mailbox.tenant.as_str())
         .bind(mailbox.sign_in_as.as_ref().map(Mailbox::as_str))
         .bind(mailbox.created_at.timestamp_millis())
-        .execute(&mut *transaction)
+        .execute(transaction.connection()?)
         .await
         .map_err(failed)?;
         for login in mailbox.aliases.iter().filter(|login| *login != address) {
             sqlx::query("INSERT INTO alias (login, mailbox) VALUES ($1, $2) ON CONFLICT (login) DO NOTHING")
                 .bind(login)
                 .bind(address)
-                .execute(&mut *transaction)
+                .execute(transaction.connection()?)
                 .await
                 .map_err(failed)?;
         }
-        sqlx::query(BUMP).execute(&mut *transaction).await.map_err(failed)?;
-        transaction.commit().await.map_err(failed)
+        sqlx::query(BUMP).execute(transaction.connection()?).await.map_err(failed)?;
+        transaction.commit().await
     }
 
     async fn mailboxes(&self) -> Result<Vec<MailboxRecord>, StoreError> {
-        let mut transaction = self.pool.begin().await.map_err(failed)?;
+        let mut transaction = self.begin_reading().await?;
         let rows =
             sqlx::query("SELECT address, tenant, sign_in_as, disabled_at, created_at FROM mailbox ORDER BY address")
-                .fetch_all(&mut *transaction)
+                .fetch_all(transaction.connection()?)
                 .await
                 .map_err(failed)?;
         let mut mailboxes = Vec::with_capacity(rows.len());
@@ -179,9 +227,10 @@ impl Store for SqliteStore {
             });
         }
         let rows = sqlx::query("SELECT login, mailbox FROM alias ORDER BY mailbox, login")
-            .fetch_all(&mut *transaction)
+            .fetch_all(transaction.connection()?)
             .await
             .map_err(failed)?;
+        transaction.commit().await?;
         for row in rows {
             let owner: String = column(&row, "mailbox")?;
             // Both lists are sorted by address, and SQLite compares TEXT by octets as Rust does.
@@ -195,7 +244,7 @@ impl Store for SqliteStore {
     }
 
     async fn disable_mailbox(&self, address: &Mailbox, at: Option<DateTime<Utc>>) -> Result<bool, StoreError> {
-        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+        let mut transaction = self.begin().await?;
         // Disabling again keeps the first time.
         let sql = if at.is_some() {
             "UPDATE mailbox SET disabled_at = COALESCE(disabled_at, $2) WHERE address = $1"
@@ -205,19 +254,19 @@ impl Store for SqliteStore {
         let done = sqlx::query(sql)
             .bind(address.as_str())
             .bind(at.map(|at| at.timestamp_millis()))
-            .execute(&mut *transaction)
+            .execute(transaction.connection()?)
             .await
             .map_err(failed)?;
-        sqlx::query(BUMP).execute(&mut *transaction).await.map_err(failed)?;
-        transaction.commit().await.map_err(failed)?;
+        sqlx::query(BUMP).execute(transaction.connection()?).await.map_err(failed)?;
+        transaction.commit().await?;
         Ok(done.rows_affected() > 0)
     }
 
     async fn remove_mailbox(&self, address: &Mailbox, at: DateTime<Utc>) -> Result<Option<u64>, StoreError> {
-        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+        let mut transaction = self.begin().await?;
         let removed = sqlx::query("DELETE FROM mailbox WHERE address = $1")
             .bind(address.as_str())
-            .execute(&mut *transaction)
+            .execute(transaction.connection()?)
             .await
             .map_err(failed)?;
         if removed.rows_affected() == 0 {
@@ -226,23 +275,23 @@ impl Store for SqliteStore {
         let revoked = sqlx::query("UPDATE app_password SET revoked_at = $2 WHERE mailbox = $1 AND revoked_at IS NULL")
             .bind(address.as_str())
             .bind(at.timestamp_millis())
-            .execute(&mut *transaction)
+            .execute(transaction.connection()?)
             .await
             .map_err(failed)?;
         sqlx::query(
             "DELETE FROM sign_in WHERE account <> '' AND NOT EXISTS (SELECT 1 FROM mailbox \
              WHERE mailbox.tenant = sign_in.tenant AND COALESCE(mailbox.sign_in_as, mailbox.address) = sign_in.account)",
         )
-        .execute(&mut *transaction)
+        .execute(transaction.connection()?)
         .await
         .map_err(failed)?;
-        sqlx::query(BUMP).execute(&mut *transaction).await.map_err(failed)?;
-        transaction.commit().await.map_err(failed)?;
+        sqlx::query(BUMP).execute(transaction.connection()?).await.map_err(failed)?;
+        transaction.commit().await?;
         Ok(Some(revoked.rows_affected()))
     }
 
     async fn add_app_password(&self, record: &AppPasswordRecord) -> Result<(), StoreError> {
-        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+        let mut transaction = self.begin().await?;
         sqlx::query(
             "INSERT INTO app_password (id, mailbox, label, verifier, protocols, networks, delivery, created_at, \
              expires_at, revoked_at, last_used_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
@@ -258,11 +307,11 @@ impl Store for SqliteStore {
         .bind(record.expires_at.map(|at| at.timestamp_millis()))
         .bind(record.revoked_at.map(|at| at.timestamp_millis()))
         .bind(record.last_used_at.map(|at| at.timestamp_millis()))
-        .execute(&mut *transaction)
+        .execute(transaction.connection()?)
         .await
         .map_err(failed)?;
-        sqlx::query(BUMP).execute(&mut *transaction).await.map_err(failed)?;
-        transaction.commit().await.map_err(failed)
+        sqlx::query(BUMP).execute(transaction.connection()?).await.map_err(failed)?;
+        transaction.commit().await
     }
 
     async fn app_passwords(&self) -> Result<Vec<AppPasswordRecord>, StoreError> {
@@ -287,29 +336,29 @@ impl Store for SqliteStore {
     }
 
     async fn revoke_app_password(&self, id: &str, at: DateTime<Utc>) -> Result<bool, StoreError> {
-        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+        let mut transaction = self.begin().await?;
         let done = sqlx::query("UPDATE app_password SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL")
             .bind(id)
             .bind(at.timestamp_millis())
-            .execute(&mut *transaction)
+            .execute(transaction.connection()?)
             .await
             .map_err(failed)?;
-        sqlx::query(BUMP).execute(&mut *transaction).await.map_err(failed)?;
-        transaction.commit().await.map_err(failed)?;
+        sqlx::query(BUMP).execute(transaction.connection()?).await.map_err(failed)?;
+        transaction.commit().await?;
         Ok(done.rows_affected() > 0)
     }
 
     async fn note_uses(&self, uses: &[(String, DateTime<Utc>)]) -> Result<(), StoreError> {
-        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+        let mut transaction = self.begin().await?;
         for (id, at) in uses {
             sqlx::query("UPDATE app_password SET last_used_at = MAX(COALESCE(last_used_at, 0), $2) WHERE id = $1")
                 .bind(id)
                 .bind(at.timestamp_millis())
-                .execute(&mut *transaction)
+                .execute(transaction.connection()?)
                 .await
                 .map_err(failed)?;
         }
-        transaction.commit().await.map_err(failed)
+        transaction.commit().await
     }
 
     async fn sign_in(

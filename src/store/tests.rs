@@ -259,6 +259,44 @@ async fn many_may_open_an_empty_folder_at_once_and_write_to_it_at_once() {
 }
 
 #[tokio::test]
+async fn a_full_disk_is_an_error_for_as_long_as_it_is_full_and_no_longer() {
+    let (store, _folder) = store().await;
+    store.add_mailbox(&mailbox("alice@contoso.test", &[])).await.unwrap();
+    let pages: i64 = sqlx::query_scalar("PRAGMA page_count").fetch_one(store.pool()).await.unwrap();
+    // A limit of pages fails as a full disk does: SQLite rolls back by itself.
+    let limit = async |pages: i64| {
+        let mut connections = Vec::new();
+        for _ in 0..4 {
+            connections.push(store.pool().acquire().await.unwrap());
+        }
+        for connection in &mut connections {
+            let sql = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"));
+            sqlx::query(sql).execute(&mut **connection).await.unwrap();
+        }
+    };
+    limit(pages).await;
+    let mut failures = 0;
+    for number in 0..200 {
+        let mut record = password(&format!("p{number}"), "alice@contoso.test", 1);
+        record.verifier.0[..4].copy_from_slice(&u32::to_be_bytes(number));
+        record.label = "x".repeat(200);
+        match store.add_app_password(&record).await {
+            Ok(()) if failures > 0 => break,
+            Ok(()) => {}
+            Err(StoreError::Query(_)) if failures < 8 => {
+                failures += 1;
+                // Each failure costs its connection; the others still have the limit.
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert!(failures > 0, "the limit was never reached");
+    limit(1 << 20).await;
+    store.note_uses(&[("p0".to_owned(), at(50))]).await.unwrap();
+    assert_eq!(store.app_passwords().await.unwrap()[0].last_used_at, Some(at(50)));
+}
+
+#[tokio::test]
 async fn a_store_of_a_newer_version_is_left_alone_and_a_broken_one_is_named() {
     let (store, folder) = store().await;
     sqlx::query("INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (99, 'later', 1, x'00', 0)")

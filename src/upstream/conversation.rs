@@ -69,6 +69,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         self.answer_time = answer_time;
     }
 
+    /// Whether something has come that was not asked for, without waiting for it.
+    pub(in crate::upstream) async fn hears_something(&mut self) -> bool {
+        let mut buffer = [0; 2048];
+        if !self.has_more()
+            && let Ok(Ok(count)) = timeout(Duration::ZERO, self.stream.read(&mut buffer)).await
+        {
+            self.lines.feed(buffer.get(..count).unwrap_or_default());
+        }
+        self.has_more()
+    }
+
+    pub(in crate::upstream) fn answer_time(&self) -> Duration {
+        self.answer_time
+    }
+
     /// Whether the far side has already sent more than was read.
     pub(in crate::upstream) fn has_more(&self) -> bool {
         !self.lines.is_empty()
@@ -88,7 +103,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         UpstreamError::Protocol { host: self.host.clone(), what: what.into() }
     }
 
-    fn silent(&self, doing: &'static str, limit: Duration) -> UpstreamError {
+    pub(in crate::upstream) fn silent(&self, doing: &'static str, limit: Duration) -> UpstreamError {
         UpstreamError::Silent { host: self.host.clone(), doing, seconds: limit.as_secs() }
     }
 }

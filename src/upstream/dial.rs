@@ -97,7 +97,7 @@ async fn handshake(stream: TcpStream, host: &HostPort, tls: &Arc<ClientConfig>) 
     let failed = |reason: String| UpstreamError::Tls { host: host.clone(), reason };
     let name = ServerName::try_from(host.host.clone())
         .map_err(|_| failed("its name cannot stand in a certificate".to_owned()))?;
-    TlsConnector::from(Arc::clone(tls)).connect(name, stream).await.map_err(|error| {
+    TlsConnector::from(Arc::clone(tls)).connect(name, stream).await.map(Box::new).map_err(|error| {
         match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
             Some(tls_error) => failed(in_words(tls_error)),
             None => failed(format!("the handshake broke off: {error}")),

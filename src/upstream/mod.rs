@@ -17,9 +17,10 @@ use tokio_rustls::client::TlsStream;
 use crate::auth::Permit;
 use crate::base::{Answer, Family, Fault, HostPort, Mailbox, Protocol, Reference, TenantName, Whose};
 use crate::broker::AccessToken;
+use crate::wire::smtp::Reply;
 
-/// The stream to the far side.
-pub type ServerStream = TlsStream<TcpStream>;
+/// The stream to the far side. Boxed: it is over a kilobyte, and every future that it passes through would hold room for it.
+pub type ServerStream = Box<TlsStream<TcpStream>>;
 
 /// How the far sides are reached.
 #[derive(Clone, Debug)]
@@ -78,6 +79,14 @@ pub struct Opened {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum UpstreamError {
+    /// SMTP: the far side refused a message before it was complete.
+    #[error("{host} broke the message off: {code}", code = reply.code)]
+    BrokeOff {
+        /// The host.
+        host: HostPort,
+        /// What it said.
+        reply: Reply,
+    },
     /// The far side is overloaded, draining or out of order.
     #[error("{host} cannot serve now: {said}")]
     Busy {
@@ -180,6 +189,7 @@ impl UpstreamError {
 impl Fault for UpstreamError {
     fn code(&self) -> &'static str {
         match self {
+            Self::BrokeOff { .. } => "exchange-broke-off",
             Self::Busy { .. } => "exchange-busy",
             Self::Closed { .. } => "exchange-closed",
             Self::Denied { .. } => "exchange-denied",
@@ -196,7 +206,8 @@ impl Fault for UpstreamError {
     fn whose(&self) -> Whose {
         match self {
             Self::Denied { .. } | Self::NoHost { .. } | Self::TokenRejected { .. } => Whose::Administrator,
-            Self::Busy { .. }
+            Self::BrokeOff { .. }
+            | Self::Busy { .. }
             | Self::Closed { .. }
             | Self::NotConnected { .. }
             | Self::Protocol { .. }
@@ -227,7 +238,7 @@ impl Fault for UpstreamError {
             Self::Unreachable { .. } | Self::Silent { .. } => {
                 Some("Check this machine's way to the internet: name resolution, firewall, and `family` under [upstream].".to_owned())
             }
-            Self::Busy { .. } | Self::Closed { .. } | Self::Protocol { .. } => None,
+            Self::BrokeOff { .. } | Self::Busy { .. } | Self::Closed { .. } | Self::Protocol { .. } => None,
         }
     }
 

@@ -137,6 +137,15 @@ async fn reply<S: AsyncRead + AsyncWrite + Unpin>(
     conversation: &mut Conversation<S>,
     doing: &'static str,
 ) -> Result<Reply, UpstreamError> {
+    // A reply whose lines come one by one for ever is none.
+    let limit = conversation.answer_time();
+    timeout(limit, whole_reply(conversation, doing)).await.unwrap_or_else(|_| Err(conversation.silent(doing, limit)))
+}
+
+async fn whole_reply<S: AsyncRead + AsyncWrite + Unpin>(
+    conversation: &mut Conversation<S>,
+    doing: &'static str,
+) -> Result<Reply, UpstreamError> {
     let mut reader = ReplyReader::new(ReplyReader::MAX_LINE_OCTETS, MOST_LINES);
     loop {
         let line = conversation.line(doing).await?;
@@ -219,12 +228,16 @@ impl Submission {
     /// QUIT, without waiting for the farewell.
     pub async fn quit(mut self) {
         // The server closes anyway; there is nobody to tell if this fails.
+        self.conversation.set_answer_time(LAST_WORDS_TIME);
         drop(self.conversation.send(b"QUIT\r\n", "saying goodbye").await);
         drop(timeout(LAST_WORDS_TIME, self.conversation.stream_mut().shutdown()).await);
     }
 
     async fn write(&mut self, octets: &[u8]) -> Result<(), UpstreamError> {
         const DOING: &str = "sending the message";
+        if self.conversation.hears_something().await {
+            return Err(self.broke_off(DOING).await);
+        }
         match timeout(PIECE_TIME, self.conversation.stream_mut().write_all(octets)).await {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(_)) => {}
@@ -234,11 +247,41 @@ impl Submission {
             }
         }
         // A server that cuts a message off usually says why first.
+        Err(self.broke_off(DOING).await)
+    }
+
+    /// What the server says before the message is complete. It may be a refusal; an acceptance it cannot be.
+    async fn broke_off(&mut self, doing: &'static str) -> UpstreamError {
         self.conversation.set_answer_time(LAST_WORDS_TIME);
-        let said = match reply(&mut self.conversation, DOING).await {
-            Ok(reply) => quoted(format!("{} {}", reply.code, reply.text()).as_bytes()),
-            Err(error) => return Err(error),
-        };
-        Err(UpstreamError::Busy { host: self.conversation.host().clone(), said })
+        match reply(&mut self.conversation, doing).await {
+            Ok(reply) if reply.is_transient() || reply.is_permanent() => {
+                UpstreamError::BrokeOff { host: self.conversation.host().clone(), reply }
+            }
+            Ok(_) => self.conversation.protocol("it answers to a message that is not complete"),
+            Err(error) => error,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::duplex;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reply_that_never_ends_is_not_waited_for_longer_than_one_that_never_comes() {
+        let (stream, mut far) = duplex(1024);
+        tokio::spawn(async move {
+            while far.write_all(b"250-and\r\n").await.is_ok() {
+                tokio::time::sleep(Duration::from_secs(20)).await;
+            }
+        });
+        let host = HostPort { host: "smtp.office365.com".to_owned(), port: 587 };
+        let mut conversation = Conversation::new(stream, host, Duration::from_secs(30));
+        let began = tokio::time::Instant::now();
+        let error = reply(&mut conversation, "naming the sender").await.unwrap_err();
+        assert!(matches!(error, UpstreamError::Silent { .. }), "{error}");
+        assert!(began.elapsed() <= Duration::from_secs(31), "{:?}", began.elapsed());
     }
 }

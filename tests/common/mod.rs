@@ -73,7 +73,8 @@ pub struct World {
     /// The CA of the proxy's listeners, PEM.
     pub ca_pem: String,
     stop: CancellationToken,
-    reload: mpsc::Sender<()>,
+    /// Kept so that the proxy does not take its end for a wish.
+    _reload: mpsc::Sender<()>,
     running: Option<JoinHandle<Result<(), postern::app::AppError>>>,
     folder: TempDir,
 }
@@ -100,7 +101,7 @@ impl World {
             bound: Vec::new(),
             ca_pem: String::new(),
             stop: CancellationToken::new(),
-            reload: mpsc::channel(1).0,
+            _reload: mpsc::channel(1).0,
             running: None,
             folder,
         };
@@ -116,7 +117,7 @@ impl World {
         self.stop = CancellationToken::new();
         let stop = self.stop.clone();
         let (reload, reloads) = mpsc::channel(1);
-        self.reload = reload;
+        self._reload = reload;
         self.running = Some(tokio::spawn(app.run(async move { stop.cancelled().await }, reloads)));
     }
 
@@ -128,16 +129,6 @@ impl World {
         }
     }
 
-    /// Begins to stop the proxy without waiting.
-    pub fn begin_to_stop(&self) {
-        self.stop.cancel();
-    }
-
-    /// Reads the certificate anew, as SIGHUP does.
-    pub async fn reload(&self) {
-        self.reload.send(()).await.unwrap();
-    }
-
     /// The folder that everything lies in.
     pub fn folder(&self) -> &Path {
         self.folder.path()
@@ -146,6 +137,11 @@ impl World {
     /// The configuration file.
     pub fn config_file(&self) -> PathBuf {
         self.folder.path().join("postern.toml")
+    }
+
+    /// Takes up what a test has changed in the configuration file, for the next `serve`.
+    pub fn read_configuration(&mut self) {
+        self.config = read_configuration(self.folder.path());
     }
 
     /// The address of a listener.
@@ -269,6 +265,11 @@ fn configure(sandbox: &Sandbox, folder: &Path, plan: &Plan) -> Config {
     let text = (plan.edit)(text);
     let path = folder.join("postern.toml");
     std::fs::write(&path, &text).unwrap();
+    read_configuration(folder)
+}
+
+fn read_configuration(folder: &Path) -> Config {
+    let path = folder.join("postern.toml");
     let surroundings = Surroundings {
         named: None,
         current_dir: folder.to_owned(),
@@ -278,7 +279,7 @@ fn configure(sandbox: &Sandbox, folder: &Path, plan: &Plan) -> Config {
     };
     match config::load(Some(&path), &surroundings) {
         Ok(loaded) => loaded.config,
-        Err(faulty) => panic!("{faulty}: {:#?}\n{text}", faulty.faults),
+        Err(faulty) => panic!("{faulty}: {:#?}", faulty.faults),
     }
 }
 

@@ -441,6 +441,29 @@ fn serve_tells_its_listeners_and_that_it_is_ready_and_stops_when_told() {
     assert_eq!(keys(&document["listeners"][0]), ["address", "protocol", "tls"]);
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn serve_takes_every_open_file_it_may_have_and_leaves_no_dump_of_its_memory() {
+    let place = Place::new();
+    let listener = "[[listener]]\nprotocol = \"imap\"\naddress = \"127.0.0.1:0\"\n";
+    place.write(
+        "config/postern.toml",
+        &format!("data_dir = \"../data\"\n{listener}\n[limits]\nconnections = 1000000\n"),
+    );
+    let service = Service::start(&place, &["serve"], "postern is ready");
+    let limits = fs::read_to_string(format!("/proc/{}/limits", service.child.id())).unwrap();
+    let limit = |name: &str| -> (String, String) {
+        let rest = limits.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        let mut columns = rest.split_whitespace().map(str::to_owned);
+        (columns.next().unwrap(), columns.next().unwrap())
+    };
+    assert_eq!(limit("Max core file size"), ("0".to_owned(), "0".to_owned()));
+    let (soft, hard) = limit("Max open files");
+    assert_eq!(soft, hard);
+    let warned = service.said.iter().any(|line| line.contains("limits.connections is 1000000, but the"));
+    assert_eq!(warned, hard.parse::<u64>().is_ok_and(|files| files < 2_000_384), "{hard}: {:#?}", service.said);
+}
+
 #[cfg(unix)]
 #[test]
 fn the_sandbox_prints_a_configuration_that_can_be_used_from_anywhere() {

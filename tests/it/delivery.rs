@@ -95,7 +95,10 @@ async fn the_full_reason_of_a_refusal_stands_in_the_log_under_its_reference() {
     serving.says(&reference).await;
     let log = serving.said();
     let line = log.lines().find(|line| line.contains(&reference)).unwrap();
-    assert!(line.contains("WARN") && line.contains("not allowed to send as") && line.contains("BeginDiagnosticData"), "{line}");
+    assert!(
+        line.contains("WARN") && line.contains("not allowed to send as") && line.contains("BeginDiagnosticData"),
+        "{line}"
+    );
     assert!(!told.contains("not allowed"), "{told}");
     serving.signal(nix::sys::signal::Signal::SIGTERM);
     assert!(serving.ended().await.0.success());
@@ -189,14 +192,36 @@ async fn a_message_with_a_nul_is_refused_and_never_completed() {
 async fn twenty_four_ends_of_data_that_are_none_smuggle_nothing() {
     let (world, mut smtp) = alice().await;
     let forms = [
-        "\n.\n", "\n.\r\n", "\r\n.\n", "\r.\r", "\r.\r\n", "\r\n.\r", "\n.\r", "\r.\n", "\r\n.\r\r\n", "\r\n.\r\r\r\n",
-        "\r\n\0.\r\n", "\r\n.\0\r\n", "\r\n.\r\0\n", "\r\n\0.\n", "\r\n .\r\n", "\r\n. \r\n", "\r\n.\t\r\n", "\r\n..\r\n",
-        "\u{85}.\u{85}", "\r\n.\u{85}", "\u{2028}.\u{2028}", "\r\n.\x0b\r\n", "\x0c.\x0c", "\n\n.\n\n",
+        "\n.\n",
+        "\n.\r\n",
+        "\r\n.\n",
+        "\r.\r",
+        "\r.\r\n",
+        "\r\n.\r",
+        "\n.\r",
+        "\r.\n",
+        "\r\n.\r\r\n",
+        "\r\n.\r\r\r\n",
+        "\r\n\0.\r\n",
+        "\r\n.\0\r\n",
+        "\r\n.\r\0\n",
+        "\r\n\0.\n",
+        "\r\n .\r\n",
+        "\r\n. \r\n",
+        "\r\n.\t\r\n",
+        "\r\n..\r\n",
+        "\u{85}.\u{85}",
+        "\r\n.\u{85}",
+        "\u{2028}.\u{2028}",
+        "\r\n.\x0b\r\n",
+        "\x0c.\x0c",
+        "\n\n.\n\n",
     ];
     assert_eq!(forms.len(), 24);
     let mut accepted = 0;
     for form in forms {
-        let smuggled = format!("MAIL FROM:<{ALICE}>\r\nRCPT TO:<scanner@contoso.test>\r\nDATA\r\nSubject: two\r\n\r\nevil\r\n");
+        let smuggled =
+            format!("MAIL FROM:<{ALICE}>\r\nRCPT TO:<scanner@contoso.test>\r\nDATA\r\nSubject: two\r\n\r\nevil\r\n");
         let message = format!("From: {ALICE}\r\nSubject: one\r\n\r\ngood{form}{smuggled}");
         let told = send(&mut smtp, &message).await;
         // Exactly one answer: the next one belongs to the next command.
@@ -208,7 +233,8 @@ async fn twenty_four_ends_of_data_that_are_none_smuggle_nothing() {
             accepted += 1;
             let submitted = world.sandbox.submissions();
             let last = submitted.last().unwrap();
-            let words = |octets: &[u8]| octets.iter().copied().filter(|octet| !b"\r\n.".contains(octet)).collect::<Vec<u8>>();
+            let words =
+                |octets: &[u8]| octets.iter().copied().filter(|octet| !b"\r\n.".contains(octet)).collect::<Vec<u8>>();
             assert!(words(&last.content) == words(message.as_bytes()), "{form:?}: some of the text is missing");
             assert_eq!(last.recipients, [BOB], "{form:?}");
         }
@@ -228,7 +254,8 @@ async fn dots_and_empty_lines_arrive_as_they_were_meant() {
     let (world, mut smtp) = alice().await;
     let lines = ["", ".", "..", "...", ".x", "x.", "", "\u{e4}\u{20ac}", " .", "end"];
     let content: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
-    let stuffed: String = lines.iter().map(|line| format!("{}{line}\r\n", if line.starts_with('.') { "." } else { "" })).collect();
+    let stuffed: String =
+        lines.iter().map(|line| format!("{}{line}\r\n", if line.starts_with('.') { "." } else { "" })).collect();
     for piece in [1, 2, 3, 7, 4096] {
         open(&mut smtp).await;
         let whole = format!("Subject: dots\r\n\r\n{stuffed}.\r\n");
@@ -237,7 +264,11 @@ async fn dots_and_empty_lines_arrive_as_they_were_meant() {
         }
         assert_eq!(&smtp.reply().await[..9], "250 2.0.0");
         let last = world.sandbox.submissions().pop().unwrap();
-        assert_eq!(String::from_utf8(last.content).unwrap(), format!("Subject: dots\r\n\r\n{content}"), "in pieces of {piece}");
+        assert_eq!(
+            String::from_utf8(last.content).unwrap(),
+            format!("Subject: dots\r\n\r\n{content}"),
+            "in pieces of {piece}"
+        );
     }
 }
 
@@ -284,9 +315,7 @@ async fn pipelined_commands_are_answered_in_order() {
 #[tokio::test(flavor = "multi_thread")]
 async fn parameters_of_the_envelope_arrive() {
     let (world, mut smtp) = alice().await;
-    let told = smtp
-        .smtp(&format!("mail from: <{ALICE}> SIZE=120 BODY=8BITMIME SMTPUTF8 RET=HDRS ENVID=a+2Bb"))
-        .await;
+    let told = smtp.smtp(&format!("mail from: <{ALICE}> SIZE=120 BODY=8BITMIME SMTPUTF8 RET=HDRS ENVID=a+2Bb")).await;
     assert_eq!(&told[..9], "250 2.1.0");
     let told = smtp.smtp(&format!("RCPT TO:<{BOB}> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;bob@contoso.test")).await;
     assert_eq!(&told[..9], "250 2.1.5");
@@ -296,11 +325,19 @@ async fn parameters_of_the_envelope_arrive() {
     assert_eq!(&smtp.reply().await[..9], "250 2.0.0");
     let submission = world.sandbox.submissions().pop().unwrap();
     for parameter in ["SIZE=120", "BODY=8BITMIME", "SMTPUTF8", "RET=HDRS", "ENVID=a+2Bb"] {
-        assert!(submission.mail_parameters.iter().any(|sent| sent == parameter), "{parameter}: {:?}", submission.mail_parameters);
+        assert!(
+            submission.mail_parameters.iter().any(|sent| sent == parameter),
+            "{parameter}: {:?}",
+            submission.mail_parameters
+        );
     }
     assert_eq!(submission.recipients, [BOB, "j\u{f6}rg@contoso.test"]);
     for parameter in ["NOTIFY=SUCCESS,FAILURE", "ORCPT=rfc822;bob@contoso.test"] {
-        assert!(submission.recipient_parameters[0].iter().any(|sent| sent == parameter), "{:?}", submission.recipient_parameters);
+        assert!(
+            submission.recipient_parameters[0].iter().any(|sent| sent == parameter),
+            "{:?}",
+            submission.recipient_parameters
+        );
     }
     assert!(submission.content.ends_with("\u{e4}\r\n".as_bytes()));
 }
@@ -331,10 +368,12 @@ async fn a_large_message_arrives_octet_for_octet() {
             content.push(b'.');
         }
         let length = (random >> 8) as usize % 900;
-        content.extend((0..length).map(|place| match (place as u8).wrapping_mul(31).wrapping_add((random >> 16) as u8) {
-            b'\r' | b'\n' | 0 => b'x',
-            octet => octet,
-        }));
+        content.extend((0..length).map(
+            |place| match (place as u8).wrapping_mul(31).wrapping_add((random >> 16) as u8) {
+                b'\r' | b'\n' | 0 => b'x',
+                octet => octet,
+            },
+        ));
         content.extend_from_slice(b"\r\n");
     }
     let mut stuffed = Vec::with_capacity(content.len() + 100_000);
@@ -363,7 +402,10 @@ async fn a_disabled_mailbox_is_let_in_and_told_at_mail() {
     })
     .await;
     world.ops.enable_mailbox(&ALICE.parse().unwrap()).await.unwrap();
-    eventually("the mailbox to be enabled", async || smtp.smtp(&format!("MAIL FROM:<{ALICE}>")).await.starts_with("250")).await;
+    eventually("the mailbox to be enabled", async || {
+        smtp.smtp(&format!("MAIL FROM:<{ALICE}>")).await.starts_with("250")
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -34,8 +34,17 @@ async fn a_login_that_exchange_lets_in_but_does_not_connect_is_tried_once_more_a
 #[tokio::test(flavor = "multi_thread")]
 async fn trouble_of_exchange_is_told_as_trouble_and_the_client_may_try_again_at_once() {
     for fault in [
-        "imap-throttle", "imap-throttle=5", "imap-bye-greeting", "imap-preauth", "imap-drop-after-login", "imap-endless-line",
-        "imap-endless-line=login", "mail-unreachable", "tls-untrusted", "tls-expired", "tls-wrong-name",
+        "imap-throttle",
+        "imap-throttle=5",
+        "imap-bye-greeting",
+        "imap-preauth",
+        "imap-drop-after-login",
+        "imap-endless-line",
+        "imap-endless-line=login",
+        "mail-unreachable",
+        "tls-untrusted",
+        "tls-expired",
+        "tls-wrong-name",
     ] {
         let world = World::start().await;
         let password = world.issue(ALICE).await;
@@ -85,13 +94,15 @@ async fn capabilities_after_login_are_those_of_exchange_without_the_ones_that_br
             world.fault(fault);
         }
         let (mut imap, told) = world.imap(ALICE, &password).await;
-        let (list, _) = told.strip_prefix("in OK [CAPABILITY ").unwrap_or_else(|| panic!("{told}")).split_once(']').unwrap();
+        let (list, _) =
+            told.strip_prefix("in OK [CAPABILITY ").unwrap_or_else(|| panic!("{told}")).split_once(']').unwrap();
         let words: Vec<&str> = list.split(' ').collect();
         for shown in ["IMAP4rev1", "SASL-IR", "UIDPLUS", "MOVE", "IDLE", "NAMESPACE", "LITERAL+"] {
             assert!(words.contains(&shown), "{fault}: {shown} is not in {list}");
         }
         for word in words {
-            let hidden = ["ENABLE", "IMAP4rev2", "LOGINDISABLED", "STARTTLS"].contains(&word) || word.starts_with("AUTH=");
+            let hidden =
+                ["ENABLE", "IMAP4rev2", "LOGINDISABLED", "STARTTLS"].contains(&word) || word.starts_with("AUTH=");
             assert!(!hidden, "{fault}: {word} is in {list}");
         }
         assert!(imap.imap("x NOOP").await.ends_with("x OK NOOP completed."));
@@ -148,7 +159,8 @@ async fn what_follows_the_login_in_the_same_segment_is_kept() {
 /// A message with everything in it that could be taken for protocol.
 fn message(octets: usize) -> Vec<u8> {
     let mut message = b"Subject: large\r\nFrom: alice@contoso.test\r\n\r\n".to_vec();
-    let traps: [&[u8]; 5] = [b"f OK FETCH completed.\r\n", b"* BYE no\r\n", b"{999}\r\n", b".\r\n", b"\xff\xfe\x01 \"\\\r\n"];
+    let traps: [&[u8]; 5] =
+        [b"f OK FETCH completed.\r\n", b"* BYE no\r\n", b"{999}\r\n", b".\r\n", b"\xff\xfe\x01 \"\\\r\n"];
     let mut number: usize = 0;
     while message.len() < octets {
         message.extend_from_slice(traps[number % traps.len()]);
@@ -302,7 +314,11 @@ async fn a_password_that_reaches_its_end_ends_its_session() {
 #[tokio::test(flavor = "multi_thread")]
 async fn f27_a_mailbox_is_known_by_its_address_its_aliases_and_behind_a_backslash() {
     let world = World::start().await;
-    world.ops.add_mailbox(&ALICE.parse().unwrap(), None, &["scan-01".to_owned(), "old@fabrikam.test".to_owned()], None).await.unwrap();
+    world
+        .ops
+        .add_mailbox(&ALICE.parse().unwrap(), None, &["scan-01".to_owned(), "old@fabrikam.test".to_owned()], None)
+        .await
+        .unwrap();
     let (alices, shareds) = (world.issue(ALICE).await, world.issue(SHARED).await);
     world.sandbox.deliver(SHARED, "INBOX", b"Subject: for all\r\n\r\n");
     for (login, password, messages) in [

@@ -51,7 +51,10 @@ async fn one_too_many_before_login_is_told_so_in_clear_and_inside_tls() {
     assert!(third.line().await.starts_with("+OK "));
     assert!(world.connect(Protocol::Pop3, "none").await.rest().await.starts_with(too_many(Protocol::Pop3)));
     drop(second);
-    eventually("the place to be free", async || world.connect(Protocol::Pop3, "none").await.line().await.starts_with("+OK ")).await;
+    eventually("the place to be free", async || {
+        world.connect(Protocol::Pop3, "none").await.line().await.starts_with("+OK ")
+    })
+    .await;
     for session in &mut sessions {
         assert!(session.imap("n NOOP").await.starts_with("n OK "));
     }
@@ -73,7 +76,8 @@ async fn connections_in_all_are_bounded_whoever_has_them() {
     drop(imap);
     eventually("a place to be free", async || {
         let mut again = world.connect(Protocol::Imap, "none").await;
-        again.line().await.starts_with("* OK ") && again.imap(&format!("a LOGIN {ALICE} {password}")).await.starts_with("a OK ")
+        again.line().await.starts_with("* OK ")
+            && again.imap(&format!("a LOGIN {ALICE} {password}")).await.starts_with("a OK ")
     })
     .await;
 }

@@ -37,7 +37,8 @@ async fn f28_what_comes_in_one_segment_is_taken_as_what_it_is() {
     let world = World::start().await;
     let password = world.issue(ALICE).await;
     world.sandbox.deliver(ALICE, "INBOX", b"Subject: one\r\n\r\n");
-    for login in [format!("USER {ALICE}\r\nPASS {password}\r\n"), format!("AUTH PLAIN {}\r\n", plain(ALICE, &password))] {
+    for login in [format!("USER {ALICE}\r\nPASS {password}\r\n"), format!("AUTH PLAIN {}\r\n", plain(ALICE, &password))]
+    {
         let mut pop3 = world.connect(Protocol::Pop3, "none").await;
         pop3.send(format!("{login}STAT\r\nLIST\r\nQUIT\r\n")).await;
         let told = pop3.rest().await;

@@ -85,7 +85,8 @@ async fn f01_six_hundred_sessions_opened_64_at_a_time_are_all_served() {
 #[tokio::test(flavor = "multi_thread")]
 async fn f02_two_hundred_clients_at_once_all_hear_a_greeting() {
     let world =
-        World::planned(Plan { more: "[limits]\nper_address_before_login = 1000\n".to_owned(), ..Plan::default() }).await;
+        World::planned(Plan { more: "[limits]\nper_address_before_login = 1000\n".to_owned(), ..Plan::default() })
+            .await;
     let began = Instant::now();
     let greeted = async |_| world.connect(Protocol::Imap, "none").await.line().await;
     for greeting in join_all((0..200).map(greeted)).await {
@@ -117,9 +118,9 @@ async fn f03_a_name_that_is_not_found_concerns_its_own_login_only() {
     let (mut imap, _) = world.imap(ALICE, &alices).await;
     let (mut pop3, _) = world.pop3(ALICE, &alices).await;
     let mut smtp = world.smtp(lost, &carols).await;
-    let mail = format!("MAIL FROM:<{lost}>");
+    let from_lost = format!("MAIL FROM:<{lost}>");
     let ((_, by_imap), (_, by_pop3), by_smtp) =
-        tokio::join!(world.imap(lost, &carols), world.pop3(lost, &carols), smtp.smtp(&mail));
+        tokio::join!(world.imap(lost, &carols), world.pop3(lost, &carols), smtp.smtp(&from_lost));
     assert!(by_imap.starts_with("in NO [UNAVAILABLE] "), "{by_imap}");
     assert!(by_pop3.starts_with("-ERR [SYS/TEMP] "), "{by_pop3}");
     assert!(by_smtp.starts_with("451 4.3.0 "), "{by_smtp}");
@@ -234,8 +235,14 @@ async fn f15_wrong_passwords_cost_the_owner_nothing() {
     // More than are answered as wrong passwords, from the owner's own address.
     let guesses = (0..12).map(async |_| world.imap(ALICE, "aaaaa-bbbbb-ccccc-ddddd").await.1);
     let told = join_all(guesses).await;
-    assert!(told.iter().any(|told| told.starts_with("in NO [LIMIT] ") && told.contains("\n* BYE ")) || told.len() == 12, "{told:?}");
-    assert!(told.iter().all(|told| told.starts_with("in NO [AUTHENTICATIONFAILED] ") || told.starts_with("in NO [LIMIT] ")), "{told:?}");
+    assert!(
+        told.iter().any(|told| told.starts_with("in NO [LIMIT] ") && told.contains("\n* BYE ")) || told.len() == 12,
+        "{told:?}"
+    );
+    assert!(
+        told.iter().all(|told| told.starts_with("in NO [AUTHENTICATIONFAILED] ") || told.starts_with("in NO [LIMIT] ")),
+        "{told:?}"
+    );
     let began = Instant::now();
     let (_, told) = world.imap(ALICE, &password).await;
     assert!(told.starts_with("in OK "), "{told}");
@@ -390,12 +397,19 @@ async fn f26_a_listener_is_no_tunnel_to_exchange() {
     let token = world.sandbox.tally().access_tokens.pop().unwrap();
     let connections = world.sandbox.tally().connections;
     use base64::Engine as _;
-    let blob = base64::engine::general_purpose::STANDARD.encode(format!("user={ALICE}\u{1}auth=Bearer {token}\u{1}\u{1}"));
+    let blob =
+        base64::engine::general_purpose::STANDARD.encode(format!("user={ALICE}\u{1}auth=Bearer {token}\u{1}\u{1}"));
     for mechanism in ["XOAUTH2", "xoauth2", "OAUTHBEARER", "EXTERNAL", "ANONYMOUS", "NTLM"] {
         for (protocol, words) in [
-            (Protocol::Imap, format!("a AUTHENTICATE {mechanism} {blob}\r\nb AUTHENTICATE {mechanism}\r\nc LOGOUT\r\n")),
+            (
+                Protocol::Imap,
+                format!("a AUTHENTICATE {mechanism} {blob}\r\nb AUTHENTICATE {mechanism}\r\nc LOGOUT\r\n"),
+            ),
             (Protocol::Pop3, format!("AUTH {mechanism} {blob}\r\nAUTH {mechanism}\r\nQUIT\r\n")),
-            (Protocol::Smtp, format!("EHLO pc\r\nAUTH {mechanism} {blob}\r\nAUTH {mechanism}\r\nMAIL FROM:<{ALICE}>\r\nQUIT\r\n")),
+            (
+                Protocol::Smtp,
+                format!("EHLO pc\r\nAUTH {mechanism} {blob}\r\nAUTH {mechanism}\r\nMAIL FROM:<{ALICE}>\r\nQUIT\r\n"),
+            ),
         ] {
             let mut peer = world.connect(protocol, "none").await;
             peer.send(words).await;

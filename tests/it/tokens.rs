@@ -68,9 +68,19 @@ async fn is_served(world: &World, mailbox: &str, password: &str, when: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn f12_f13_trouble_of_the_token_service_is_temporary_and_passes_by_itself() {
     let cases = [
-        "token-status=429", "token-status=500", "token-status=502", "token-status=503", "token-retry-after=1",
-        "token-error=90033", "token-error=50087", "token-garbage", "token-garbage=deep", "token-html", "token-endless",
-        "token-redirect", "token-close",
+        "token-status=429",
+        "token-status=500",
+        "token-status=502",
+        "token-status=503",
+        "token-retry-after=1",
+        "token-error=90033",
+        "token-error=50087",
+        "token-garbage",
+        "token-garbage=deep",
+        "token-html",
+        "token-endless",
+        "token-redirect",
+        "token-close",
     ];
     join_all(cases.map(async |fault| {
         let world = World::start().await;
@@ -81,10 +91,8 @@ async fn f12_f13_trouble_of_the_token_service_is_temporary_and_passes_by_itself(
         assert!(requests(&world) <= 5, "{fault}: {} requests for three logins", requests(&world));
         assert_eq!((tally.redirects_followed, tally.connections), (0, 0), "{fault}");
         world.sandbox.faults().clear_all();
-        eventually(&format!("{fault} to be over"), async || {
-            world.imap(ALICE, &password).await.1.starts_with("in OK ")
-        })
-        .await;
+        eventually(&format!("{fault} to be over"), async || world.imap(ALICE, &password).await.1.starts_with("in OK "))
+            .await;
         is_served(&world, ALICE, &password, fault).await;
         let rows = world.ops.mailboxes().await.unwrap();
         assert!(rows.iter().all(|row| row.state == MailboxState::Ready), "{fault}: {rows:?}");
@@ -95,8 +103,13 @@ async fn f12_f13_trouble_of_the_token_service_is_temporary_and_passes_by_itself(
 #[tokio::test(flavor = "multi_thread")]
 async fn what_someone_must_mend_is_said_to_be_so() {
     let cases = [
-        "token-error=7000222", "token-error=7000215", "token-error=700016", "token-error=90002", "token-error=70011",
-        "token-roleless", "token-wrong-audience",
+        "token-error=7000222",
+        "token-error=7000215",
+        "token-error=700016",
+        "token-error=90002",
+        "token-error=70011",
+        "token-roleless",
+        "token-wrong-audience",
     ];
     join_all(cases.map(async |fault| {
         let world = World::start().await;
@@ -171,9 +184,14 @@ async fn f31_a_token_service_that_hangs_is_given_up_within_45_seconds_and_keeps_
 #[tokio::test(flavor = "multi_thread")]
 async fn the_life_of_a_token_is_believed_in_every_form_and_costs_no_storm() {
     let cases = [
-        ("3599", 1), ("string:3599", 1), ("huge", 1),
+        ("3599", 1),
+        ("string:3599", 1),
+        ("huge", 1),
         // What says nothing usable is used once and then asked for anew.
-        ("missing", 3), ("0", 3), ("-5", 3), ("soon", 3),
+        ("missing", 3),
+        ("0", 3),
+        ("-5", 3),
+        ("soon", 3),
     ];
     join_all(cases.map(async |(form, most)| {
         let world = World::start().await;

@@ -23,7 +23,7 @@ use crate::admin::ops::{IssueRequest, Issued, Ops};
 use crate::app::{App, AppError};
 use crate::base::{Mailbox, Protocol};
 use crate::config::{self, Config, Surroundings};
-use crate::listener::Security;
+use crate::foundation::Bound;
 use crate::sandbox::{Options, Sandbox};
 use crate::store::DeliveryMode;
 
@@ -61,8 +61,8 @@ struct StepDone {
 /// What keeps running with `--stay`.
 #[derive(Debug, Serialize)]
 struct Account {
-    protocol: &'static str,
-    tls: &'static str,
+    protocol: String,
+    tls: String,
     host: String,
     port: u16,
     user: &'static str,
@@ -105,17 +105,10 @@ impl Demo {
             if !accounts.is_empty() {
                 output.data("\nIt stays as it is until you press Ctrl-C. For a mail program of your own:\n\n")?;
                 let rows = accounts.iter().map(|account| {
-                    [
-                        account.protocol,
-                        account.tls,
-                        &account.host,
-                        &account.port.to_string(),
-                        account.user,
-                        &account.password,
-                    ]
-                    .into_iter()
-                    .map(Entry::from)
-                    .collect()
+                    let port = account.port.to_string();
+                    let texts =
+                        [&account.protocol, &account.tls, &account.host, &port, account.user, &account.password];
+                    texts.map(Entry::from).into()
                 });
                 output.table(&["PROTOCOL", "TLS", "HOST", "PORT", "USER", "PASSWORD"], rows.collect())?;
             }
@@ -179,7 +172,7 @@ struct Day {
     sandbox: Sandbox,
     proxy: JoinHandle<Result<(), AppError>>,
     stop: oneshot::Sender<()>,
-    addresses: Vec<(Protocol, Security, SocketAddr)>,
+    listeners: Vec<Bound>,
     ca_file: Option<String>,
     reader: Issued,
 }
@@ -200,39 +193,40 @@ impl Day {
         .await?;
         let (ops, sender, reader) = step(steps, "app passwords are issued", None, issue(&config)).await?;
         let (stop, stopped) = oneshot::channel::<()>();
-        let (proxy, addresses, ca) = step(steps, "Postern is started", None, async {
+        let (proxy, listeners, ca) = step(steps, "Postern is started", None, async {
             let app = App::build(&config).await.map_err(|error| in_one_line(&error))?;
-            let addresses = app.addresses();
+            let listeners = app.bound();
             let ca = app.ca().cloned().ok_or("it made no CA")?;
-            let what = format!("{} listeners, certificate by its own CA", addresses.len());
+            let what = format!("{} listeners, certificate by its own CA", listeners.len());
             let (_, reloads) = mpsc::channel(1);
             let proxy = tokio::spawn(app.run(async move { drop(stopped.await) }, reloads));
-            Ok(((proxy, addresses, ca), what))
+            Ok(((proxy, listeners, ca), what))
         })
         .await?;
-        let day = Self { sandbox, proxy, stop, addresses, ca_file: Some(ca.path.display().to_string()), reader };
+        let day = Self { sandbox, proxy, stop, listeners, ca_file: Some(ca.path.display().to_string()), reader };
         day.send_and_read(&ca.pem, &sender, steps).await;
         day.refuse(&ca.pem, &ops, &sender, steps).await;
         Some(day)
     }
 
-    fn address(&self, protocol: Protocol, security: Security) -> Result<SocketAddr, String> {
-        let found = self.addresses.iter().find(|(listed, how, _)| *listed == protocol && *how == security);
-        found.map(|(_, _, address)| *address).ok_or_else(|| format!("there is no listener for {protocol}"))
+    fn address(&self, protocol: Protocol, tls: &str) -> Result<SocketAddr, String> {
+        let found = self.listeners.iter().find(|bound| bound.protocol == protocol.name() && bound.tls == tls);
+        let bound = found.ok_or_else(|| format!("there is no listener for {protocol}"))?;
+        bound.address.parse().map_err(|error| format!("{}: {error}", bound.address))
     }
 
     async fn send_and_read(&self, ca_pem: &str, sender: &Issued, steps: &mut Vec<StepDone>) {
         let subject = format!("Backup of {}", Utc::now().format("%Y-%m-%d"));
         let password = sender.password.expose();
         step(steps, "a backup script sends a mail", Some("smtp"), async {
-            let address = self.address(Protocol::Smtp, Security::StartTls)?;
+            let address = self.address(Protocol::Smtp, "starttls")?;
             let said = clients::send(address, ca_pem, (SENDER, password), READER, &subject).await?;
             Ok(((), format!("user name and password in, XOAUTH2 out; Exchange said: {said}")))
         })
         .await;
         let password = self.reader.password.expose();
         step(steps, "an old Outlook reads it", Some("imap"), async {
-            let address = self.address(Protocol::Imap, Security::Implicit)?;
+            let address = self.address(Protocol::Imap, "implicit")?;
             let subjects = clients::read_by_imap(address, ca_pem, (READER, password)).await?;
             if !subjects.contains(&subject) {
                 return Err(format!("«{subject}» is not in the mailbox"));
@@ -241,7 +235,7 @@ impl Day {
         })
         .await;
         step(steps, "an even older one reads it", Some("pop3"), async {
-            let address = self.address(Protocol::Pop3, Security::StartTls)?;
+            let address = self.address(Protocol::Pop3, "starttls")?;
             let subjects = clients::read_by_pop3(address, (READER, password)).await?;
             if !subjects.contains(&subject) {
                 return Err(format!("«{subject}» is not in the mailbox"));
@@ -253,7 +247,7 @@ impl Day {
 
     async fn refuse(&self, ca_pem: &str, ops: &Ops, sender: &Issued, steps: &mut Vec<StepDone>) {
         step(steps, "a wrong password is refused", Some("imap"), async {
-            let address = self.address(Protocol::Imap, Security::Implicit)?;
+            let address = self.address(Protocol::Imap, "implicit")?;
             match clients::read_by_imap(address, ca_pem, (READER, "Summer2026!")).await {
                 Err(said) if said.contains("AUTHENTICATIONFAILED") => Ok(((), format!("the client hears: {said}"))),
                 Err(said) => Err(said),
@@ -267,7 +261,7 @@ impl Day {
         })
         .await;
         step(steps, "the revoked one is refused", Some("smtp"), async {
-            let address = self.address(Protocol::Smtp, Security::StartTls)?;
+            let address = self.address(Protocol::Smtp, "starttls")?;
             let login = (SENDER, sender.password.expose().as_str());
             match clients::send(address, ca_pem, login, READER, "too late").await {
                 Err(said) if said.contains("535") => Ok(((), format!("the script hears: {said}"))),
@@ -289,15 +283,18 @@ impl Day {
     }
 
     fn accounts(&self) -> Vec<Account> {
-        let account = |(protocol, security, address): &(Protocol, Security, SocketAddr)| Account {
-            protocol: protocol.name(),
-            tls: security.name(),
-            host: address.ip().to_string(),
-            port: address.port(),
-            user: READER,
-            password: self.reader.password.expose().clone(),
+        let account = |bound: &Bound| {
+            let address: SocketAddr = bound.address.parse().ok()?;
+            Some(Account {
+                protocol: bound.protocol.clone(),
+                tls: bound.tls.clone(),
+                host: address.ip().to_string(),
+                port: address.port(),
+                user: READER,
+                password: self.reader.password.expose().clone(),
+            })
         };
-        self.addresses.iter().map(account).collect()
+        self.listeners.iter().filter_map(account).collect()
     }
 
     async fn end(self) {

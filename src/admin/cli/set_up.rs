@@ -56,7 +56,11 @@ impl SetUp {
 
     /// Runs `work` to its end on as many threads as the machine has processors.
     pub(super) fn run_service<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-        runtime(tokio::runtime::Builder::new_multi_thread())?.block_on(work)
+        let runtime = runtime(tokio::runtime::Builder::new_multi_thread())?;
+        let done = runtime.block_on(work);
+        // A look-up of a host name that hangs cannot be cancelled, and is not waited for.
+        runtime.shutdown_timeout(std::time::Duration::from_millis(500));
+        done
     }
 
     /// Refuses --json for a command whose output is of another kind.
