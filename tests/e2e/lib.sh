@@ -16,6 +16,7 @@ unset POSTERN_CONFIG POSTERN_LOG RUST_LOG NO_COLOR http_proxy https_proxy all_pr
 WORLD=$(mktemp -d "${TMPDIR:-/tmp}/postern-e2e.XXXXXX")
 export HOME=$WORLD LC_ALL=C.UTF-8
 PROCESSES=()
+FURTHER_FOLDERS=()
 CHECKS=0
 
 end_world() {
@@ -33,7 +34,7 @@ end_world() {
             [[ -s $log ]] && { echo "--- $(basename "$log")"; tail -n 40 "$log"; }
         done
     fi
-    rm -rf "$WORLD"
+    rm -rf "$WORLD" "${FURTHER_FOLDERS[@]}"
     exit "$status"
 }
 trap end_world EXIT
