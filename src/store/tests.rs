@@ -73,7 +73,7 @@ async fn what_is_kept_comes_back_as_it_was_also_after_a_restart() {
 
     let store = SqliteStore::open(folder.path()).await.unwrap();
     assert_eq!(store.mailboxes().await.unwrap(), [alice, shared]);
-    assert_eq!(store.app_passwords().await.unwrap(), [record.clone()]);
+    assert_eq!(store.app_passwords().await.unwrap(), std::slice::from_ref(&record));
     assert_eq!(store.app_password_by_verifier(&Verifier([1; 32])).await.unwrap(), Some(record));
     assert_eq!(store.app_password_by_verifier(&Verifier([2; 32])).await.unwrap(), None);
     assert_eq!(store.sign_ins().await.unwrap(), [sign_in("alice@contoso.test", b"sealed")]);

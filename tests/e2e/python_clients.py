@@ -223,6 +223,7 @@ def idle_tells_of_a_message_that_arrives():
 def the_name_of_a_shared_mailbox_may_stand_behind_the_users():
     with imap(BOB, password("BOB")) as client:
         client.select("INBOX")
+    from_shared = message("from the shared mailbox", b"\r\n").replace(ALICE.encode(), SHARED.encode())
     for name in [f"{ALICE}\\{SHARED}", f"{ALICE}/{SHARED}", SHARED, SHARED.upper(), f"contoso\\{SHARED}"]:
         client = imaplib.IMAP4_SSL("localhost", port("IMAPS"), ssl_context=trust())
         status, _ = client.login(name, password("SHARED"))  # imaplib quotes the password, not the name
@@ -231,8 +232,8 @@ def the_name_of_a_shared_mailbox_may_stand_behind_the_users():
         client.logout()
         with smtp() as sender:
             sender.login(name, password("SHARED"))
-            assert sender.sendmail(SHARED, [BOB], message("from the shared mailbox", b"\r\n")) == {}
-        SENT.append(message("from the shared mailbox", b"\r\n"))
+            assert sender.sendmail(SHARED, [BOB], from_shared) == {}
+        SENT.append(from_shared)
     with imap(SHARED, password("SHARED")) as client:
         assert client.select("INBOX")[1] == [b"5"]
     for name, secret in [(f"{ALICE}\\{SHARED}", "ALICE"), (SHARED, "ALICE"), (f"{SHARED}\\{ALICE}", "SHARED")]:
@@ -268,7 +269,7 @@ def poplib_reads_every_message_as_it_was_sent_in_all_three_modes():
         client.user(BOB)
         client.pass_(password("BOB"))
         count, total = client.stat()
-        assert count == len(SENT) and total > sum(map(len, SENT)), (count, len(SENT), total)
+        assert count == len(SENT) and total >= sum(map(len, SENT)), (count, len(SENT), total)
         assert len({line.split()[1] for line in client.uidl()[1]}) == count
         for number, content in enumerate(SENT, 1):
             _, lines, _ = client.retr(number)
