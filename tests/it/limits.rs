@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use postern::base::Protocol;
 use tokio::net::TcpStream;
 
-use crate::common::{Peer, Plan, World, eventually};
+use crate::common::{Peer, Plan, World, eventually, plain};
 
 const ALICE: &str = "alice@contoso.test";
 
@@ -161,4 +161,62 @@ async fn many_slow_clients_do_not_keep_a_good_one_waiting() {
     assert!(world.imap(ALICE, &password).await.1.starts_with("in OK "));
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     assert_eq!(slow.len(), 300);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_may_fail_ten_times_and_then_ends() {
+    let world = World::start().await;
+    world.issue(ALICE).await;
+    let by = async |protocol: Protocol| {
+        let mut peer = world.connect(protocol, "none").await;
+        peer.line().await;
+        if protocol == Protocol::Smtp {
+            peer.smtp("EHLO pc").await;
+        }
+        // Each with a name of its own, so that it is the connection that is counted.
+        for number in 1..=10 {
+            let name = format!("{protocol}-{number}@contoso.test");
+            let told = match protocol {
+                Protocol::Imap => peer.imap(&format!("a LOGIN {name} wrong")).await,
+                Protocol::Pop3 => {
+                    assert!(peer.ask(&format!("USER {name}")).await.starts_with("+OK"));
+                    peer.ask("PASS wrong").await
+                }
+                Protocol::Smtp => peer.smtp(&format!("AUTH PLAIN {}", plain(&name, "wrong"))).await,
+            };
+            let (wrong, too_many) = match protocol {
+                Protocol::Imap => ("a NO [AUTHENTICATIONFAILED] ", "a NO [LIMIT] "),
+                Protocol::Pop3 => ("-ERR [AUTH] ", "-ERR [LOGIN-DELAY] "),
+                Protocol::Smtp => ("535 5.7.8 ", "421 4.7.0 "),
+            };
+            let expected = if number < 10 { wrong } else { too_many };
+            assert!(told.starts_with(expected), "{protocol} {number}: {told}");
+        }
+        let rest = peer.rest().await;
+        assert!(rest.is_empty() || protocol == Protocol::Imap && rest.starts_with("* BYE "), "{protocol}: {rest}");
+    };
+    tokio::join!(by(Protocol::Imap), by(Protocol::Pop3), by(Protocol::Smtp));
+    assert_eq!(world.sandbox.tally().connections, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_web_page_cannot_speak_through_a_browser() {
+    let world = World::start().await;
+    let password = world.issue(ALICE).await;
+    for (protocol, body) in [
+        (Protocol::Imap, format!("a LOGIN {ALICE} {password}\r\nb SELECT INBOX\r\n")),
+        (Protocol::Pop3, format!("USER {ALICE}\r\nPASS {password}\r\nSTAT\r\n")),
+        (Protocol::Smtp, format!("EHLO pc\r\nAUTH PLAIN {}\r\nMAIL FROM:<{ALICE}>\r\n", plain(ALICE, &password))),
+    ] {
+        for verb in ["POST", "GET", "OPTIONS"] {
+            let mut peer = world.connect(protocol, "none").await;
+            let marker = "<script>reflected</script>";
+            peer.send(format!("{verb} /{marker} HTTP/1.1\r\nHost: 127.0.0.1\r\nX: {marker}\r\n\r\n{body}")).await;
+            let told = peer.rest().await;
+            assert!(!told.contains("reflected") && !told.contains(ALICE), "{protocol} {verb}: {told}");
+            assert!(told.lines().count() <= 2, "{protocol} {verb}: {told}");
+        }
+    }
+    let tally = world.sandbox.tally();
+    assert_eq!((tally.connections, tally.access_tokens.len()), (0, 0), "nothing of the body was executed");
 }

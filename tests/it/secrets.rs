@@ -14,7 +14,7 @@ use crate::common::{Plan, World, plain};
 const ALICE: &str = "alice@contoso.test";
 
 /// What clients say where a password belongs, or does not: each must be found nowhere.
-const CANARIES: [&str; 8] = [
+const CANARIES: [&str; 9] = [
     "Canary-Wrong-Password-1",
     "Canary-As-Login-Name-2",
     "Canary-As-A-Command-3",
@@ -23,6 +23,7 @@ const CANARIES: [&str; 8] = [
     "Canary-Unclosed-Quote-6",
     "Canary-Glued-To-Auth-7",
     "Canary-As-A-Tag-8",
+    "Canary-In-A-Blob-Too-Long-9",
 ];
 
 /// Every form of a secret that a log line or a file could hold.
@@ -75,7 +76,7 @@ fn a_secret_is_recognised_in_every_form() {
 }
 
 fn holds(text: &[u8], form: &[u8]) -> bool {
-    text.windows(form.len()).any(|window| window == form)
+    memchr::memmem::find(text, form).is_some()
 }
 
 /// Logs in wrongly in every way that has put a password into somebody's log before.
@@ -97,6 +98,13 @@ async fn say_secrets_in_wrong_places(world: &World, password: &str) {
     smtp.smtp("AUTH LOGIN").await;
     smtp.smtp(&STANDARD.encode(password)).await;
     smtp.smtp(&STANDARD.encode(ALICE)).await;
+
+    let long = format!("{}{}", CANARIES[8], "x".repeat(13_000));
+    let mut too_long = world.connect(Protocol::Smtp, "none").await;
+    too_long.reply().await;
+    too_long.smtp("EHLO script").await;
+    let told = too_long.smtp(&format!("AUTH PLAIN {}", plain(ALICE, &long))).await;
+    assert!(told.starts_with("500 "), "{told}");
 
     let mut imap = world.connect(Protocol::Imap, "none").await;
     imap.line().await;
@@ -147,7 +155,18 @@ async fn no_secret_is_in_the_loudest_log_or_in_a_file_of_the_data_folder() {
     let serving = Serving::instead_of(&mut world, &["-vv"]).await;
     say_secrets_in_wrong_places(&world, &other).await;
     use_everything(&world, &password).await;
+    // What lies there while it runs: the log of the store and its index, and what `status` reads. The refresh token that is
+    // sealed in it now is presented below, which is how this test learns of it.
+    let data = world.folder().join("data");
+    let mut places: Vec<(String, Vec<u8>)> = Vec::new();
+    for path in files(&data) {
+        places.push((format!("{} while it runs", path.display()), fs::read(&path).unwrap()));
+    }
+    for name in ["postern.db ", "postern.db-wal ", "postern.db-shm ", "serve.json "] {
+        assert!(places.iter().any(|(place, _)| place.contains(&format!("/{name}"))), "{name}");
+    }
     // A refused token, a refused renewal and a broken token service say much; none of it may hold the token.
+    let presented = world.sandbox.tally().refresh_tokens_presented.len();
     for fault in ["imap-auth-reject", "imap-challenge-json", "token-garbage"] {
         world.sandbox.faults().set(fault.parse().unwrap(), None).unwrap();
         let mut imap = world.connect(Protocol::Imap, "none").await;
@@ -155,6 +174,7 @@ async fn no_secret_is_in_the_loudest_log_or_in_a_file_of_the_data_folder() {
         imap.imap(&format!("a1 LOGIN {ALICE} {password}")).await;
         world.sandbox.faults().clear_all();
     }
+    assert!(world.sandbox.tally().refresh_tokens_presented.len() > presented);
     serving.says("login refused").await;
     serving.signal(nix::sys::signal::Signal::SIGTERM);
     let (status, log) = serving.ended().await;
@@ -178,8 +198,7 @@ async fn no_secret_is_in_the_loudest_log_or_in_a_file_of_the_data_folder() {
     secrets.push(("client secret", world.sandbox.client_secret().as_bytes().to_vec()));
     secrets.push(("message", b"The-Body-Of-A-Message".to_vec()));
 
-    let data = world.folder().join("data");
-    let mut places = vec![("the log".to_owned(), log.into_bytes())];
+    places.push(("the log".to_owned(), log.into_bytes()));
     for path in files(&data) {
         places.push((path.display().to_string(), fs::read(&path).unwrap()));
     }
