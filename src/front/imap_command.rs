@@ -29,8 +29,8 @@ pub(super) enum Token {
     Space,
     Open,
     Close,
-    /// An atom; it may hold `]` (`ASTRING-CHAR`) and `\`.
-    Atom(Vec<u8>),
+    /// An atom; it may hold `]` (`ASTRING-CHAR`) and `\`, and be a password.
+    Atom(Secret<Vec<u8>>),
     /// A quoted string or a literal.
     Text(Secret<Vec<u8>>),
 }
@@ -145,7 +145,7 @@ impl Gathered {
                     let length = rest.iter().take_while(|octet| is_argument_octet(**octet)).count();
                     let (more, rest) = rest.split_at_checked(length).unwrap_or((rest, &[]));
                     self.malformed |= !is_argument_octet(octet);
-                    self.push(Token::Atom([&[octet], more].concat()));
+                    self.push(Token::Atom(Secret::new([&[octet], more].concat())));
                     text = rest;
                 }
             }
@@ -166,8 +166,10 @@ impl Gathered {
     pub(super) fn one_or_two_atoms(&self) -> Option<(&[u8], Option<&[u8]>)> {
         match self.arguments.as_slice() {
             _ if self.malformed => None,
-            [Token::Space, Token::Atom(first)] => Some((first, None)),
-            [Token::Space, Token::Atom(first), Token::Space, Token::Atom(second)] => Some((first, Some(second))),
+            [Token::Space, Token::Atom(first)] => Some((first.expose(), None)),
+            [Token::Space, Token::Atom(first), Token::Space, Token::Atom(second)] => {
+                Some((first.expose(), Some(second.expose())))
+            }
             _ => None,
         }
     }
@@ -176,7 +178,7 @@ impl Gathered {
     pub(super) fn pairs(&self) -> Option<Vec<Pair>> {
         let list = match self.arguments.as_slice() {
             _ if self.malformed => return None,
-            [Token::Space, Token::Atom(nil)] if nil.eq_ignore_ascii_case(b"NIL") => return Some(Vec::new()),
+            [Token::Space, Token::Atom(nil)] if nil.expose().eq_ignore_ascii_case(b"NIL") => return Some(Vec::new()),
             [Token::Space, Token::Open, list @ .., Token::Close] => list,
             _ => return None,
         };
@@ -199,7 +201,7 @@ impl Gathered {
                 [Token::Text(field), Token::Text(value)] => {
                     Some((field.expose().clone(), Some(value.expose().clone())))
                 }
-                [Token::Text(field), Token::Atom(nil)] if nil.eq_ignore_ascii_case(b"NIL") => {
+                [Token::Text(field), Token::Atom(nil)] if nil.expose().eq_ignore_ascii_case(b"NIL") => {
                     Some((field.expose().clone(), None))
                 }
                 _ => None,
@@ -211,8 +213,7 @@ impl Gathered {
 impl Token {
     fn string(&self) -> Option<Vec<u8>> {
         match self {
-            Self::Atom(atom) => Some(atom.clone()),
-            Self::Text(text) => Some(text.expose().clone()),
+            Self::Atom(text) | Self::Text(text) => Some(text.expose().clone()),
             _ => None,
         }
     }

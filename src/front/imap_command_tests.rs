@@ -125,3 +125,12 @@ fn both_parsers_read_the_forms_that_clients_use() {
         assert_eq!(theirs(input.as_bytes()), expected, "{input}");
     }
 }
+
+#[test]
+fn a_password_without_quotes_is_as_secret_as_one_with_them() {
+    for line in [&b"a LOGIN ann hunter2"[..], b"a LOGIN ann \"hunter2\""] {
+        let command = Gathered::begin(line);
+        assert_eq!(command.two_strings().unwrap().1, b"hunter2");
+        assert!(!format!("{command:?}").contains("104, 117, 110, 116"), "{command:?}");
+    }
+}
