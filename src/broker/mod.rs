@@ -486,6 +486,14 @@ impl Broker {
     /// # Errors
     /// When the store cannot be asked; the next call makes up for it.
     pub async fn upkeep(&self) -> Result<(), StoreError> {
+        // What went with a mailbox that was taken off the list has to be noted anew once it is back.
+        if self.refused.iter().any(|entry| entry.value().is_some()) {
+            let noted = self.store.refusals().await?;
+            let stands = |(mailbox, protocol): &(Mailbox, Protocol)| {
+                noted.iter().any(|refusal| refusal.mailbox == *mailbox && refusal.protocol == *protocol)
+            };
+            self.refused.retain(|place, reason| reason.is_none() || stands(place));
+        }
         if self.tokens.iter().all(|entry| entry.key().account.is_none()) {
             return Ok(());
         }

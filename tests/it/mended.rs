@@ -265,3 +265,19 @@ async fn every_reference_told_to_a_client_is_in_the_log() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_of_exchange_is_noted_again_for_a_mailbox_that_was_off_the_list_meanwhile() {
+    let world = World::start().await;
+    let alice = ALICE.parse().unwrap();
+    world.fault("imap-auth-reject");
+    for _ in 0..2 {
+        let password = world.issue(ALICE).await;
+        let (_imap, told) = world.imap(ALICE, &password).await;
+        assert!(told.starts_with("in NO [CONTACTADMIN] "), "{told}");
+        assert_eq!(world.ops.mailbox(&alice).await.unwrap().state.name(), "needs-administrator");
+        world.ops.remove_mailbox(&alice).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        world.ops.add_mailbox(&alice, None, &[], None).await.unwrap();
+    }
+}
