@@ -1,6 +1,7 @@
 //! config → build → run → drain: owns every task and the order of stopping.
 
 use std::fs::{File, TryLockError};
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -280,23 +281,32 @@ async fn lock(config: &Config) -> Result<File, AppError> {
     let failed = |source| AppError::Data { path: path.clone(), source };
     let lock = open_private(&path).map_err(failed)?;
     // `status` holds it for a moment to see whether anybody does; a process that serves holds it for good.
+    // A lock that is held must not be asked for again: on Windows that fails.
+    let mut locked = lock.try_lock();
     for _ in 0..20 {
-        match lock.try_lock() {
-            Err(TryLockError::WouldBlock) => tokio::time::sleep(Duration::from_millis(25)).await,
-            _ => break,
+        if !matches!(locked, Err(TryLockError::WouldBlock)) {
+            break;
         }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+        locked = lock.try_lock();
     }
-    match lock.try_lock() {
+    match locked {
         Ok(()) => {
             // Left over from a process that was killed.
             drop(std::fs::remove_file(foundation::running_file(&config.data_dir)));
-            std::fs::write(&path, std::process::id().to_string()).map_err(failed)?;
+            // By this handle: on Windows the lock keeps every other one out.
+            let number = std::process::id().to_string();
+            lock.set_len(0).and_then(|()| (&lock).write_all(number.as_bytes())).map_err(failed)?;
             Ok(lock)
         }
         Err(TryLockError::WouldBlock) => {
-            let process = std::fs::read_to_string(&path).unwrap_or_default();
-            let known = !process.is_empty() && process.bytes().all(|octet| octet.is_ascii_digit());
-            Err(AppError::AlreadyServed { process: if known { process } else { "(unknown)".to_owned() } })
+            let process = std::fs::read_to_string(&path).or_else(|_| {
+                let running = std::fs::read(foundation::running_file(&config.data_dir))?;
+                Ok::<_, std::io::Error>(serde_json::from_slice::<Running>(&running)?.process.to_string())
+            });
+            let known =
+                process.ok().filter(|number| !number.is_empty() && number.bytes().all(|octet| octet.is_ascii_digit()));
+            Err(AppError::AlreadyServed { process: known.unwrap_or_else(|| "(unknown)".to_owned()) })
         }
         Err(TryLockError::Error(source)) => Err(failed(source)),
     }
