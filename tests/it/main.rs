@@ -6,6 +6,7 @@
 mod common;
 
 mod cli;
+mod clients;
 mod delivery;
 mod imap;
 mod layers;

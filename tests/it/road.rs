@@ -75,3 +75,17 @@ async fn a_mailbox_that_exchange_refuses_shows_it_with_the_remedy_until_it_is_le
         world.sandbox.faults().clear_all();
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_to_exchange_resume_an_earlier_tls_session() {
+    let world = World::start().await;
+    let password = world.issue(ALICE).await;
+    for _ in 0..3 {
+        let mut imap = world.connect(Protocol::Imap, "none").await;
+        imap.line().await;
+        assert!(imap.imap(&format!("a1 LOGIN {ALICE} {password}")).await.starts_with("a1 OK"));
+        assert!(imap.imap("a2 LOGOUT").await.contains("a2 OK"));
+    }
+    let tally = world.sandbox.tally();
+    assert_eq!((tally.tls_handshakes, tally.tls_resumptions), (3, 2));
+}
