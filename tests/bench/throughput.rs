@@ -28,7 +28,7 @@ struct Options {
     #[arg(long, default_value_t = 8)]
     fetches: usize,
     /// How many small messages are submitted over one connection
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 1000)]
     messages: usize,
     /// The size of the large message that is submitted, in MiB
     #[arg(long, default_value_t = 100)]
