@@ -21,10 +21,13 @@ impl Report {
 
     /// A line of figures; a way without one shows a dash. The last column is the ratio of the last figure to the one before.
     pub fn figures(&mut self, name: &str, digits: usize, figures: &[Option<f64>]) {
+        // Where no session came about there is nothing to divide by.
+        let figures: Vec<Option<f64>> =
+            figures.iter().map(|figure| figure.filter(|figure| figure.is_finite())).collect();
         let mut cells = vec![name.to_owned()];
         cells.extend(figures.iter().map(|figure| figure.map_or("–".to_owned(), |figure| format!("{figure:.digits$}"))));
         if cells.len() < self.columns {
-            let ratio = match figures {
+            let ratio = match figures.as_slice() {
                 [.., Some(before), Some(last)] if *before > 0.0 => format!("{:.2}", last / before),
                 _ => "–".to_owned(),
             };
