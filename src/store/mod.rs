@@ -192,13 +192,9 @@ impl Fault for StoreError {
     }
 }
 
-/// The store, in the words of the program. SQLite serves one machine.
+/// The list of mailboxes that may be used.
 #[async_trait]
-pub trait Store: Send + Sync {
-    /// A number that grows whenever a mailbox, an alias or an app password changes (uses do not count), by whichever
-    /// process. Cheap enough to ask at every login.
-    async fn revision(&self) -> Result<i64, StoreError>;
-
+pub trait Mailboxes: Send + Sync {
     /// Adds a mailbox, or adds new aliases (and the account to sign in as, if given) to one that is there.
     async fn add_mailbox(&self, mailbox: &MailboxRecord) -> Result<(), StoreError>;
 
@@ -211,7 +207,11 @@ pub trait Store: Send + Sync {
     /// Takes a mailbox off the list, revokes its app passwords, and forgets sign-ins that no other mailbox uses. Returns the
     /// number of app passwords revoked now, or `None` if there was no such mailbox.
     async fn remove_mailbox(&self, address: &Mailbox, at: DateTime<Utc>) -> Result<Option<u64>, StoreError>;
+}
 
+/// The app passwords, as verifiers.
+#[async_trait]
+pub trait AppPasswords: Send + Sync {
     /// Keeps a new app password.
     async fn add_app_password(&self, record: &AppPasswordRecord) -> Result<(), StoreError>;
 
@@ -226,7 +226,11 @@ pub trait Store: Send + Sync {
 
     /// Notes last uses, id and time, in one transaction.
     async fn note_uses(&self, uses: &[(String, DateTime<Utc>)]) -> Result<(), StoreError>;
+}
 
+/// The sign-ins of accounts and of applications.
+#[async_trait]
+pub trait SignIns: Send + Sync {
     /// The sign-in of an account, or of the tenant itself.
     async fn sign_in(&self, tenant: &TenantName, account: Option<&Mailbox>)
     -> Result<Option<SignInRecord>, StoreError>;
@@ -260,7 +264,11 @@ pub trait Store: Send + Sync {
 
     /// Destroys a sign-in. False: there was none.
     async fn forget_sign_in(&self, tenant: &TenantName, account: Option<&Mailbox>) -> Result<bool, StoreError>;
+}
 
+/// What Exchange refuses until somebody mends it.
+#[async_trait]
+pub trait Refusals: Send + Sync {
     /// Notes that Exchange refuses a mailbox; `since` of an earlier note for the same protocol is kept. A mailbox that is not on the list
     /// is passed over.
     async fn note_refusal(&self, refusal: &RefusalRecord) -> Result<(), StoreError>;
@@ -270,6 +278,14 @@ pub trait Store: Send + Sync {
 
     /// All such notes, by mailbox and protocol.
     async fn refusals(&self) -> Result<Vec<RefusalRecord>, StoreError>;
+}
+
+/// The store, in the words of the program. SQLite serves one machine.
+#[async_trait]
+pub trait Store: Mailboxes + AppPasswords + SignIns + Refusals {
+    /// A number that grows whenever a mailbox, an alias or an app password changes (uses do not count), by whichever
+    /// process. Cheap enough to ask at every login.
+    async fn revision(&self) -> Result<i64, StoreError>;
 
     /// Closes every connection to the database.
     async fn close(&self);
