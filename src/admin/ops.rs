@@ -11,10 +11,10 @@ use ipnet::IpNet;
 
 use crate::auth::app_password;
 use crate::base::{Clock, Mailbox, Protocol, Secret, TenantName, Whose};
-use crate::broker::Broker;
+use crate::broker::{Broker, Connected};
 use crate::config::Config;
 use crate::foundation::{self, Foundation};
-use crate::store::{AppPasswordRecord, DeliveryMode, MailboxRecord, RefusalRecord, SignInRecord};
+use crate::store::{AppPasswordRecord, DeliveryMode, MailboxRecord, SignInRecord, TroubleRecord};
 
 pub use self::error::OpsError;
 pub use self::status::{ListenerStatus, Status};
@@ -173,6 +173,18 @@ pub enum RevokeOutcome {
     Revoked,
 }
 
+/// What happened, and what to do about it.
+fn with_remedy(reason: &str, remedy: Option<&str>) -> String {
+    match remedy {
+        Some(remedy) => format!("{}. {remedy}", reason.trim_end_matches('.')),
+        None => reason.to_owned(),
+    }
+}
+
+fn why(row: &SignInRecord) -> Option<String> {
+    row.state.reason.as_deref().map(|reason| with_remedy(reason, row.state.remedy.as_deref()))
+}
+
 impl Ops {
     /// Opens the store and the keys of this configuration, making both on first run.
     ///
@@ -256,9 +268,9 @@ impl Ops {
     /// When the store cannot be read.
     pub async fn mailboxes(&self) -> Result<Vec<MailboxRow>, OpsError> {
         let sign_ins = self.foundation.store.sign_ins().await?;
-        let refusals = self.foundation.store.refusals().await?;
+        let troubles = self.foundation.store.troubles().await?;
         let records = self.foundation.store.mailboxes().await?;
-        Ok(records.into_iter().map(|record| self.row(record, &sign_ins, &refusals)).collect())
+        Ok(records.into_iter().map(|record| self.row(record, &sign_ins, &troubles)).collect())
     }
 
     /// One mailbox.
@@ -270,13 +282,17 @@ impl Ops {
         found.ok_or_else(|| OpsError::NotListed { mailbox: address.clone() })
     }
 
-    fn row(&self, record: MailboxRecord, sign_ins: &[SignInRecord], refusals: &[RefusalRecord]) -> MailboxRow {
+    fn row(&self, record: MailboxRecord, sign_ins: &[SignInRecord], troubles: &[TroubleRecord]) -> MailboxRow {
         let (mut state, mut since, mut reason) = self.state(&record, sign_ins);
         if state == MailboxState::Ready
-            && let Some(refusal) = refusals.iter().find(|refusal| refusal.mailbox == record.address)
+            && let Some(trouble) = self.lasting(&record, troubles)
         {
-            (state, since) = (MailboxState::NeedsAdministrator, refusal.since);
-            reason = Some(refusal.reason.clone());
+            // What should pass by itself and does not is still nobody's move, but the administrator should know.
+            if trouble.whose != Whose::Nobody || trouble.code == "authenticated-but-not-connected" {
+                state = MailboxState::NeedsAdministrator;
+            }
+            since = trouble.since;
+            reason = Some(with_remedy(&format!("{}: {}", trouble.protocol, trouble.reason), trouble.remedy.as_deref()));
         }
         MailboxRow {
             address: record.address,
@@ -287,6 +303,17 @@ impl Ops {
             since,
             reason,
         }
+    }
+
+    /// The trouble of a mailbox that somebody has to mend, else the one that has lasted too long to pass by itself.
+    fn lasting<'t>(&self, record: &MailboxRecord, troubles: &'t [TroubleRecord]) -> Option<&'t TroubleRecord> {
+        /// Restarts and throttling of Exchange pass within minutes.
+        const PASSES_WITHIN: chrono::Duration = chrono::Duration::minutes(5);
+
+        let of_it = || troubles.iter().filter(|trouble| trouble.mailbox == record.address);
+        of_it()
+            .find(|trouble| trouble.whose != Whose::Nobody)
+            .or_else(|| of_it().find(|trouble| trouble.last_at - trouble.since >= PASSES_WITHIN))
     }
 
     fn state(
@@ -307,23 +334,23 @@ impl Ops {
         let mut since = record.created_at;
         if tenant.grants.any_delegated() {
             match of(Some(record.account())) {
-                Some(row) if row.sealed.is_some() => match row.whose {
-                    Whose::Nobody => since = row.since,
+                Some(row) if row.sealed.is_some() => match row.state.whose {
+                    Whose::Nobody => since = row.state.since,
                     Whose::Administrator => {
-                        return (MailboxState::NeedsAdministrator, row.since, row.reason.clone());
+                        return (MailboxState::NeedsAdministrator, row.state.since, why(row));
                     }
-                    Whose::User => return (MailboxState::NeedsSignIn, row.since, row.reason.clone()),
+                    Whose::User => return (MailboxState::NeedsSignIn, row.state.since, why(row)),
                 },
                 other => {
-                    let since = other.map_or(record.created_at, |row| row.since);
+                    let since = other.map_or(record.created_at, |row| row.state.since);
                     let reason = format!("nobody has signed in for {}", record.account());
                     return (MailboxState::NeedsSignIn, since, Some(reason));
                 }
             }
         }
         match of(None) {
-            Some(row) if row.whose != Whose::Nobody => {
-                (MailboxState::NeedsAdministrator, row.since, row.reason.clone())
+            Some(row) if row.state.whose != Whose::Nobody => {
+                (MailboxState::NeedsAdministrator, row.state.since, why(row))
             }
             _ => (MailboxState::Ready, since, None),
         }
@@ -371,7 +398,7 @@ impl Ops {
         &self,
         address: &Mailbox,
         refresh_token: Secret<String>,
-    ) -> Result<(), OpsError> {
+    ) -> Result<Connected, OpsError> {
         let row = self.with_sign_in(address).await?;
         let trust = foundation::trust(&self.config)?;
         let broker = Broker::new(
@@ -381,7 +408,7 @@ impl Ops {
             self.clock.clone(),
         )?;
         let account = row.sign_in_as.as_ref().unwrap_or(address);
-        Ok(broker.connect(&row.tenant, account, refresh_token).await?)
+        Ok(broker.connect(&row.tenant, account, address, refresh_token).await?)
     }
 
     /// Destroys the sign-in of a mailbox. False: there was none.

@@ -22,7 +22,7 @@ pub use duration::{NotADuration, parse_duration};
 pub use listener::parse_network;
 pub use model::{
     Cloud, Config, Credential, Delivery, DeliveryMode, Endpoints, Family, Grant, Grants, HostPort, KeySource, Limits,
-    Listener, OwnCertificate, Scopes, SmtpTls, Tenant, TlsMode, Upstream,
+    Listener, OwnCertificate, Scopes, SecretPlace, SmtpTls, Tenant, TlsMode, Upstream,
 };
 
 /// Where the program stands: what [`load`] needs to know that is not in the file.

@@ -2,8 +2,8 @@
 
 mod app_passwords;
 mod mailboxes;
-mod refusals;
 mod sign_ins;
+mod troubles;
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -134,13 +134,13 @@ impl Drop for Changes {
 }
 
 fn migrations() -> Migrator {
-    Migrator::with_migrations(vec![Migration::new(
-        1,
-        Cow::Borrowed("start"),
-        MigrationType::Simple,
-        include_str!("../migrations/sqlite/0001_start.sql").into_sql_str(),
-        false,
-    )])
+    let migration = |number, name, sql: &'static str| {
+        Migration::new(number, Cow::Borrowed(name), MigrationType::Simple, sql.into_sql_str(), false)
+    };
+    Migrator::with_migrations(vec![
+        migration(1, "start", include_str!("../migrations/sqlite/0001_start.sql")),
+        migration(2, "trouble", include_str!("../migrations/sqlite/0002_trouble.sql")),
+    ])
 }
 
 pub(in crate::store::sqlite) fn failed(error: sqlx::Error) -> StoreError {

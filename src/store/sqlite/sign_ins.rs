@@ -4,9 +4,10 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sqlx::sqlite::SqliteRow;
 
-use crate::base::{Mailbox, TenantName, Whose};
-use crate::store::sqlite::{SqliteStore, address, column, failed, time};
-use crate::store::{SignInRecord, SignIns, StoreError};
+use crate::base::{Mailbox, TenantName};
+use crate::store::sqlite::troubles::{whose, whose_name};
+use crate::store::sqlite::{SqliteStore, address, column, failed, optional_time, time};
+use crate::store::{SignInRecord, SignInState, SignIns, StoreError};
 
 #[async_trait]
 impl SignIns for SqliteStore {
@@ -38,16 +39,20 @@ impl SignIns for SqliteStore {
 
     async fn keep_sign_in(&self, record: &SignInRecord) -> Result<(), StoreError> {
         sqlx::query(
-            "INSERT INTO sign_in (tenant, account, sealed, whose, since, reason) VALUES ($1, $2, $3, $4, $5, $6) \
+            "INSERT INTO sign_in (tenant, account, sealed, whose, since, reason, remedy, refreshed_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
              ON CONFLICT (tenant, account) DO UPDATE SET sealed = excluded.sealed, whose = excluded.whose, \
-             since = excluded.since, reason = excluded.reason",
+             since = excluded.since, reason = excluded.reason, remedy = excluded.remedy, \
+             refreshed_at = excluded.refreshed_at",
         )
         .bind(record.tenant.as_str())
         .bind(record.account.as_ref().map_or("", Mailbox::as_str))
         .bind(record.sealed.as_deref())
-        .bind(whose_name(record.whose))
-        .bind(record.since.timestamp_millis())
-        .bind(record.reason.as_deref())
+        .bind(whose_name(record.state.whose))
+        .bind(record.state.since.timestamp_millis())
+        .bind(record.state.reason.as_deref())
+        .bind(record.state.remedy.as_deref())
+        .bind(record.refreshed_at.map(|at| at.timestamp_millis()))
         .execute(&self.pool)
         .await
         .map_err(failed)?;
@@ -60,15 +65,19 @@ impl SignIns for SqliteStore {
         account: &Mailbox,
         before: &[u8],
         after: &[u8],
+        at: DateTime<Utc>,
     ) -> Result<bool, StoreError> {
-        let done = sqlx::query("UPDATE sign_in SET sealed = $4 WHERE tenant = $1 AND account = $2 AND sealed = $3")
-            .bind(tenant.as_str())
-            .bind(account.as_str())
-            .bind(before)
-            .bind(after)
-            .execute(&self.pool)
-            .await
-            .map_err(failed)?;
+        let done = sqlx::query(
+            "UPDATE sign_in SET sealed = $4, refreshed_at = $5 WHERE tenant = $1 AND account = $2 AND sealed = $3",
+        )
+        .bind(tenant.as_str())
+        .bind(account.as_str())
+        .bind(before)
+        .bind(after)
+        .bind(at.timestamp_millis())
+        .execute(&self.pool)
+        .await
+        .map_err(failed)?;
         Ok(done.rows_affected() > 0)
     }
 
@@ -76,21 +85,20 @@ impl SignIns for SqliteStore {
         &self,
         tenant: &TenantName,
         account: Option<&Mailbox>,
-        whose: Whose,
-        reason: Option<&str>,
-        at: DateTime<Utc>,
+        state: &SignInState,
     ) -> Result<(), StoreError> {
         sqlx::query(
-            "INSERT INTO sign_in (tenant, account, sealed, whose, since, reason) VALUES ($1, $2, NULL, $3, $4, $5) \
-             ON CONFLICT (tenant, account) DO UPDATE SET \
+            "INSERT INTO sign_in (tenant, account, sealed, whose, since, reason, remedy) \
+             VALUES ($1, $2, NULL, $3, $4, $5, $6) ON CONFLICT (tenant, account) DO UPDATE SET \
              since = CASE WHEN sign_in.whose = excluded.whose THEN sign_in.since ELSE excluded.since END, \
-             whose = excluded.whose, reason = excluded.reason",
+             whose = excluded.whose, reason = excluded.reason, remedy = excluded.remedy",
         )
         .bind(tenant.as_str())
         .bind(account.map_or("", Mailbox::as_str))
-        .bind(whose_name(whose))
-        .bind(at.timestamp_millis())
-        .bind(reason)
+        .bind(whose_name(state.whose))
+        .bind(state.since.timestamp_millis())
+        .bind(state.reason.as_deref())
+        .bind(state.remedy.as_deref())
         .execute(&self.pool)
         .await
         .map_err(failed)?;
@@ -109,27 +117,17 @@ impl SignIns for SqliteStore {
 }
 
 fn sign_in(row: &SqliteRow) -> Result<SignInRecord, StoreError> {
-    let whose: String = column(row, "whose")?;
     let account: String = column(row, "account")?;
     Ok(SignInRecord {
         tenant: TenantName::new(column::<String>(row, "tenant")?),
         account: if account.is_empty() { None } else { Some(address(row, "account", "sign_in.account")?) },
         sealed: column(row, "sealed")?,
-        whose: match whose.as_str() {
-            "nobody" => Whose::Nobody,
-            "administrator" => Whose::Administrator,
-            "user" => Whose::User,
-            _ => return Err(StoreError::Value { column: "sign_in.whose", value: whose }),
+        state: SignInState {
+            whose: whose(row, "sign_in.whose")?,
+            since: time(row, "since")?,
+            reason: column(row, "reason")?,
+            remedy: column(row, "remedy")?,
         },
-        since: time(row, "since")?,
-        reason: column(row, "reason")?,
+        refreshed_at: optional_time(row, "refreshed_at")?,
     })
-}
-
-fn whose_name(whose: Whose) -> &'static str {
-    match whose {
-        Whose::Nobody => "nobody",
-        Whose::Administrator => "administrator",
-        Whose::User => "user",
-    }
 }
