@@ -1,22 +1,22 @@
 //! Every administrative act, once. The command line and, later, the console call these; they work whether or not `serve` runs.
 
 mod error;
+mod sign_in;
 mod status;
 
 use std::path::Path;
-use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use ipnet::IpNet;
 
 use crate::auth::app_password;
 use crate::base::{Clock, Mailbox, Protocol, Secret, TenantName, Whose};
-use crate::broker::{Broker, Connected};
 use crate::config::Config;
-use crate::foundation::{self, Foundation};
+use crate::foundation::Foundation;
 use crate::store::{AppPasswordRecord, DeliveryMode, MailboxRecord, SignInRecord, TroubleRecord};
 
 pub use self::error::OpsError;
+pub use self::sign_in::SignInDesk;
 pub use self::status::{ListenerStatus, Status};
 
 /// The administrative acts on one configuration and its store.
@@ -387,46 +387,6 @@ impl Ops {
         match self.foundation.store.remove_mailbox(address, self.clock.now()).await? {
             Some(revoked_passwords) => Ok(Removed { revoked_passwords }),
             None => Err(OpsError::NotListed { mailbox: address.clone() }),
-        }
-    }
-
-    /// Signs a mailbox in with a refresh token that was had elsewhere. It is tried before it is kept.
-    ///
-    /// # Errors
-    /// [`OpsError::NotListed`], [`OpsError::NoSignIn`], and the broker's when the token does not work.
-    pub async fn connect_with_refresh_token(
-        &self,
-        address: &Mailbox,
-        refresh_token: Secret<String>,
-    ) -> Result<Connected, OpsError> {
-        let row = self.with_sign_in(address).await?;
-        let trust = foundation::trust(&self.config)?;
-        let broker = Broker::new(
-            foundation::broker_tenants(&self.config, &trust),
-            Arc::clone(&self.foundation.store),
-            Arc::clone(&self.foundation.vault),
-            self.clock.clone(),
-        )?;
-        let account = row.sign_in_as.as_ref().unwrap_or(address);
-        Ok(broker.connect(&row.tenant, account, address, refresh_token).await?)
-    }
-
-    /// Destroys the sign-in of a mailbox. False: there was none.
-    ///
-    /// # Errors
-    /// [`OpsError::NotListed`], [`OpsError::NoSignIn`].
-    pub async fn disconnect(&self, address: &Mailbox) -> Result<bool, OpsError> {
-        let row = self.with_sign_in(address).await?;
-        let account = row.sign_in_as.as_ref().unwrap_or(address);
-        Ok(self.foundation.store.forget_sign_in(&row.tenant, Some(account)).await?)
-    }
-
-    async fn with_sign_in(&self, address: &Mailbox) -> Result<MailboxRow, OpsError> {
-        let row = self.mailbox(address).await?;
-        match self.config.tenant(row.tenant.as_str()) {
-            Some(tenant) if tenant.grants.any_delegated() => Ok(row),
-            Some(_) => Err(OpsError::NoSignIn { mailbox: address.clone(), tenant: row.tenant }),
-            None => Err(self.tenant(Some(row.tenant.as_str())).err().unwrap_or(OpsError::NoTenant)),
         }
     }
 

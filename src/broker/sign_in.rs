@@ -137,7 +137,7 @@ impl Broker {
     /// [`BrokerError::Refused`] and the others; then nothing is kept.
     pub async fn finish_in_browser(
         &self,
-        sign_in: BrowserSignIn,
+        sign_in: &BrowserSignIn,
         answer: &Secret<String>,
     ) -> Result<Connected, BrokerError> {
         let BrowserSignIn { who, redirect, begun } = sign_in;
@@ -160,11 +160,11 @@ impl Broker {
         }
         let code = parameter(query, "code").filter(|code| !code.is_empty()).map(Secret::new);
         let code = code.ok_or_else(|| not_finished("the answer holds no code"))?;
-        let presented = Presented::Code { code: &code, verifier: &begun.verifier, redirect: &redirect };
+        let presented = Presented::Code { code: &code, verifier: &begun.verifier, redirect };
         let scopes = known.delegated_groups().into_iter().next().map(|(_, scopes)| scopes).unwrap_or_default();
-        let granted = self.redeem(known, &who, &presented, &scopes).await?;
-        let token = first_refresh_token(&who, granted)?;
-        self.try_and_keep(known, &who, token).await
+        let granted = self.redeem(known, who, &presented, &scopes).await?;
+        let token = first_refresh_token(who, granted)?;
+        self.try_and_keep(known, who, token).await
     }
 
     /// Begins a sign-in by device code (RFC 8628).

@@ -5,6 +5,7 @@
 
 mod certificate;
 mod check;
+mod connect;
 mod demo;
 mod failure;
 mod generated;
@@ -13,6 +14,7 @@ mod limits;
 mod mailbox;
 mod output;
 mod password;
+mod redirect;
 mod sandbox;
 mod serve;
 mod set_up;
