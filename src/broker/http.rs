@@ -35,7 +35,7 @@ pub(in crate::broker) enum HttpError {
 /// # Errors
 /// In words, when an address is not safe or no client can be made.
 pub(in crate::broker) fn client(urls: &[&Url], tls: &rustls::ClientConfig) -> Result<reqwest::Client, String> {
-    let mut all_loopback = true;
+    let (mut any_loopback, mut all_https) = (false, true);
     for url in urls {
         let loopback = match url.host() {
             Some(url::Host::Ipv4(address)) => address.is_loopback(),
@@ -46,17 +46,18 @@ pub(in crate::broker) fn client(urls: &[&Url], tls: &rustls::ClientConfig) -> Re
         if url.scheme() != "https" && !loopback {
             return Err("only https is safe for a token service".to_owned());
         }
-        all_loopback &= loopback;
+        any_loopback |= loopback;
+        all_https &= url.scheme() == "https";
     }
     let mut builder = reqwest::Client::builder()
         .tls_backend_preconfigured(tls.clone())
         // A redirect would carry the secret to another place (RFC 9700, section 4.11).
         .redirect(reqwest::redirect::Policy::none())
-        .https_only(!all_loopback)
+        .https_only(all_https)
         .connect_timeout(Duration::from_secs(10))
         .timeout(REQUEST_TIME)
         .user_agent(concat!("postern/", env!("CARGO_PKG_VERSION")));
-    if all_loopback {
+    if any_loopback {
         // A proxy in the environment is for the way out, not for this machine.
         builder = builder.no_proxy();
     }
