@@ -156,6 +156,11 @@ impl Sandbox {
         format!("http://{}/{}/oauth2/v2.0/token", self.token_address, self.tenant.tenant_id)
     }
 
+    /// The authorization endpoint, where users sign in with a browser.
+    pub fn authorize_url(&self) -> String {
+        format!("http://{}/{}/oauth2/v2.0/authorize", self.token_address, self.tenant.tenant_id)
+    }
+
     /// The introspection endpoint (RFC 7662), for other servers that check these tokens.
     pub fn introspection_url(&self) -> String {
         format!("http://{}/introspect", self.token_address)
@@ -216,9 +221,15 @@ impl Sandbox {
         &self.tenant.faults
     }
 
+    /// Registers a redirect URI for the applications, beside `http://localhost` and `http://127.0.0.1` (both without a path, with
+    /// any port); false if it is no absolute address, or has a fragment.
+    pub fn register_redirect_uri(&self, uri: &str) -> bool {
+        self.tenant.redirect_uris.register(uri)
+    }
+
     /// Signs a user in and returns the refresh token. It belongs to the application that first presents it.
     pub fn refresh_token_for(&self, address: &str) -> String {
-        self.tenant.tokens.sign_in(address)
+        self.tenant.tokens.sign_in(address, None)
     }
 
     /// Revokes all sign-ins of a user, as an administrator would.

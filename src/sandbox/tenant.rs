@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::base::Protocol;
+use crate::sandbox::entra::{Codes, RedirectUris};
 use crate::sandbox::faults::{FaultName, Faults};
 use crate::sandbox::mailbox::Mailboxes;
 use crate::sandbox::tls::Certificates;
@@ -26,6 +27,9 @@ pub(super) struct Tenant {
     pub(super) faults: Faults,
     pub(super) mailboxes: Mailboxes,
     pub(super) tokens: Tokens,
+    /// Where its applications' users may be sent back to after signing in.
+    pub(super) redirect_uris: RedirectUris,
+    pub(super) codes: Codes,
     pub(super) certificates: Certificates,
     /// Rung when every IMAP session must end as if its token had expired.
     pub(super) expiry: watch::Sender<u64>,
@@ -46,6 +50,8 @@ struct Book {
 pub struct Tally {
     /// Requests to the token endpoint by `grant_type`; those without one count under the empty name.
     pub token_requests: BTreeMap<String, u64>,
+    /// The parameters of every request to the authorization endpoint, in order.
+    pub authorizations: Vec<BTreeMap<String, String>>,
     /// Every refresh token presented, in order, repeated ones too.
     pub refresh_tokens_presented: Vec<String>,
     /// Requests that came to where `token-redirect` points.
@@ -110,6 +116,8 @@ impl Tenant {
             tarpit: options.tarpit,
             faults,
             mailboxes: Mailboxes::new(&options.mailboxes),
+            redirect_uris: RedirectUris::new(),
+            codes: Codes::default(),
             certificates: Certificates::make()?,
             expiry: watch::Sender::new(0),
             book: Mutex::default(),
