@@ -1,12 +1,15 @@
 //! Entra ID by HTTP: sign-in, tokens, consent, and an introspection endpoint for other servers.
 //!
 //! - `GET /{tenant}/oauth2/v2.0/authorize`: the sign-in page; `POST /{tenant}/login`: what was chosen on it
+//! - `POST /{tenant}/oauth2/v2.0/devicecode`; `GET, POST /devicelogin`: the page for the user code
 //! - `POST /{tenant}/oauth2/v2.0/token`
 //! - `GET, POST /introspect` (RFC 7662)
 
 mod authorize;
 mod client;
 mod codes;
+mod device;
+mod devices;
 mod grants;
 mod introspection;
 mod pages;
@@ -27,7 +30,10 @@ use crate::sandbox::refusal::Refusal;
 use crate::sandbox::tenant::Tenant;
 
 pub(super) use crate::sandbox::entra::codes::Codes;
+pub(super) use crate::sandbox::entra::device::PAGE as DEVICE_PAGE;
+pub(super) use crate::sandbox::entra::devices::Devices;
 pub(super) use crate::sandbox::entra::redirect::RedirectUris;
+pub use crate::sandbox::entra::redirect::is_redirect_uri;
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -41,6 +47,8 @@ pub(super) fn routes() -> Router<Service> {
     Router::new()
         .route("/{tenant}/oauth2/v2.0/authorize", get(authorize::show))
         .route("/{tenant}/login", post(authorize::choose))
+        .route("/{tenant}/oauth2/v2.0/devicecode", post(device::authorize))
+        .route(device::PAGE, get(device::show).post(device::enter))
         .route("/{tenant}/oauth2/v2.0/token", post(token::token))
         .route("/introspect", get(introspection::introspect).post(introspection::introspect))
         .route("/elsewhere/token", any(token::elsewhere))

@@ -80,6 +80,13 @@ faults! {
     AuthorizeAs "authorize-as" Kind::Address, "the sign-in page is not shown: this user signs in at once";
     AuthorizeError "authorize-error" Kind::NeedsNumber, "the sign-in page is not shown: it redirects with this AADSTS number, such as 65004";
     CodeLifetime "code-lifetime" Kind::NeedsNumber, "authorization codes live this many seconds (600)";
+    DeviceAs "device-as" Kind::Address, "a device code is approved by this user after the first poll";
+    DeviceBlocked "device-blocked" Kind::Switch, "Conditional Access blocks device codes: polls are refused (53003)";
+    DeviceError "device-error" Kind::NeedsNumber, "the request for a device code is refused with this AADSTS number";
+    DeviceInterval "device-interval" Kind::NeedsNumber, "the interval between polls for a device code in seconds (5)";
+    DeviceLifetime "device-lifetime" Kind::NeedsNumber, "device codes live this many seconds (900)";
+    DeviceSlowDown "device-slow-down" Kind::Times, "polls that come before the interval has passed hear slow_down; with a number so many polls hear it, whenever they come";
+    PublicFlowsDisabled "public-flows-disabled" Kind::Switch, "`Allow public client flows` is off: device codes need a secret or certificate (7000218)";
     ConsentMissing "consent-missing" Kind::Text, "users' tokens are refused for these scopes or resources, separated by commas (65001)";
     RefreshInactive "refresh-inactive" Kind::MaybeAddresses, "refresh tokens have not been used for 90 days (700082)";
 

@@ -66,6 +66,11 @@ impl Refusal {
         Self { text: text.into(), ..self }
     }
 
+    /// The same under another `error`, where a flow has a word of its own for it.
+    pub(super) fn named(self, error: &'static str) -> Self {
+        Self { error, ..self }
+    }
+
     /// What a browser is sent back with (RFC 6749, section 4.1.2.1), `state` aside.
     pub(super) fn parameters(&self) -> Vec<(&'static str, String)> {
         // The authorization endpoint knows no `invalid_grant`: there the user has to do something.

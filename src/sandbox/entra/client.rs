@@ -1,8 +1,12 @@
 //! Who asks: the applications of the tenant, and how each proves that it is the one.
 
 use crate::sandbox::entra::token::Request;
+use crate::sandbox::faults::FaultName;
 use crate::sandbox::refusal::Refusal;
 use crate::sandbox::tenant::Tenant;
+
+/// `grant_type` of the polls for a device code (RFC 8628, section 3.4).
+pub(super) const DEVICE_GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
 /// Whether there is such an application.
 pub(super) fn check_known(tenant: &Tenant, client_id: &str) -> Result<(), Refusal> {
@@ -22,10 +26,11 @@ pub(super) fn authenticate(tenant: &Tenant, request: &Request<'_>) -> Result<Str
     check_known(tenant, client_id)?;
     let assertion = request.fields.get("client_assertion");
     if client_id == tenant.public_client_id {
+        let grant = request.fields.get("grant_type");
+        let flows_disabled = tenant.faults.holds(FaultName::PublicFlowsDisabled);
+        let must_prove = grant == Some("client_credentials") || flows_disabled && grant == Some(DEVICE_GRANT);
         return match (secret, assertion) {
-            (None, None) if request.fields.get("grant_type") == Some("client_credentials") => {
-                Err(Refusal::of(7_000_218))
-            }
+            (None, None) if must_prove => Err(Refusal::of(7_000_218)),
             (None, None) => Ok(client_id.to_owned()),
             _ => Err(Refusal::of(700_025)),
         };

@@ -1,5 +1,7 @@
 //! What each grant gives.
 
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use crate::base::Protocol;
@@ -32,6 +34,15 @@ impl From<SandboxError> for Refused {
     }
 }
 
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        match self {
+            Self::ByEntra(refusal) => refusal.into_response(),
+            Self::ByUs => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        }
+    }
+}
+
 /// The body of the answer to a token request.
 pub(super) fn decide(tenant: &Tenant, request: &Request<'_>) -> Result<Value, Refused> {
     request.fields.each_once()?;
@@ -44,6 +55,7 @@ pub(super) fn decide(tenant: &Tenant, request: &Request<'_>) -> Result<Value, Re
         "authorization_code" => code,
         "client_credentials" => application,
         "refresh_token" => refresh,
+        client::DEVICE_GRANT => device,
         _ => return Err(Refusal::of(70_003).into()),
     };
     let client_id = client::authenticate(tenant, request)?;
@@ -70,6 +82,15 @@ fn code(tenant: &Tenant, request: &Request<'_>, client_id: &str) -> Result<Value
     let scopes = request.fields.get("scope");
     let named = scopes.map(Wanted::of_one_resource).transpose()?;
     let sign_in = tenant.codes.redeem(code, client_id, redirect_uri, request.fields.get("code_verifier"))?;
+    signed_in(tenant, client_id, &sign_in, scopes, named)
+}
+
+/// A user's sign-in on another device.
+fn device(tenant: &Tenant, request: &Request<'_>, client_id: &str) -> Result<Value, Refused> {
+    let device_code = request.fields.need("device_code")?;
+    let scopes = request.fields.get("scope");
+    let named = scopes.map(Wanted::of_one_resource).transpose()?;
+    let sign_in = tenant.devices.poll(device_code, client_id, &tenant.faults)?;
     signed_in(tenant, client_id, &sign_in, scopes, named)
 }
 

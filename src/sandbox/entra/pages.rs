@@ -34,6 +34,22 @@ pub(super) fn choose_user(
     page(StatusCode::OK, "Sign in to your account", &body)
 }
 
+/// A form that asks for one line of text.
+pub(super) fn ask(action: &str, title: &str, notice: Option<&str>, label: &str, name: &str) -> Response {
+    let notice = notice.map(|notice| format!("<p role=\"alert\">{}</p>\n", escaped(notice))).unwrap_or_default();
+    let input = format!(
+        "{notice}<p><label>{} <input name=\"{name}\" autofocus autocomplete=\"off\"></label></p>\n\
+         <p><button>Next</button></p>\n",
+        escaped(label)
+    );
+    page(StatusCode::OK, title, &form(action, &Fields(Vec::new()), &input))
+}
+
+/// A page that only says something.
+pub(super) fn tell(title: &str, text: &str) -> Response {
+    page(StatusCode::OK, title, &format!("<p>{}</p>\n", escaped(text)))
+}
+
 /// A page that says what is wrong, where nobody can be sent back with it.
 pub(super) fn refuse(refusal: &Refusal) -> Response {
     let text = refusal.description(&Details::make());

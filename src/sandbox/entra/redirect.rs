@@ -14,9 +14,9 @@ impl RedirectUris {
         Self(Mutex::new(loopback.iter().filter_map(|uri| Url::parse(uri).ok()).collect()))
     }
 
-    /// Adds one; false if it is no absolute address, or has a fragment (RFC 6749, section 3.1.2).
+    /// Adds one; false if it cannot be one.
     pub(in crate::sandbox) fn register(&self, uri: &str) -> bool {
-        let Some(uri) = Url::parse(uri).ok().filter(|uri| uri.fragment().is_none()) else { return false };
+        let Some(uri) = read(uri) else { return false };
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(uri);
         true
     }
@@ -26,10 +26,19 @@ impl RedirectUris {
     /// Everything must be the same but the port of `http://localhost` and `http://127.0.0.1`, which no client can know
     /// beforehand (RFC 8252, section 7.3). An empty path is `/`.
     pub(super) fn find(&self, asked: &str) -> Option<Url> {
-        let asked = Url::parse(asked).ok().filter(|uri| uri.fragment().is_none() && uri.username().is_empty())?;
+        let asked = read(asked).filter(|uri| uri.username().is_empty())?;
         let registered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         registered.iter().any(|registered| same_but_for_the_port_of_loopback(registered, &asked)).then_some(asked)
     }
+}
+
+/// Whether this can be a redirect URI: a whole address without a fragment (RFC 6749, section 3.1.2).
+pub fn is_redirect_uri(text: &str) -> bool {
+    read(text).is_some()
+}
+
+fn read(text: &str) -> Option<Url> {
+    Url::parse(text).ok().filter(|uri| uri.has_host() && uri.fragment().is_none())
 }
 
 fn same_but_for_the_port_of_loopback(registered: &Url, asked: &Url) -> bool {

@@ -1,3 +1,4 @@
+mod device;
 mod sign_in;
 
 use std::time::Duration;

@@ -14,13 +14,16 @@ use futures::StreamExt as _;
 use serde_json::{Value, json};
 
 use crate::sandbox::SandboxError;
-use crate::sandbox::entra::grants::{self, Refused};
+use crate::sandbox::entra::grants;
 use crate::sandbox::entra::{Fields, Service};
 use crate::sandbox::faults::FaultName;
 use crate::sandbox::http::Cut;
 use crate::sandbox::refusal::{Refusal, RetryAfter};
 use crate::sandbox::tenant::Tenant;
 use crate::sandbox::tokens::{Audience, Holder};
+
+/// What the answers say they are.
+const JSON: &str = "application/json; charset=utf-8";
 
 /// A token request, read.
 pub(super) struct Request<'a> {
@@ -46,13 +49,29 @@ pub(super) async fn token(
         *tally.token_requests.entry(grant).or_default() += 1;
         tally.refresh_tokens_presented.extend(presented);
     });
-    tokio::select! {
-        () = service.stop.cancelled() => StatusCode::SERVICE_UNAVAILABLE.into_response(),
-        response = answer(&service, request, &cut) => response,
+    let refusal = service.tenant.faults.text(FaultName::TokenError);
+    let refusal = refusal.map(|code| Refusal::of(code.trim_start_matches("AADSTS").parse().unwrap_or(90_033)));
+    if let Some(response) = out_of_order(&service, &cut, refusal).await {
+        return response;
+    }
+    match grants::decide(&service.tenant, &request) {
+        Ok(body) => {
+            let no_store = [("cache-control", "no-store, no-cache"), ("pragma", "no-cache")];
+            (no_store, Json(body)).into_response()
+        }
+        Err(refused) => refused.into_response(),
     }
 }
 
-async fn answer(service: &Service, request: Request<'_>, cut: &Cut) -> Response {
+/// What a service in trouble answers, and the refusal that is asked for; `None` if all is well.
+pub(super) async fn out_of_order(service: &Service, cut: &Cut, refusal: Option<Refusal>) -> Option<Response> {
+    tokio::select! {
+        () = service.stop.cancelled() => Some(StatusCode::SERVICE_UNAVAILABLE.into_response()),
+        response = trouble(service, cut, refusal) => response,
+    }
+}
+
+async fn trouble(service: &Service, cut: &Cut, refusal: Option<Refusal>) -> Option<Response> {
     let faults = &service.tenant.faults;
     if let Some(delay) = faults.number(FaultName::TokenDelay) {
         tokio::time::sleep(Duration::from_millis(delay)).await;
@@ -62,47 +81,37 @@ async fn answer(service: &Service, request: Request<'_>, cut: &Cut) -> Response 
     }
     if faults.holds(FaultName::TokenClose) {
         cut.cut();
-        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+        return Some(StatusCode::SERVICE_UNAVAILABLE.into_response());
     }
     if faults.holds(FaultName::TokenGarbage) {
         let deep = faults.text(FaultName::TokenGarbage).as_deref() == Some("deep");
         let garbage = if deep { "[".repeat(200_000) } else { "{\"access_token\":eyJ0eXAi, \u{fffd}".to_owned() };
-        return ([(CONTENT_TYPE, "application/json; charset=utf-8")], garbage).into_response();
+        return Some(([(CONTENT_TYPE, JSON)], garbage).into_response());
     }
     if faults.holds(FaultName::TokenHtml) {
-        return Html("<!DOCTYPE html><html><head><title>Sign in to the network</title></head></html>").into_response();
+        let page = "<!DOCTYPE html><html><head><title>Sign in to the network</title></head></html>";
+        return Some(Html(page).into_response());
     }
     if faults.holds(FaultName::TokenEndless) {
         let start =
             futures::stream::once(async { Bytes::from_static(b"{\"token_type\":\"Bearer\",\"access_token\":\"") });
         let endless = start.chain(futures::stream::repeat(Bytes::from_static(&[b'A'; 8192])));
         let body = endless.map(Ok::<_, std::convert::Infallible>).take_until(service.stop.clone().cancelled_owned());
-        return ([(CONTENT_TYPE, "application/json; charset=utf-8")], Body::from_stream(body)).into_response();
+        return Some(([(CONTENT_TYPE, JSON)], Body::from_stream(body)).into_response());
     }
     if faults.holds(FaultName::TokenRedirect) {
-        return (StatusCode::TEMPORARY_REDIRECT, [(LOCATION, "/elsewhere/token")]).into_response();
+        return Some((StatusCode::TEMPORARY_REDIRECT, [(LOCATION, "/elsewhere/token")]).into_response());
     }
     let seconds = faults.number(FaultName::TokenRetryAfter).map(RetryAfter::Seconds);
     let retry_after = seconds.or_else(|| faults.number(FaultName::TokenRetryAfterDate).map(RetryAfter::Date));
-    if let Some(status) = faults.number(FaultName::TokenStatus) {
-        let status = u16::try_from(status).unwrap_or(503);
-        return Refusal::of_status(status).retry_after(retry_after).into_response();
-    }
-    if let Some(code) = faults.text(FaultName::TokenError) {
-        let digits = code.trim_start_matches("AADSTS");
-        return Refusal::of(digits.parse().unwrap_or(90_033)).retry_after(retry_after).into_response();
-    }
-    if retry_after.is_some() {
-        return Refusal::of_status(429).retry_after(retry_after).into_response();
-    }
-    match grants::decide(&service.tenant, &request) {
-        Ok(body) => {
-            let no_store = [("cache-control", "no-store, no-cache"), ("pragma", "no-cache")];
-            (no_store, Json(body)).into_response()
-        }
-        Err(Refused::ByEntra(refusal)) => refusal.into_response(),
-        Err(Refused::ByUs) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    }
+    let status = faults.number(FaultName::TokenStatus).map(|status| u16::try_from(status).unwrap_or(503));
+    let refusal = match (status, refusal) {
+        (Some(status), _) => Refusal::of_status(status),
+        (None, Some(refusal)) => refusal,
+        (None, None) if retry_after.is_some() => Refusal::of_status(429),
+        (None, None) => return None,
+    };
+    Some(refusal.retry_after(retry_after).into_response())
 }
 
 /// The body of a granted request, with the token in it.
