@@ -144,6 +144,15 @@ fn failed(error: sqlx::Error) -> StoreError {
     StoreError::Query(error.into())
 }
 
+/// Whether SQLite is behind it and says SQLITE_CORRUPT or SQLITE_NOTADB. An extended code has the primary one in its lower eight bits.
+pub(in crate::store) fn is_corrupt(error: &(dyn std::error::Error + 'static)) -> bool {
+    const CORRUPT: u32 = 11;
+    const NOT_A_DATABASE: u32 = 26;
+    std::iter::successors(Some(error), |error| error.source())
+        .filter_map(|error| error.downcast_ref::<sqlx::Error>()?.as_database_error()?.code()?.parse::<u32>().ok())
+        .any(|code| matches!(code & 0xff, CORRUPT | NOT_A_DATABASE))
+}
+
 const BUMP: &str = "UPDATE revision SET number = number + 1 WHERE only_row = 1";
 
 #[async_trait]
@@ -206,6 +215,19 @@ impl Store for SqliteStore {
         }
         sqlx::query(BUMP).execute(transaction.connection()?).await.map_err(failed)?;
         transaction.commit().await
+    }
+
+    async fn remove_alias(&self, address: &Mailbox, login: &str) -> Result<bool, StoreError> {
+        let mut transaction = self.begin().await?;
+        let done = sqlx::query("DELETE FROM alias WHERE login = $1 AND mailbox = $2")
+            .bind(login)
+            .bind(address.as_str())
+            .execute(transaction.connection()?)
+            .await
+            .map_err(failed)?;
+        sqlx::query(BUMP).execute(transaction.connection()?).await.map_err(failed)?;
+        transaction.commit().await?;
+        Ok(done.rows_affected() > 0)
     }
 
     async fn mailboxes(&self) -> Result<Vec<MailboxRecord>, StoreError> {
@@ -290,11 +312,13 @@ impl Store for SqliteStore {
         Ok(Some(revoked.rows_affected()))
     }
 
-    async fn add_app_password(&self, record: &AppPasswordRecord) -> Result<(), StoreError> {
+    async fn add_app_password(&self, record: &AppPasswordRecord) -> Result<bool, StoreError> {
         let mut transaction = self.begin().await?;
-        sqlx::query(
+        // One statement: somebody may take the mailbox off the list between a look at the list and this.
+        let done = sqlx::query(
             "INSERT INTO app_password (id, mailbox, label, verifier, protocols, networks, delivery, created_at, \
-             expires_at, revoked_at, last_used_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+             expires_at, revoked_at, last_used_at) SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11 \
+             WHERE EXISTS (SELECT 1 FROM mailbox WHERE address = $2)",
         )
         .bind(&record.id)
         .bind(record.mailbox.as_str())
@@ -311,7 +335,8 @@ impl Store for SqliteStore {
         .await
         .map_err(failed)?;
         sqlx::query(BUMP).execute(transaction.connection()?).await.map_err(failed)?;
-        transaction.commit().await
+        transaction.commit().await?;
+        Ok(done.rows_affected() > 0)
     }
 
     async fn app_passwords(&self) -> Result<Vec<AppPasswordRecord>, StoreError> {
