@@ -1,6 +1,9 @@
 //! Every administrative act, once. The command line and, later, the console call these; they work whether or not `serve` runs.
 
 mod error;
+mod greeting;
+mod keys;
+mod near;
 mod status;
 
 use std::path::Path;
@@ -14,9 +17,10 @@ use crate::base::{Clock, Mailbox, Protocol, Secret, TenantName, Whose};
 use crate::broker::Broker;
 use crate::config::Config;
 use crate::foundation::{self, Foundation};
-use crate::store::{AppPasswordRecord, DeliveryMode, MailboxRecord, RefusalRecord, SignInRecord};
+use crate::store::{AppPasswordRecord, DeliveryMode, MailboxRecord, RefusalRecord, SignInRecord, SqliteStore};
 
 pub use self::error::OpsError;
+pub use self::keys::{KeyFindings, check_keys};
 pub use self::status::{ListenerStatus, Status};
 
 /// The administrative acts on one configuration and its store.
@@ -41,8 +45,10 @@ pub struct MailboxRow {
     pub state: MailboxState,
     /// Since when.
     pub since: DateTime<Utc>,
-    /// Why not, and what to do.
+    /// Why not. Where Exchange refuses it, with what to do.
     pub reason: Option<String>,
+    /// What to do, where the reason does not say.
+    pub remedy: Option<String>,
 }
 
 /// Whether a mailbox can be used.
@@ -183,6 +189,16 @@ impl Ops {
         Ok(Self { config: config.clone(), foundation, clock: Clock::system() })
     }
 
+    /// Opens the store and the keys that are there, for what can only act on something in them, such as `mailbox`. A store
+    /// that was made in passing would hide that `data_dir` leads to a wrong folder.
+    ///
+    /// # Errors
+    /// [`OpsError::NoStore`], [`OpsError::Foundation`].
+    pub async fn open_existing(config: &Config, mailbox: Option<&Mailbox>) -> Result<Self, OpsError> {
+        require_store(config, mailbox)?;
+        Self::open(config).await
+    }
+
     /// The folder of the store.
     pub fn data_dir(&self) -> &Path {
         &self.config.data_dir
@@ -237,6 +253,23 @@ impl Ops {
         Ok(if known.is_some() { Added::Already } else { Added::New })
     }
 
+    /// Takes aliases from a mailbox: from the next login on they are no login names of it any more.
+    ///
+    /// # Errors
+    /// [`OpsError::NotListed`], [`OpsError::AliasUnknown`]; then none is taken.
+    pub async fn remove_aliases(&self, address: &Mailbox, aliases: &[String]) -> Result<(), OpsError> {
+        let row = self.mailbox(address).await?;
+        let named: Vec<String> = aliases.iter().map(|alias| alias.to_ascii_lowercase()).collect();
+        if let Some(alias) = named.iter().find(|alias| !row.aliases.contains(alias)) {
+            return Err(OpsError::AliasUnknown { alias: alias.clone(), mailbox: row.address, aliases: row.aliases });
+        }
+        for alias in &named {
+            // That somebody else has taken it meanwhile is as well.
+            self.foundation.store.remove_alias(address, alias).await?;
+        }
+        Ok(())
+    }
+
     fn tenant(&self, named: Option<&str>) -> Result<TenantName, OpsError> {
         let names = || self.config.tenants.iter().map(|tenant| tenant.name.as_str()).collect::<Vec<_>>().join(", ");
         match (named, self.config.tenants.as_slice()) {
@@ -266,12 +299,23 @@ impl Ops {
     /// # Errors
     /// [`OpsError::NotListed`].
     pub async fn mailbox(&self, address: &Mailbox) -> Result<MailboxRow, OpsError> {
-        let found = self.mailboxes().await?.into_iter().find(|row| row.address == *address);
-        found.ok_or_else(|| OpsError::NotListed { mailbox: address.clone() })
+        match self.mailboxes().await?.into_iter().find(|row| row.address == *address) {
+            Some(row) => Ok(row),
+            None => Err(self.not_listed(address).await),
+        }
+    }
+
+    /// That a mailbox is not on the list, with those that may have been meant.
+    async fn not_listed(&self, address: &Mailbox) -> OpsError {
+        match self.foundation.store.mailboxes().await {
+            Ok(listed) => OpsError::NotListed { mailbox: address.clone(), near: near::nearest(address, &listed) },
+            Err(error) => error.into(),
+        }
     }
 
     fn row(&self, record: MailboxRecord, sign_ins: &[SignInRecord], refusals: &[RefusalRecord]) -> MailboxRow {
         let (mut state, mut since, mut reason) = self.state(&record, sign_ins);
+        let remedy = self.remedy(state, &record);
         if state == MailboxState::Ready
             && let Some(refusal) = refusals.iter().find(|refusal| refusal.mailbox == record.address)
         {
@@ -286,6 +330,26 @@ impl Ops {
             state,
             since,
             reason,
+            remedy,
+        }
+    }
+
+    fn remedy(&self, state: MailboxState, record: &MailboxRecord) -> Option<String> {
+        let address = &record.address;
+        match state {
+            MailboxState::Ready => None,
+            MailboxState::Disabled => Some(format!("Let it be used again: `postern mailbox enable {address}`.")),
+            MailboxState::NeedsSignIn => {
+                Some(format!("Sign it in: `postern mailbox connect {address} --refresh-token-file FILE`."))
+            }
+            MailboxState::NeedsAdministrator if self.config.tenant(record.tenant.as_str()).is_none() => Some(format!(
+                "Put the [[tenant]] named `{}` back into the configuration, or take the mailbox off the list: `postern mailbox remove \
+                 {address}`.",
+                record.tenant
+            )),
+            MailboxState::NeedsAdministrator => {
+                Some("The log of `postern serve` says at each refused login what to do.".to_owned())
+            }
         }
     }
 
@@ -348,7 +412,7 @@ impl Ops {
     async fn switch(&self, address: &Mailbox, at: Option<DateTime<Utc>>) -> Result<(), OpsError> {
         match self.foundation.store.disable_mailbox(address, at).await? {
             true => Ok(()),
-            false => Err(OpsError::NotListed { mailbox: address.clone() }),
+            false => Err(self.not_listed(address).await),
         }
     }
 
@@ -359,7 +423,7 @@ impl Ops {
     pub async fn remove_mailbox(&self, address: &Mailbox) -> Result<Removed, OpsError> {
         match self.foundation.store.remove_mailbox(address, self.clock.now()).await? {
             Some(revoked_passwords) => Ok(Removed { revoked_passwords }),
-            None => Err(OpsError::NotListed { mailbox: address.clone() }),
+            None => Err(self.not_listed(address).await),
         }
     }
 
@@ -419,7 +483,6 @@ impl Ops {
         if let Some(at) = request.expires_at.filter(|at| *at <= now) {
             return Err(OpsError::EndInThePast { at });
         }
-        self.mailbox(&request.mailbox).await?;
         let password = app_password::generate(request.short).map_err(|_| OpsError::NoRandomness)?;
         let record = AppPasswordRecord {
             id: app_password::generate_id().map_err(|_| OpsError::NoRandomness)?,
@@ -434,7 +497,10 @@ impl Ops {
             revoked_at: None,
             last_used_at: None,
         };
-        self.foundation.store.add_app_password(&record).await?;
+        // The store itself looks at the list: between a look of ours and this somebody could take the mailbox off it.
+        if !self.foundation.store.add_app_password(&record).await? {
+            return Err(self.not_listed(&record.mailbox).await);
+        }
         Ok(Issued { password, row: self.password_row(record) })
     }
 
@@ -490,4 +556,20 @@ impl Ops {
             false => Ok(RevokeOutcome::AlreadyRevoked),
         }
     }
+}
+
+/// Whether the data folder surely holds no store. One that may not be looked into is told about when it is opened.
+fn has_no_store(config: &Config) -> bool {
+    matches!(config.data_dir.join(SqliteStore::FILE).try_exists(), Ok(false))
+}
+
+/// Refuses where the data folder holds no store; `mailbox` is the one that something was to be done with.
+///
+/// # Errors
+/// [`OpsError::NoStore`].
+pub fn require_store(config: &Config, mailbox: Option<&Mailbox>) -> Result<(), OpsError> {
+    if has_no_store(config) {
+        return Err(OpsError::NoStore { data_dir: config.data_dir.clone(), mailbox: mailbox.cloned() });
+    }
+    Ok(())
 }
