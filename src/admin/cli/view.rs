@@ -106,6 +106,7 @@ mod tests {
             state: MailboxState::NeedsSignIn,
             since: moment,
             reason: Some("nobody has signed in".into()),
+            remedy: Some("Sign in.".into()),
         };
         assert_eq!(
             serde_json::to_string(&MailboxDocument::from(&mailbox)).unwrap(),
