@@ -47,14 +47,21 @@ pub(super) fn print(output: &Output, columns: Vec<Column>) -> Result<(), Failure
 fn laid_out(output: &Output, mut columns: Vec<Column>, room: Option<u16>) -> String {
     let Some(width) = room else { return table(output, &columns, None).0 };
     columns.retain(Column::tells);
-    let (whole, fits) = table(output, &columns, room);
-    if fits {
-        return whole;
-    }
-    let (fixed, loose): (Vec<Column>, Vec<Column>) = columns.into_iter().partition(|column| column.stays);
-    let (rows, fits) = table(output, &fixed, room);
-    if !fits {
-        return whole;
+    let whole = table(output, &columns, room).0;
+    // The last ones go first: what matters less stands further to the right, and reasons are the longest.
+    let mut loose = Vec::new();
+    let rows = loop {
+        let (rows, fits) = table(output, &columns, room);
+        if fits {
+            break rows;
+        }
+        match columns.iter().rposition(|column| !column.stays) {
+            Some(last) => loose.insert(0, columns.remove(last)),
+            None => return whole,
+        }
+    };
+    if loose.is_empty() {
+        return rows;
     }
     // The header and the line under it, then one line for each row.
     let mut lines = rows.lines();
@@ -140,6 +147,14 @@ mod tests {
                 "    unsuccessful, SmtpClientAuthentication is disabled",
             ]
         );
+    }
+
+    #[test]
+    fn only_as_much_goes_beneath_as_must() {
+        let lines = shown(Some(110));
+        assert!(lines[0].ends_with("ENDS") && lines[3].ends_with("2027-01-01T00:00:00Z"), "{lines:#?}");
+        assert!(lines.iter().all(|line| line.chars().count() <= 110), "{lines:#?}");
+        assert!(lines[4].starts_with("    reason: smtp: 535"), "{lines:#?}");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 const ANSWERS: [&str; 6] = ["AADSTS", "NO ", "BAD ", "P1 NO ", "P1 BAD ", "-ERR"];
 
 /// The most that stands in a list.
-const LONGEST: usize = 90;
+const LONGEST: usize = 110;
 
 /// The first sentence of `reason`; of one that quotes an answer, the protocol and the answer alone.
 pub(super) fn short(reason: &str) -> String {
@@ -52,7 +52,7 @@ mod tests {
             (
                 "smtp: smtp.office365.com:587 refused the login of a@contoso.com: 535 5.7.139 Authentication unsuccessful, \
                  SmtpClientAuthentication is disabled for the Tenant. Visit https://aka.ms/smtp_auth_disabled. Switch it on.",
-                "smtp: 535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for…",
+                "smtp: 535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Tenant",
             ),
             (
                 "imap: outlook.office365.com:993 did not accept the token for a@contoso.com: P1 NO AUTHENTICATE failed.. Check in \
@@ -76,7 +76,7 @@ mod tests {
             (
                 "the client secret of the tenant `contoso` cannot be read from /etc/postern/client-secret: Permission denied (os \
                  error 13)",
-                "the client secret of the tenant `contoso` cannot be read from /etc/postern/client-secret:…",
+                "the client secret of the tenant `contoso` cannot be read from /etc/postern/client-secret: Permission denied…",
             ),
         ] {
             assert_eq!(short(reason), expected, "{reason}");
