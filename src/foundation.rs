@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::auth::app_password::Pepper;
 use crate::base::{Fault, Protocol, TenantName, Whose};
 use crate::broker::vault::{KeySource, Vault, VaultError};
-use crate::broker::{Access, SecretSource, TenantSettings};
-use crate::config::{self, Config, Credential, SmtpTls};
+use crate::broker::{Access, Credential, SecretSource, TenantSettings};
+use crate::config::{self, Config, SmtpTls};
 use crate::store::{SqliteStore, Store, StoreError};
 use crate::upstream;
 
@@ -124,25 +124,47 @@ pub fn trust(config: &Config) -> Result<Trust, FoundationError> {
 /// The broker's settings.
 pub fn broker_tenants(config: &Config, trust: &Trust) -> Vec<TenantSettings> {
     let settings = config.tenants.iter().filter_map(|tenant| {
-        let access = Protocol::ALL.map(|protocol| {
+        // What no listener speaks is not asked for.
+        let spoken = |protocol: &Protocol| config.listeners.iter().any(|listener| listener.protocol == *protocol);
+        let access = Protocol::ALL.into_iter().filter(spoken).map(|protocol| {
             let scopes = tenant.endpoints.scopes.of(protocol).split_ascii_whitespace().map(str::to_owned).collect();
             (protocol, Access { delegated: tenant.grants.of(protocol).is_delegated(), scopes })
         });
         Some(TenantSettings {
             name: tenant.name.clone(),
             token_url: tenant.endpoints.token_url.clone(),
+            authorize_url: tenant.endpoints.authorize_url.clone(),
+            authorize_parameters: tenant.authorize_params.clone(),
+            device_url: tenant.endpoints.device_url.clone(),
             client_id: tenant.client_id.clone(),
-            secret: match &tenant.credential {
-                Credential::SecretFile(path) => SecretSource::File(path.clone()),
-                Credential::SecretEnv(name) => SecretSource::Environment(name.clone()),
-                Credential::SecretCredential(name) => SecretSource::Credential(name.clone()),
-                Credential::None => SecretSource::None,
-            },
-            access: access.into_iter().collect(),
+            credential: credential(&tenant.credential),
+            client_secret_expires: tenant.client_secret_expires,
+            access: access.collect(),
             tls: Arc::clone(trust.get(&tenant.name)?),
         })
     });
     settings.collect()
+}
+
+fn credential(written: &config::Credential) -> Credential {
+    match written {
+        config::Credential::Secret(place) => Credential::Secret(source(place)),
+        config::Credential::Certificate { certificate, key, passphrase } => Credential::Certificate {
+            certificate: certificate.clone(),
+            key: key.as_ref().map(source),
+            passphrase: passphrase.as_ref().map(source),
+        },
+        config::Credential::FederatedToken(place) => Credential::FederatedToken(source(place)),
+        config::Credential::None => Credential::None,
+    }
+}
+
+fn source(place: &config::SecretPlace) -> SecretSource {
+    match place {
+        config::SecretPlace::File(path) => SecretSource::File(path.clone()),
+        config::SecretPlace::Env(name) => SecretSource::Environment(name.clone()),
+        config::SecretPlace::Credential(name) => SecretSource::Credential(name.clone()),
+    }
 }
 
 /// The settings of `upstream`.

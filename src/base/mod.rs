@@ -1,5 +1,6 @@
 //! What every stage may use. It uses nothing of ours.
 
+pub mod client_certificate;
 pub mod clock;
 pub mod fault;
 pub mod files;
@@ -7,6 +8,7 @@ pub mod host;
 pub mod names;
 pub mod secret;
 
+pub use client_certificate::{ClientCertificate, ClientCertificateError, SignatureAlgorithm};
 pub use clock::Clock;
 pub use fault::{Answer, Fault, Reference, Whose};
 pub use host::{Family, HostPort, is_host_name};

@@ -13,6 +13,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use zeroize::{Zeroize, Zeroizing};
 
+use crate::base::ClientCertificate;
 use crate::config::model::OwnCertificate;
 use crate::config::raw::{Place, Report, Written};
 
@@ -52,7 +53,7 @@ impl Base {
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 /// Reads a file whole. It may hold a secret, so it is wiped afterwards.
-fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+pub(super) fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     // Room for a long secret at once: growing would leave copies behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(16 * 1024));
     File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
@@ -79,6 +80,11 @@ fn read_or_fault(file: &Written<PathBuf>, report: &Report) -> Option<Zeroizing<V
             None
         }
     }
+}
+
+/// A file that must be there, whatever it holds.
+pub(super) fn check_readable(file: &Written<PathBuf>, report: &Report) {
+    drop(read_or_fault(file, report));
 }
 
 /// A file that holds a secret: it must be there and hold something, and others should not be able to read it.
@@ -186,6 +192,40 @@ pub(super) fn check_own_certificate(
         check_pair(chain, &private_key, certificate, key, report);
     }
     OwnCertificate { certificate_file: certificate.value.clone(), key_file: key.value.clone() }
+}
+
+/// The certificate with which an application proves itself: readable, with its key, and in its time.
+pub(super) fn check_client_certificate(
+    file: &Written<PathBuf>,
+    key: Option<&[u8]>,
+    passphrase: Option<&[u8]>,
+    now: DateTime<Utc>,
+    report: &Report,
+) {
+    let Some(bytes) = read_or_fault(file, report) else { return };
+    let passphrase = passphrase.map(|bytes| std::str::from_utf8(bytes).unwrap_or_default().trim());
+    let certificate = match ClientCertificate::read(&bytes, key, passphrase) {
+        Ok(certificate) => certificate,
+        Err(error) => {
+            let message = format!("`{}` cannot be used: {error}", file.value.display());
+            report.fault(&file.place, message, error.remedy());
+            return;
+        }
+    };
+    if key.is_none() {
+        warn_if_others_may_read(file, report);
+    }
+    let day = |moment: DateTime<Utc>| moment.format("%Y-%m-%d").to_string();
+    let remedy = "Make a new certificate, upload it to the app registration, and put it in the place of this one.";
+    let (from, until) = (certificate.starts_at(), certificate.expires_at());
+    if until < now {
+        report.fault(&file.place, format!("the certificate expired on {}", day(until)), remedy);
+    } else if from > now {
+        let remedy = "Set this machine's clock, or wait until then.";
+        report.fault(&file.place, format!("the certificate is not good before {}", day(from)), remedy);
+    } else if until - now <= chrono::Duration::days(60) {
+        report.warning(&file.place, format!("the certificate expires on {}", day(until)), remedy);
+    }
 }
 
 fn check_time(leaf: &CertificateDer<'_>, place: &Place, now: DateTime<Utc>, report: &Report) {

@@ -23,7 +23,7 @@ pub use files::is_master_key;
 pub use listener::parse_network;
 pub use model::{
     Cloud, Config, Credential, Delivery, DeliveryMode, Endpoints, Family, Grant, Grants, HostPort, KeySource, Limits,
-    Listener, OwnCertificate, Scopes, SmtpTls, Tenant, TlsMode, Upstream,
+    Listener, OwnCertificate, Scopes, SecretPlace, SmtpTls, Tenant, TlsMode, Upstream,
 };
 pub(crate) use raw::distance;
 

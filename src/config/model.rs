@@ -159,6 +159,8 @@ pub struct Tenant {
     pub credential: Credential,
     /// The last day on which the client secret is good, as told.
     pub client_secret_expires: Option<NaiveDate>,
+    /// What else a browser takes along to the sign-in.
+    pub authorize_params: Vec<(String, String)>,
     /// Where everything is.
     pub endpoints: Endpoints,
 }
@@ -242,14 +244,32 @@ impl Grant {
 /// How the application proves itself to the token service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Credential {
-    /// The client secret is in this file.
-    SecretFile(PathBuf),
-    /// The client secret is in this environment variable.
-    SecretEnv(String),
-    /// The client secret is this systemd credential.
-    SecretCredential(String),
+    /// With a client secret.
+    Secret(SecretPlace),
+    /// With a certificate.
+    Certificate {
+        /// The certificate, in PEM or PKCS#12.
+        certificate: PathBuf,
+        /// Its key, where it is not in the same file.
+        key: Option<SecretPlace>,
+        /// What opens the key or the PKCS#12 file.
+        passphrase: Option<SecretPlace>,
+    },
+    /// With a token that another issuer made for this machine.
+    FederatedToken(SecretPlace),
     /// A public client has none.
     None,
+}
+
+/// Where a secret is. Whoever uses it reads it there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretPlace {
+    /// In this file.
+    File(PathBuf),
+    /// In this environment variable.
+    Env(String),
+    /// It is this systemd credential.
+    Credential(String),
 }
 
 /// Where a tenant's services are.

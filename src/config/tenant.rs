@@ -78,8 +78,8 @@ fn tenant(section: Section<'_>, name: Option<String>, around: &Around<'_>) -> Op
     let credential = application_credential(&section, grants, cloud, around);
     let client_secret_expires = client_secret_expires(&section, around.now);
     routes(&section);
-    section.not_yet(&["certificate_file", "key_file", "certificate_passphrase_file", "federated_token_file"]);
-    section.not_yet(&["sent_folder", "authorize_params"]);
+    section.not_yet(&["sent_folder"]);
+    let authorize_params = authorize_params(&section);
     let endpoints = match section.table("endpoints") {
         // With an unknown cloud nobody can say what is missing; what is there is read all the same.
         written if !cloud_wrong => endpoints(
@@ -114,6 +114,7 @@ fn tenant(section: Section<'_>, name: Option<String>, around: &Around<'_>) -> Op
         grants: grants?,
         credential,
         client_secret_expires,
+        authorize_params,
         endpoints: endpoints?,
     })
 }
@@ -259,21 +260,19 @@ fn application_credential(
     around: &Around<'_>,
 ) -> Credential {
     let report = section.report();
-    let written = credential::client_secret(section, around.base);
-    let named =
-        ["client_secret_file", "client_secret_env", "client_secret_credential"].iter().any(|key| section.has(key));
-    let planned = ["certificate_file", "key_file", "federated_token_file"].iter().any(|key| section.has(key));
+    let written = credential::of_application(section, around.base, around.now);
     if grants.is_some_and(has_app_only) {
         if cloud == Cloud::Personal {
             let remedy = "Write grant = \"authorization_code\" or \"device_code\".";
             report.fault(&section.place_of("grant"), "personal accounts know no client_credentials", remedy);
-        } else if !named && !planned {
-            let message = "client_credentials needs a client secret, and none is named";
-            let remedy = "Name it with client_secret_file, client_secret_env or client_secret_credential.";
+        } else if !credential::is_named(section) {
+            let message = "client_credentials needs a client secret or a certificate, and none is named";
+            let remedy = "Name it with client_secret_file, client_secret_env or client_secret_credential, with certificate_file and \
+                          key_file, or with federated_token_file.";
             report.fault(&section.place_of("client_secret_file"), message, remedy);
         }
     }
-    written.map_or(Credential::None, |(_, credential)| credential)
+    written.unwrap_or(Credential::None)
 }
 
 fn client_secret_expires(section: &Section<'_>, now: DateTime<Utc>) -> Option<NaiveDate> {
@@ -282,10 +281,27 @@ fn client_secret_expires(section: &Section<'_>, now: DateTime<Utc>) -> Option<Na
     let remedy = "Make a new client secret in the app registration, put it in place, and change this date.";
     if days < 0 {
         section.report().warning(&date.place, format!("the client secret expired on {}", date.value), remedy);
-    } else if days <= 30 {
+    } else if days <= 60 {
         section.report().warning(&date.place, format!("the client secret expires on {}", date.value), remedy);
     }
     Some(date.value)
+}
+
+/// What else a browser takes along to the sign-in: a table of texts. What the flow itself sets cannot be set here.
+fn authorize_params(section: &Section<'_>) -> Vec<(String, String)> {
+    const OURS: [&str; 7] =
+        ["client_id", "code_challenge", "code_challenge_method", "redirect_uri", "response_type", "scope", "state"];
+    let Some(table) = section.table("authorize_params") else { return Vec::new() };
+    let mut found = Vec::new();
+    for (name, text) in table.into_texts() {
+        if OURS.contains(&name.as_str()) {
+            let message = "the sign-in sets this itself";
+            section.report().fault(&text.place, message, "Remove it; scopes stand under [tenant.endpoints.scopes].");
+        } else {
+            found.push((name, text.value.to_owned()));
+        }
+    }
+    found
 }
 
 fn routes(section: &Section<'_>) {

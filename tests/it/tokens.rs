@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use postern::admin::ops::MailboxState;
 use postern::base::{Protocol, Secret};
-use postern::store::{SqliteStore, Store};
+use postern::store::{SignIns, SqliteStore};
 use tokio::time::Instant;
 
 use crate::common::{Plan, World, eventually, reference};

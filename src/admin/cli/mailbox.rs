@@ -1,12 +1,9 @@
 //! `postern mailbox`: the list of mailboxes that may be used, and their sign-ins.
 
-use std::io::Read;
-use std::path::{Path, PathBuf};
-
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use zeroize::Zeroizing;
 
+use crate::admin::cli::connect;
 use crate::admin::cli::failure::Failure;
 use crate::admin::cli::listing::{self, Column};
 use crate::admin::cli::output::{Entry, Output};
@@ -35,7 +32,7 @@ enum MailboxCommand {
     Disable(Disable),
     Enable(Enable),
     Remove(Remove),
-    Connect(Connect),
+    Connect(connect::Connect),
     Disconnect(Disconnect),
 }
 
@@ -111,19 +108,6 @@ struct Remove {
     address: Mailbox,
 }
 
-/// Sign a mailbox in with a refresh token
-///
-/// The token is tried before it is kept. With client_credentials no sign-in exists and none is needed.
-#[derive(Args, Debug)]
-struct Connect {
-    /// The address of the mailbox
-    #[arg(value_parser = values::address)]
-    address: Mailbox,
-    /// The file that holds the refresh token and nothing else; `-` is stdin
-    #[arg(long, value_name = "FILE", required = true)]
-    refresh_token_file: PathBuf,
-}
-
 /// Destroy the sign-in of a mailbox
 #[derive(Args, Debug)]
 struct Disconnect {
@@ -143,7 +127,7 @@ impl MailboxGroup {
         let config = set_up.config()?;
         // Read before anything is opened, so that a missing file changes nothing.
         let token = match &self.command {
-            MailboxCommand::Connect(connect) => Some(read_token(&connect.refresh_token_file)?),
+            MailboxCommand::Connect(connect) => connect.read_token()?,
             _ => None,
         };
         set_up.wait_for(async {
@@ -166,7 +150,7 @@ impl MailboxCommand {
             | Self::Disable(Disable { address })
             | Self::Enable(Enable { address })
             | Self::Remove(Remove { address })
-            | Self::Connect(Connect { address, .. })
+            | Self::Connect(connect::Connect { address, .. })
             | Self::Disconnect(Disconnect { address }) => Some(address),
             Self::List(List {}) => None,
         }
@@ -184,7 +168,7 @@ impl MailboxCommand {
                 let row = ops.mailbox(&address).await?;
                 output.note(&format!("{address} {what}, tenant {}: {}", row.tenant, row.state.name()));
                 if row.state == MailboxState::NeedsSignIn {
-                    output.note(&format!("next: postern mailbox connect {address} --refresh-token-file FILE"));
+                    output.note(&format!("next: postern mailbox connect {address}"));
                 } else if row.state == MailboxState::Ready {
                     output.note(&format!("next: postern password issue {address} --label TEXT"));
                 }
@@ -228,17 +212,7 @@ impl MailboxCommand {
                 }
                 Ok(())
             }
-            Self::Connect(Connect { address, .. }) => {
-                let Some(token) = token else {
-                    return Err(Failure::Usage("--refresh-token-file is missing".to_owned()));
-                };
-                let spinner = output.spinner(&format!("signing {address} in"));
-                let connected = ops.connect_with_refresh_token(&address, token).await;
-                drop(spinner);
-                connected?;
-                output.note(&format!("{address} is signed in"));
-                document(output, &ops.mailbox(&address).await?)
-            }
+            Self::Connect(connect) => connect.run(ops, output, token).await,
             Self::Disconnect(Disconnect { address }) => {
                 let there_was_one = ops.disconnect(&address).await?;
                 let what = if there_was_one { "its sign-in is destroyed" } else { "there was no sign-in" };
@@ -250,7 +224,7 @@ impl MailboxCommand {
 }
 
 /// What a program is told after a change.
-fn document(output: &Output, row: &MailboxRow) -> Result<(), Failure> {
+pub(super) fn document(output: &Output, row: &MailboxRow) -> Result<(), Failure> {
     if output.is_json() { output.json(&MailboxDocument::from(row)) } else { Ok(()) }
 }
 
@@ -306,73 +280,5 @@ fn state(state: MailboxState) -> Entry {
         MailboxState::Ready => Entry::Good(name),
         MailboxState::Disabled => Entry::Faint(name),
         MailboxState::NeedsAdministrator | MailboxState::NeedsSignIn => Entry::Bad(name),
-    }
-}
-
-/// Largest refresh token that is taken. Those of Entra ID have 1 to 2 KiB.
-const MAX_TOKEN_BYTES: u64 = 64 * 1024;
-
-/// Reads a refresh token: the file's one line, without the line end that editors add.
-fn read_token(path: &Path) -> Result<Secret<String>, Failure> {
-    let from_stdin = path.as_os_str() == "-";
-    let name = if from_stdin { "stdin".to_owned() } else { format!("`{}`", path.display()) };
-    // Room for the whole at once: growing would leave copies of the token behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(64 * 1024 + 1));
-    let read = if from_stdin {
-        std::io::stdin().lock().take(MAX_TOKEN_BYTES + 1).read_to_end(&mut bytes)
-    } else {
-        std::fs::File::open(path).and_then(|file| file.take(MAX_TOKEN_BYTES + 1).read_to_end(&mut bytes))
-    };
-    let wrong = |what: &str| {
-        let message = format!("{name} holds no refresh token: {what}");
-        Failure::operation(
-            "refresh-token-file",
-            message,
-            "Put the refresh token into it, on one line, and nothing else.",
-        )
-    };
-    if let Err(error) = read {
-        let message = format!("{name} cannot be read: {error}");
-        return Err(Failure::operation(
-            "refresh-token-file",
-            message,
-            "Correct the path, or let this user read the file.",
-        ));
-    }
-    if bytes.len() as u64 > MAX_TOKEN_BYTES {
-        return Err(wrong("it is larger than 64 KiB"));
-    }
-    let text = std::str::from_utf8(&bytes).map_err(|_| wrong("it is not text"))?.trim();
-    if text.is_empty() {
-        return Err(wrong("it is empty"));
-    }
-    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(wrong("it has more than one word, or a character that no token has"));
-    }
-    Ok(Secret::new(text.to_owned()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::read_token;
-
-    #[test]
-    fn a_refresh_token_is_one_word_in_a_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("token");
-        for (content, expected) in [
-            ("0.AXyz-_~\r\n", Some("0.AXyz-_~")),
-            ("", None),
-            ("\n", None),
-            ("two words", None),
-            ("one\ntwo", None),
-            ("jörg", None),
-        ] {
-            std::fs::write(&path, content).unwrap();
-            assert_eq!(read_token(&path).ok().map(|token| token.expose().clone()).as_deref(), expected, "{content:?}");
-        }
-        std::fs::write(&path, "x".repeat(70_000)).unwrap();
-        assert!(read_token(&path).is_err());
-        assert!(read_token(&folder.path().join("gone")).is_err());
     }
 }

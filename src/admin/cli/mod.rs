@@ -5,6 +5,7 @@
 
 mod certificate;
 mod check;
+mod connect;
 mod demo;
 mod failure;
 mod generated;
@@ -15,6 +16,7 @@ mod mailbox;
 mod output;
 mod password;
 mod reason;
+mod redirect;
 mod sandbox;
 mod serve;
 mod set_up;

@@ -90,7 +90,11 @@ fn no_tenant(config: &Config) -> Option<String> {
 }
 
 impl Ops {
-    async fn status(&self) -> Result<Status, OpsError> {
+    /// The same for the store that is open.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn status(&self) -> Result<Status, OpsError> {
         let running = self.running()?;
         let mut troubles = Vec::new();
         let mut listeners = Vec::new();
@@ -114,7 +118,7 @@ impl Ops {
         let rows = self.mailboxes().await?;
         for row in &rows {
             if matches!(row.state, MailboxState::NeedsSignIn | MailboxState::NeedsAdministrator) {
-                let reason = row.reason.as_deref().unwrap_or("no reason was noted");
+                let reason = row.whole_reason().unwrap_or_else(|| "no reason was noted".to_owned());
                 troubles.push(format!("{} {}: {reason}", row.address, row.state.name()));
             }
         }
