@@ -173,7 +173,7 @@ pop = "x:995"
             "16 limits.login_seconds: this is a text, not a whole number",
             "18 tenant[0].tenant_id: this is missing",
             "18 tenant[0].client_id: this is missing",
-            "18 tenant[0].client_secret_file: client_credentials needs a client secret, and none is named",
+            "18 tenant[0].client_secret_file: client_credentials needs a client secret or a certificate, and none is named",
             "19 tenant[0].name: the name has a space or control character in it",
             "20 tenant[0].cloud: `globl` is not known here",
             "23 tenant[0].endpoints.imap: `outlook.office365.com` has no port",
@@ -222,13 +222,9 @@ fn keys_without_effect_yet_are_refused_and_never_ignored() {
         assert_eq!(faulty.faults[0].key, key);
         assert!(faulty.faults[0].message.contains("not in this version yet"), "{:?}", faulty.faults);
     }
-    for (line, key) in [
-        ("certificate_file = \"x\"\nkey_file = \"y\"", "tenant[0].certificate_file"),
-        ("federated_token_file = \"x\"", "tenant[0].federated_token_file"),
-        ("routes = [\"smtp\", \"graph\"]", "tenant[0].routes[1]"),
-        ("sent_folder = \"Sent\"", "tenant[0].sent_folder"),
-        ("authorize_params = { prompt = \"consent\" }", "tenant[0].authorize_params"),
-    ] {
+    for (line, key) in
+        [("routes = [\"smtp\", \"graph\"]", "tenant[0].routes[1]"), ("sent_folder = \"Sent\"", "tenant[0].sent_folder")]
+    {
         let faulty = folder.parse(&format!("{TENANT}{line}\n")).unwrap_err();
         assert_eq!(faulty.faults[0].key, key);
         assert!(faulty.faults[0].message.contains("not in this version yet"), "{:?}", faulty.faults);
@@ -383,6 +379,86 @@ fn a_tenant_that_cannot_work_is_refused() {
     let faults = folder.faults(&format!("{TENANT}{TENANT}"));
     assert_eq!(faults, ["10 tenant[1].name: `tenant[0].name` has the name `contoso` too"]);
     assert_eq!(folder.faults(TENANT), [""; 0]);
+}
+
+/// The certificates that tests use, beside the file.
+fn certificates() -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/common/certificates").display().to_string()
+}
+
+#[test]
+fn an_application_proves_itself_in_one_of_four_ways() {
+    let folder = Folder::new();
+    folder.write("token", "eyJ");
+    let files = certificates();
+    let credential = |lines: &str| {
+        let text = TENANT.replace("client_secret_file = \"secret\"", lines);
+        folder.config(&text).tenants.remove(0).credential
+    };
+    let file = |name: &str| SecretPlace::File(Path::new(&files).join(name));
+    let secret = SecretPlace::File(folder.path("secret").canonicalize().unwrap());
+    assert_eq!(credential("client_secret_file = \"secret\""), Credential::Secret(secret));
+    assert_eq!(
+        credential(&format!("certificate_file = \"{files}/rsa.pem\"\nkey_file = \"{files}/rsa.key\"")),
+        Credential::Certificate {
+            certificate: Path::new(&files).join("rsa.pem"),
+            key: Some(file("rsa.key")),
+            passphrase: None
+        }
+    );
+    assert_eq!(
+        credential(&format!(
+            "certificate_file = \"{files}/rsa.pfx\"\ncertificate_passphrase_file = \"{files}/passphrase\""
+        )),
+        Credential::Certificate {
+            certificate: Path::new(&files).join("rsa.pfx"),
+            key: None,
+            passphrase: Some(file("passphrase"))
+        }
+    );
+    let token = SecretPlace::File(folder.path("token").canonicalize().unwrap());
+    assert_eq!(credential("federated_token_file = \"token\""), Credential::FederatedToken(token));
+    assert_eq!(
+        credential("federated_token_credential = \"aad\""),
+        Credential::FederatedToken(SecretPlace::Credential("aad".into()))
+    );
+}
+
+#[test]
+fn a_certificate_that_cannot_be_used_is_a_fault_that_says_why() {
+    let folder = Folder::new();
+    let files = certificates();
+    for (lines, expected) in [
+        ("certificate_file = \"FILES/rsa.pem\"", "there is no private key"),
+        ("certificate_file = \"FILES/none.pem\"", "does not exist"),
+        ("certificate_file = \"FILES/ec.pem\"\nkey_file = \"FILES/ec.key\"", "not an RSA key"),
+        ("certificate_file = \"FILES/ec.pem\"\nkey_file = \"FILES/rsa.key\"", "not the one of the certificate"),
+        ("certificate_file = \"FILES/rsa.pfx\"", "the passphrase does not open it"),
+        ("certificate_file = \"FILES/rsa.pem\"\nkey_file = \"FILES/rsa-encrypted.key\"", "no passphrase is named"),
+        ("key_file = \"FILES/rsa.key\"\nclient_secret_file = \"secret\"", "and none is named"),
+        (
+            "client_secret_file = \"secret\"\ncertificate_file = \"FILES/rsa.pem\"\nkey_file = \"FILES/rsa.key\"",
+            "is given as well",
+        ),
+    ] {
+        let text = TENANT.replace("client_secret_file = \"secret\"", &lines.replace("FILES", &files));
+        let faults = folder.faults(&text);
+        assert!(faults.iter().any(|fault| fault.contains(expected)), "{lines}: {faults:?}");
+    }
+}
+
+#[test]
+fn a_browser_takes_along_what_the_file_says_and_nothing_that_the_sign_in_sets_itself() {
+    let folder = Folder::new();
+    let text = format!("{TENANT}authorize_params = {{ access_type = \"offline\", prompt = \"consent\" }}\n");
+    let parameters = folder.config(&text).tenants.remove(0).authorize_params;
+    assert_eq!(parameters, [("access_type".into(), "offline".into()), ("prompt".into(), "consent".into())]);
+    for (parameter, expected) in [("state = \"x\"", "sets this itself"), ("prompt = 5", "this is a number, not a text")]
+    {
+        let faults = folder.faults(&format!("{TENANT}authorize_params = {{ {parameter} }}\n"));
+        assert_eq!(faults.len(), 1);
+        assert!(faults[0].contains(expected), "{faults:?}");
+    }
 }
 
 #[test]

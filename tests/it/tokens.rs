@@ -296,10 +296,10 @@ async fn f10_no_refresh_token_is_presented_twice() {
         })
     });
     join_all(logins).await;
-    assert_eq!(requests(&world) - at_sign_in, 3, "one for each resource of 24 logins");
+    assert_eq!(requests(&world) - at_sign_in, 1, "one for the one resource of 24 logins");
     world.fault("imap-auth-reject=1");
     is_served(&world, ALICE, &password, "after a rejection").await;
-    assert_eq!(requests(&world) - at_sign_in, 4);
+    assert_eq!(requests(&world) - at_sign_in, 2);
     let mut presented = world.sandbox.tally().refresh_tokens_presented;
     let count = presented.len();
     presented.sort();
