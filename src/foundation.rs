@@ -81,17 +81,21 @@ impl Foundation {
     /// [`FoundationError::Store`], [`FoundationError::Vault`].
     pub async fn open(config: &Config) -> Result<Self, FoundationError> {
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.data_dir).await?);
-        let source = match &config.keys {
-            config::KeySource::DefaultFile => KeySource::Own,
-            config::KeySource::File(path) => KeySource::File(path.clone()),
-            config::KeySource::Env(name) => KeySource::Environment(name.clone()),
-            config::KeySource::Credential(name) => KeySource::Credential(name.clone()),
-        };
         // Only where nothing depends on keys yet may keys be made.
         let fresh = store.app_passwords().await?.is_empty()
             && store.sign_ins().await?.iter().all(|record| record.sealed.is_none());
-        let (vault, pepper) = Vault::open(&config.data_dir, &source, fresh)?;
+        let (vault, pepper) = Vault::open(&config.data_dir, &key_source(config), fresh)?;
         Ok(Self { store, vault: Arc::new(vault), pepper: Pepper::new(&pepper) })
+    }
+}
+
+/// Where the master key is, as the vault wants to know it.
+pub fn key_source(config: &Config) -> KeySource {
+    match &config.keys {
+        config::KeySource::DefaultFile => KeySource::Own,
+        config::KeySource::File(path) => KeySource::File(path.clone()),
+        config::KeySource::Env(name) => KeySource::Environment(name.clone()),
+        config::KeySource::Credential(name) => KeySource::Credential(name.clone()),
     }
 }
 

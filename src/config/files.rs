@@ -4,12 +4,14 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
 use rustls::SignatureAlgorithm;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::base::ClientCertificate;
 use crate::config::model::OwnCertificate;
@@ -26,6 +28,11 @@ impl Base {
         // Windows answers with a `\\?\` path, which few programs show or take.
         let resolved = if cfg!(windows) { std::path::absolute(folder) } else { folder.canonicalize() };
         Self(resolved.unwrap_or_else(|_| folder.to_owned()))
+    }
+
+    /// Whether the configuration lies below `folder`.
+    pub(super) fn is_below(&self, folder: &Path) -> bool {
+        self.0.starts_with(folder)
     }
 
     /// `written`, taken from here if it is relative.
@@ -82,15 +89,45 @@ pub(super) fn check_readable(file: &Written<PathBuf>, report: &Report) {
 
 /// A file that holds a secret: it must be there and hold something, and others should not be able to read it.
 pub(super) fn check_secret(file: &Written<PathBuf>, report: &Report) {
-    let Some(bytes) = read_or_fault(file, report) else { return };
+    read_secret(file, report);
+}
+
+/// The file of the master key: a secret of the one form that a master key has.
+pub(super) fn check_master_key(file: &Written<PathBuf>, report: &Report) {
+    if let Some(bytes) = read_secret(file, report) {
+        check_key_form(&file.place, &format!("what `{}` holds", file.value.display()), &bytes, report);
+    }
+}
+
+/// Whether `bytes`, which `what` names, are a master key.
+pub(super) fn check_key_form(place: &Place, what: &str, bytes: &[u8], report: &Report) {
+    if !is_master_key(bytes) {
+        let remedy = "Make one with `openssl rand -base64 32`, or put back the one that belongs to the store.";
+        report.fault(place, format!("{what} is not a master key, which is 32 octets in base64"), remedy);
+    }
+}
+
+/// Whether this is a master key: 32 octets in base64, apart from white space around it.
+pub fn is_master_key(bytes: &[u8]) -> bool {
+    let mut octets = [0; 32];
+    let decoded = STANDARD.decode_slice(bytes.trim_ascii(), &mut octets);
+    octets.zeroize();
+    decoded == Ok(octets.len())
+}
+
+/// Reads a secret; `None` where it cannot be read or is empty, which is a fault.
+fn read_secret(file: &Written<PathBuf>, report: &Report) -> Option<Zeroizing<Vec<u8>>> {
+    let bytes = read_or_fault(file, report)?;
+    warn_if_others_may_read(file, report);
     if bytes.iter().all(u8::is_ascii_whitespace) {
         report.fault(
             &file.place,
             format!("`{}` is empty", file.value.display()),
             "Put the secret into it, on one line.",
         );
+        return None;
     }
-    warn_if_others_may_read(file, report);
+    Some(bytes)
 }
 
 #[cfg(unix)]

@@ -19,11 +19,13 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, Utc};
 
 pub use duration::{NotADuration, parse_duration};
+pub use files::is_master_key;
 pub use listener::parse_network;
 pub use model::{
     Cloud, Config, Credential, Delivery, DeliveryMode, Endpoints, Family, Grant, Grants, HostPort, KeySource, Limits,
     Listener, OwnCertificate, Scopes, SecretPlace, SmtpTls, Tenant, TlsMode, Upstream,
 };
+pub(crate) use raw::distance;
 
 /// Where the program stands: what [`load`] needs to know that is not in the file.
 #[derive(Clone, Debug)]

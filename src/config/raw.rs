@@ -400,7 +400,7 @@ fn nearest<'k>(written: &str, known: &[&'k str]) -> Option<&'k str> {
 }
 
 /// The number of letters to put in, take out or change to get from `a` to `b` (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
+pub(crate) fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, letter) in a.chars().enumerate() {

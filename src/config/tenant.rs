@@ -139,6 +139,9 @@ fn tenant_id(section: &Section<'_>, cloud: Cloud, grants: Option<Grants>) -> Opt
         }
         Cloud::Global | Cloud::GccHigh | Cloud::Dod | Cloud::China => {
             let id = section.required_text("tenant_id", remedy)?;
+            if is_left_from_the_instructions(report, &id, remedy) {
+                return None;
+            }
             if !is_host_name(id.value) {
                 let message = format!("`{}` is neither a tenant's number nor its domain", id.value.escape_debug());
                 report.fault(&id.place, message, remedy);
@@ -177,11 +180,32 @@ fn client_id(section: &Section<'_>, cloud: Cloud) -> Option<String> {
         section.report().fault(&id.place, "the client_id has a space or control character in it", remedy);
         return None;
     }
-    if cloud != Cloud::Custom && !is_uuid(id.value) {
+    if cloud == Cloud::Custom {
+        return Some(id.value.to_owned());
+    }
+    if is_left_from_the_instructions(section.report(), &id, remedy) {
+        return None;
+    }
+    if !is_uuid(id.value) {
         let message = format!("`{}` does not look like an application (client) ID", id.value.escape_debug());
         section.report().warning(&id.place, message, remedy);
     }
     Some(id.value.to_owned())
+}
+
+/// Whether an ID is still a word of README.md, which is a fault. The number of zeros in the samples has the form of an ID, so
+/// about that one is only warned.
+fn is_left_from_the_instructions(report: &Report, id: &Written<&str>, remedy: &str) -> bool {
+    if id.value == "00000000-0000-0000-0000-000000000000" {
+        let message = "this is the placeholder of the samples, and no token can be had with it";
+        report.warning(&id.place, message, remedy);
+    }
+    let left = ["DIRECTORY-ID", "CLIENT-ID"].iter().any(|word| id.value.eq_ignore_ascii_case(word));
+    if left {
+        let message = format!("`{}` is a placeholder of the instructions", id.value.escape_debug());
+        report.fault(&id.place, message, remedy);
+    }
+    left
 }
 
 /// Whether `text` has the shape of a UUID: `8-4-4-4-12` hexadecimal digits.

@@ -574,12 +574,87 @@ fn a_secret_that_everyone_may_read_is_warned_about() {
 #[test]
 fn keys_come_from_one_place() {
     let folder = Folder::new();
-    let config = folder.config("[keys]\nmaster_file = \"secret\"\n");
-    assert!(matches!(config.keys, KeySource::File(path) if path.ends_with("secret")));
+    folder.write("master", KEY);
+    let config = folder.config("[keys]\nmaster_file = \"master\"\n");
+    assert!(matches!(config.keys, KeySource::File(path) if path.ends_with("master")));
     let config = folder.config("[keys]\nmaster_credential = \"postern-key\"\n");
     assert_eq!(config.keys, KeySource::Credential("postern-key".into()));
-    assert_eq!(folder.faults("[keys]\nmaster_file = \"secret\"\nmaster_env = \"X\"\n").len(), 1);
+    assert_eq!(folder.faults("[keys]\nmaster_file = \"master\"\nmaster_env = \"X\"\n").len(), 1);
     assert_eq!(folder.faults("[keys]\nmaster_credential = \"../x\"\n").len(), 1);
+}
+
+/// 32 octets in base64.
+const KEY: &str = "3q2+796tvu/erb7v3q2+796tvu/erb7v3q2+796tvu8=\n";
+
+#[test]
+fn a_master_key_that_is_none_is_told_before_anything_is_started_with_it() {
+    let folder = Folder::new();
+    for (content, fault) in [
+        (KEY, None),
+        (KEY.trim_end(), None),
+        ("", Some("is empty")),
+        ("s3cret", Some("is not a master key, which is 32 octets in base64")),
+        ("3q2+796tvu8=", Some("is not a master key")),
+        (&format!("{KEY}{KEY}"), Some("is not a master key")),
+    ] {
+        folder.write("master", content);
+        let faults = folder.faults("[keys]\nmaster_file = \"master\"\n");
+        match fault {
+            None => assert!(faults.is_empty(), "{faults:?}"),
+            Some(part) => {
+                assert!(faults.len() == 1 && faults[0].starts_with("2 keys.master_file: "), "{faults:?}");
+                assert!(faults[0].contains(part), "{faults:?}");
+            }
+        }
+    }
+    assert!(folder.faults("[keys]\nmaster_file = \"gone\"\n")[0].contains("does not exist"));
+}
+
+#[cfg(unix)]
+#[test]
+fn data_among_the_configuration_of_the_system_is_warned_about() {
+    let folder = Folder::new();
+    for (file, data_dir, warned) in [
+        ("/etc/postern/postern.toml", "../data", Some("/etc/data")),
+        ("/etc/postern/postern.toml", "data", Some("/etc/postern/data")),
+        ("/etc/postern/postern.toml", "/srv/postern", None),
+        ("/srv/postern/config/postern.toml", "../data", None),
+        ("/srv/postern/postern.toml", "/etc/data", None),
+    ] {
+        let text = format!("data_dir = \"{data_dir}\"\n");
+        let loaded = parse(&text, Path::new(file), &surroundings(folder.0.path())).unwrap();
+        let warnings = shown(&loaded.warnings);
+        match warned {
+            None => assert!(warnings.is_empty(), "{file} {data_dir}: {warnings:?}"),
+            Some(leads_to) => {
+                assert!(warnings.len() == 1 && warnings[0].starts_with("1 data_dir: "), "{warnings:?}");
+                assert!(warnings[0].contains(&format!("`{leads_to}`")), "{warnings:?}");
+                assert!(loaded.warnings[0].remedy.contains("/var/lib/postern"), "{:?}", loaded.warnings);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_was_left_from_the_instructions_is_told_apart_from_a_number_of_ones_own() {
+    let folder = Folder::new();
+    let nil = "00000000-0000-0000-0000-000000000000";
+    for (key, own) in
+        [("tenant_id", "11111111-2222-3333-4444-555555555555"), ("client_id", "66666666-7777-8888-9999-000000000000")]
+    {
+        for left in ["DIRECTORY-ID", "CLIENT-ID", "client-id"] {
+            let faults = folder.faults(&TENANT.replace(own, left));
+            assert!(faults.len() == 1 && faults[0].contains("placeholder"), "{key} {left}: {faults:?}");
+            assert!(faults[0].contains(&format!("tenant[0].{key}: ")), "{faults:?}");
+        }
+        let warnings = folder.warnings(&TENANT.replace(own, nil));
+        assert!(warnings.len() == 1 && warnings[0].contains("placeholder"), "{key}: {warnings:?}");
+        let custom = TENANT.replace(own, nil).replace("grant =", "cloud = \"custom\"\ngrant =");
+        let endpoints = "[tenant.endpoints]\ntoken_url = \"https://t.test/\"\nimap = \"i.test:993\"\n\
+                         pop3 = \"p.test:995\"\nsmtp = \"s.test:587\"\n\
+                         scopes = { imap = \"a\", pop3 = \"a\", smtp = \"a\" }\n";
+        assert_eq!(folder.warnings(&format!("{custom}{endpoints}")), [""; 0], "{key}");
+    }
 }
 
 /// A certificate with its key, good from one year to another.

@@ -216,13 +216,23 @@ impl Fault for StoreError {
 
     fn remedy(&self) -> Option<String> {
         Some(match self {
+            Self::Open { source, .. } | Self::Query(source) if sqlite::is_corrupt(source.as_ref()) => {
+                "The database is damaged. Stop Postern and restore `postern.db` and `keys` from a backup, as docs/OPERATING.md shows; \
+                 keep the damaged files until that has worked, and look at the health of the disk."
+                    .to_owned()
+            }
             Self::Open { .. } => {
                 "Look at the owner and mode of the data folder, and at the space on its disk.".to_owned()
             }
             Self::TooNew { .. } => "Install that newer version again, or restore the store from before it.".to_owned(),
             Self::Query(_) => "Look at the space and the health of the disk that holds `data_dir`.".to_owned(),
             Self::Value { .. } => "Restore the store from a backup, or remove what that row describes.".to_owned(),
-            Self::LoginTaken { .. } => "Choose another alias, or remove it from the other mailbox first.".to_owned(),
+            Self::LoginTaken { login, mailbox } if login == mailbox => {
+                "A login name means one mailbox only: choose another one.".to_owned()
+            }
+            Self::LoginTaken { login, mailbox } => format!(
+                "Choose another one, or take it from that mailbox first: `postern mailbox alias {mailbox} --remove {login}`."
+            ),
         })
     }
 
@@ -238,6 +248,9 @@ pub trait Mailboxes: Send + Sync {
     /// Adds a mailbox, or adds new aliases (and the account to sign in as, if given) to one that is there.
     async fn add_mailbox(&self, mailbox: &MailboxRecord) -> Result<(), StoreError>;
 
+    /// Takes an alias (in lower case) from a mailbox. False: the mailbox has no such alias.
+    async fn remove_alias(&self, address: &Mailbox, login: &str) -> Result<bool, StoreError>;
+
     /// All mailboxes, by address.
     async fn mailboxes(&self) -> Result<Vec<MailboxRecord>, StoreError>;
 
@@ -252,8 +265,8 @@ pub trait Mailboxes: Send + Sync {
 /// The app passwords, as verifiers.
 #[async_trait]
 pub trait AppPasswords: Send + Sync {
-    /// Keeps a new app password.
-    async fn add_app_password(&self, record: &AppPasswordRecord) -> Result<(), StoreError>;
+    /// Keeps a new app password. False: its mailbox is not on the list (any more), and nothing was kept.
+    async fn add_app_password(&self, record: &AppPasswordRecord) -> Result<bool, StoreError>;
 
     /// All app passwords, revoked ones too, by time of issue.
     async fn app_passwords(&self) -> Result<Vec<AppPasswordRecord>, StoreError>;

@@ -79,6 +79,38 @@ async fn what_is_kept_comes_back_as_it_was_also_after_a_restart() {
 }
 
 #[tokio::test]
+async fn no_password_is_kept_for_a_mailbox_that_is_not_on_the_list_any_more() {
+    let (store, _folder) = store().await;
+    store.add_mailbox(&mailbox("alice@contoso.test", &["bob@contoso.test"])).await.unwrap();
+    store.add_mailbox(&mailbox("carol@contoso.test", &[])).await.unwrap();
+    store.remove_mailbox(&address("carol@contoso.test"), at(1)).await.unwrap();
+    for (id, of, kept) in
+        [("a", "alice@contoso.test", true), ("b", "bob@contoso.test", false), ("c", "carol@contoso.test", false)]
+    {
+        assert_eq!(store.add_app_password(&password(id, of, id.as_bytes()[0])).await.unwrap(), kept, "{of}");
+    }
+    let kept: Vec<_> = store.app_passwords().await.unwrap().into_iter().map(|row| row.id).collect();
+    assert_eq!(kept, ["a"]);
+}
+
+#[tokio::test]
+async fn an_alias_is_taken_from_its_own_mailbox_only_and_can_then_be_anothers() {
+    let (store, _folder) = store().await;
+    let (alice, bob) = (address("alice@contoso.test"), address("bob@contoso.test"));
+    store.add_mailbox(&mailbox("alice@contoso.test", &["al", "scanner"])).await.unwrap();
+    store.add_mailbox(&mailbox("bob@contoso.test", &[])).await.unwrap();
+    let before = store.revision().await.unwrap();
+    assert!(!store.remove_alias(&bob, "scanner").await.unwrap());
+    assert!(!store.remove_alias(&alice, "alice@contoso.test").await.unwrap(), "the address is no alias");
+    assert!(store.remove_alias(&alice, "scanner").await.unwrap());
+    assert!(!store.remove_alias(&alice, "scanner").await.unwrap());
+    assert!(store.revision().await.unwrap() > before, "a running process has to see it");
+    store.add_mailbox(&mailbox("bob@contoso.test", &["scanner"])).await.unwrap();
+    let aliases: Vec<_> = store.mailboxes().await.unwrap().into_iter().map(|mailbox| mailbox.aliases).collect();
+    assert_eq!(aliases, [["al"], ["scanner"]]);
+}
+
+#[tokio::test]
 async fn a_login_name_means_one_mailbox_only() {
     let (store, _folder) = store().await;
     store.add_mailbox(&mailbox("alice@contoso.test", &["al"])).await.unwrap();
@@ -270,11 +302,12 @@ async fn many_may_open_an_empty_folder_at_once_and_write_to_it_at_once() {
         let path = Arc::clone(&path);
         tokio::spawn(async move {
             let store = SqliteStore::open(&path).await.unwrap();
+            store.add_mailbox(&mailbox("alice@contoso.test", &[])).await.unwrap();
             for turn in 0..10 {
                 let id = format!("{number}-{turn}");
                 let mut record = password(&id, "alice@contoso.test", number);
                 record.verifier.0[0] = turn;
-                store.add_app_password(&record).await.unwrap();
+                assert!(store.add_app_password(&record).await.unwrap());
             }
         })
     });
@@ -308,8 +341,9 @@ async fn a_full_disk_is_an_error_for_as_long_as_it_is_full_and_no_longer() {
         record.verifier.0[..4].copy_from_slice(&u32::to_be_bytes(number));
         record.label = "x".repeat(200);
         match store.add_app_password(&record).await {
-            Ok(()) if failures > 0 => break,
-            Ok(()) => {}
+            Ok(true) if failures > 0 => break,
+            Ok(true) => {}
+            Ok(false) => panic!("the mailbox is on the list"),
             Err(StoreError::Query(_)) if failures < 8 => {
                 failures += 1;
                 // Each failure costs its connection; the others still have the limit.
@@ -336,7 +370,10 @@ async fn a_store_of_a_newer_version_is_left_alone_and_a_broken_one_is_named() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join(SqliteStore::FILE), vec![b'x'; 8192]).unwrap();
     match SqliteStore::open(folder.path()).await {
-        Err(error @ StoreError::Open { .. }) => assert!(error.to_string().contains(SqliteStore::FILE), "{error}"),
+        Err(error @ StoreError::Open { .. }) => {
+            assert!(error.to_string().contains(SqliteStore::FILE), "{error}");
+            assert!(error.remedy().unwrap().contains("from a backup"), "{:?}", error.remedy());
+        }
         other => panic!("{:?}", other.err()),
     }
     assert_eq!(std::fs::read(folder.path().join(SqliteStore::FILE)).unwrap(), vec![b'x'; 8192]);

@@ -31,7 +31,7 @@ const BROWSER_TIME: Duration = Duration::from_secs(15 * 60);
 pub(super) struct Connect {
     /// The address of the mailbox
     #[arg(value_parser = values::address)]
-    address: Mailbox,
+    pub(super) address: Mailbox,
     /// Print the address to open instead of opening a browser, and take the address pasted back that the browser ends at
     #[arg(long, conflicts_with_all = ["device_code", "refresh_token_file"])]
     no_browser: bool,

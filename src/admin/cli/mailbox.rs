@@ -5,7 +5,9 @@ use serde::Serialize;
 
 use crate::admin::cli::connect;
 use crate::admin::cli::failure::Failure;
+use crate::admin::cli::listing::{self, Column};
 use crate::admin::cli::output::{Entry, Output};
+use crate::admin::cli::reason;
 use crate::admin::cli::set_up::SetUp;
 use crate::admin::cli::values::{self, timestamp};
 use crate::admin::cli::view::MailboxDocument;
@@ -24,6 +26,7 @@ pub(super) struct MailboxGroup {
 #[derive(Subcommand, Debug)]
 enum MailboxCommand {
     Add(Add),
+    Alias(Alias),
     List(List),
     Show(Show),
     Disable(Disable),
@@ -52,11 +55,28 @@ struct Add {
     sign_in_as: Option<Mailbox>,
 }
 
-/// List the mailboxes
+/// Change the further login names of a mailbox
+///
+/// A name that is taken from it is refused from the next login on. The address itself is no alias and stays.
+#[derive(Args, Debug)]
+#[command(group(clap::ArgGroup::new("change").required(true).multiple(true).args(["add", "remove"])))]
+struct Alias {
+    /// The address of the mailbox
+    #[arg(value_parser = values::address)]
+    address: Mailbox,
+    /// A further login name; can be repeated
+    #[arg(long, value_name = "LOGIN", value_parser = values::login)]
+    add: Vec<String>,
+    /// An alias that is to be one no more; can be repeated
+    #[arg(long, value_name = "LOGIN", value_parser = values::login)]
+    remove: Vec<String>,
+}
+
+/// List the mailboxes, each with the reason in short if it cannot be used
 #[derive(Args, Debug)]
 struct List {}
 
-/// Show one mailbox
+/// Show one mailbox; if it cannot be used, why and what to do
 #[derive(Args, Debug)]
 struct Show {
     /// The address of the mailbox
@@ -111,13 +131,31 @@ impl MailboxGroup {
             _ => None,
         };
         set_up.wait_for(async {
-            let ops = Ops::open(&config).await?;
+            let ops = match &self.command {
+                MailboxCommand::Add(_) => Ops::open(&config).await?,
+                other => Ops::open_existing(&config, other.address()).await?,
+            };
             self.command.run(&ops, &set_up.output, token).await
         })
     }
 }
 
 impl MailboxCommand {
+    /// The mailbox that it is about.
+    fn address(&self) -> Option<&Mailbox> {
+        match self {
+            Self::Add(Add { address, .. })
+            | Self::Alias(Alias { address, .. })
+            | Self::Show(Show { address })
+            | Self::Disable(Disable { address })
+            | Self::Enable(Enable { address })
+            | Self::Remove(Remove { address })
+            | Self::Connect(connect::Connect { address, .. })
+            | Self::Disconnect(Disconnect { address }) => Some(address),
+            Self::List(List {}) => None,
+        }
+    }
+
     async fn run(self, ops: &Ops, output: &Output, token: Option<Secret<String>>) -> Result<(), Failure> {
         match self {
             Self::Add(Add { address, tenant, aliases, sign_in_as }) => {
@@ -134,6 +172,20 @@ impl MailboxCommand {
                 } else if row.state == MailboxState::Ready {
                     output.note(&format!("next: postern password issue {address} --label TEXT"));
                 }
+                document(output, &row)
+            }
+            Self::Alias(Alias { address, add, remove }) => {
+                // Refused for a mailbox that is not on the list, which adding would put there.
+                ops.mailbox(&address).await?;
+                if !remove.is_empty() {
+                    ops.remove_aliases(&address, &remove).await?;
+                }
+                if !add.is_empty() {
+                    ops.add_mailbox(&address, None, &add, None).await?;
+                }
+                let row = ops.mailbox(&address).await?;
+                let aliases = if row.aliases.is_empty() { "none".to_owned() } else { row.aliases.join(", ") };
+                output.note(&format!("aliases of {address}: {aliases}"));
                 document(output, &row)
             }
             Self::List(List {}) => list(output, &ops.mailboxes().await?),
@@ -184,18 +236,22 @@ fn list(output: &Output, rows: &[MailboxRow]) -> Result<(), Failure> {
         output.note("no mailbox is on the list; add one with `postern mailbox add ADDRESS`");
         return Ok(());
     }
-    let cells = rows.iter().map(|row| {
+    let texts = |text: fn(&MailboxRow) -> String| rows.iter().map(text).map(Entry::from);
+    listing::print(
+        output,
         vec![
-            row.address.to_string().into(),
-            row.tenant.to_string().into(),
-            state(row.state),
-            timestamp(row.since).into(),
-            row.aliases.join(", ").into(),
-            row.sign_in_as.as_ref().map(ToString::to_string).unwrap_or_default().into(),
-            row.reason.clone().unwrap_or_default().into(),
-        ]
-    });
-    output.table(&["MAILBOX", "TENANT", "STATE", "SINCE", "ALIASES", "SIGNS IN AS", "REASON"], cells.collect())
+            Column::fixed("MAILBOX", texts(|row| row.address.to_string())),
+            Column::fixed("TENANT", texts(|row| row.tenant.to_string())).if_it_differs(),
+            Column::fixed("STATE", rows.iter().map(|row| state(row.state))),
+            Column::fixed("SINCE", texts(|row| timestamp(row.since))),
+            Column::loose("ALIASES", texts(|row| row.aliases.join(", "))),
+            Column::loose(
+                "SIGNS IN AS",
+                texts(|row| row.sign_in_as.as_ref().map(ToString::to_string).unwrap_or_default()),
+            ),
+            Column::loose("REASON", texts(|row| row.reason.as_deref().map(reason::short).unwrap_or_default())),
+        ],
+    )
 }
 
 fn show(output: &Output, row: &MailboxRow) -> Result<(), Failure> {
@@ -203,18 +259,19 @@ fn show(output: &Output, row: &MailboxRow) -> Result<(), Failure> {
         return output.json(&MailboxDocument::from(row));
     }
     let or_none = |text: String| if text.is_empty() { Entry::Faint("none".to_owned()) } else { text.into() };
-    output.table(
-        &[],
-        vec![
-            vec!["mailbox".into(), row.address.to_string().into()],
-            vec!["tenant".into(), row.tenant.to_string().into()],
-            vec!["state".into(), state(row.state)],
-            vec!["since".into(), timestamp(row.since).into()],
-            vec!["reason".into(), or_none(row.reason.clone().unwrap_or_default())],
-            vec!["aliases".into(), or_none(row.aliases.join(", "))],
-            vec!["signs in as".into(), row.sign_in_as.as_ref().unwrap_or(&row.address).to_string().into()],
-        ],
-    )
+    let mut cells = vec![
+        vec!["mailbox".into(), row.address.to_string().into()],
+        vec!["tenant".into(), row.tenant.to_string().into()],
+        vec!["state".into(), state(row.state)],
+        vec!["since".into(), timestamp(row.since).into()],
+        vec!["reason".into(), or_none(row.reason.clone().unwrap_or_default())],
+    ];
+    if let Some(remedy) = &row.remedy {
+        cells.push(vec!["remedy".into(), remedy.clone().into()]);
+    }
+    cells.push(vec!["aliases".into(), or_none(row.aliases.join(", "))]);
+    cells.push(vec!["signs in as".into(), row.sign_in_as.as_ref().unwrap_or(&row.address).to_string().into()]);
+    output.table(&[], cells)
 }
 
 fn state(state: MailboxState) -> Entry {

@@ -10,11 +10,13 @@ use crate::store::{AppPasswordRecord, AppPasswords, DeliveryMode, StoreError, Ve
 
 #[async_trait]
 impl AppPasswords for SqliteStore {
-    async fn add_app_password(&self, record: &AppPasswordRecord) -> Result<(), StoreError> {
+    async fn add_app_password(&self, record: &AppPasswordRecord) -> Result<bool, StoreError> {
         let mut transaction = self.begin().await?;
-        sqlx::query(
+        // One statement: somebody may take the mailbox off the list between a look at the list and this.
+        let done = sqlx::query(
             "INSERT INTO app_password (id, mailbox, label, verifier, protocols, networks, delivery, created_at, \
-             expires_at, revoked_at, last_used_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+             expires_at, revoked_at, last_used_at) SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11 \
+             WHERE EXISTS (SELECT 1 FROM mailbox WHERE address = $2)",
         )
         .bind(&record.id)
         .bind(record.mailbox.as_str())
@@ -31,7 +33,8 @@ impl AppPasswords for SqliteStore {
         .await
         .map_err(failed)?;
         sqlx::query(BUMP).execute(transaction.connection()?).await.map_err(failed)?;
-        transaction.commit().await
+        transaction.commit().await?;
+        Ok(done.rows_affected() > 0)
     }
 
     async fn app_passwords(&self) -> Result<Vec<AppPasswordRecord>, StoreError> {

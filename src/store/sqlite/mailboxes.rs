@@ -51,6 +51,19 @@ impl Mailboxes for SqliteStore {
         transaction.commit().await
     }
 
+    async fn remove_alias(&self, address: &Mailbox, login: &str) -> Result<bool, StoreError> {
+        let mut transaction = self.begin().await?;
+        let done = sqlx::query("DELETE FROM alias WHERE login = $1 AND mailbox = $2")
+            .bind(login)
+            .bind(address.as_str())
+            .execute(transaction.connection()?)
+            .await
+            .map_err(failed)?;
+        sqlx::query(BUMP).execute(transaction.connection()?).await.map_err(failed)?;
+        transaction.commit().await?;
+        Ok(done.rows_affected() > 0)
+    }
+
     async fn mailboxes(&self) -> Result<Vec<MailboxRecord>, StoreError> {
         let mut transaction = self.begin_reading().await?;
         let rows =

@@ -147,6 +147,15 @@ pub(in crate::store::sqlite) fn failed(error: sqlx::Error) -> StoreError {
     StoreError::Query(error.into())
 }
 
+/// Whether SQLite is behind it and says SQLITE_CORRUPT or SQLITE_NOTADB. An extended code has the primary one in its lower eight bits.
+pub(in crate::store) fn is_corrupt(error: &(dyn std::error::Error + 'static)) -> bool {
+    const CORRUPT: u32 = 11;
+    const NOT_A_DATABASE: u32 = 26;
+    std::iter::successors(Some(error), |error| error.source())
+        .filter_map(|error| error.downcast_ref::<sqlx::Error>()?.as_database_error()?.code()?.parse::<u32>().ok())
+        .any(|code| matches!(code & 0xff, CORRUPT | NOT_A_DATABASE))
+}
+
 /// Says that what logins depend on has changed.
 pub(in crate::store::sqlite) const BUMP: &str = "UPDATE revision SET number = number + 1 WHERE only_row = 1";
 
