@@ -76,15 +76,22 @@ fn read_or_fault(file: &Written<PathBuf>, report: &Report) -> Option<Zeroizing<V
 
 /// A file that holds a secret: it must be there and hold something, and others should not be able to read it.
 pub(super) fn check_secret(file: &Written<PathBuf>, report: &Report) {
-    let Some(bytes) = read_or_fault(file, report) else { return };
+    read_secret(file, report);
+}
+
+/// Reads a secret; `None` where it cannot be read or is empty, which is a fault.
+pub(super) fn read_secret(file: &Written<PathBuf>, report: &Report) -> Option<Zeroizing<Vec<u8>>> {
+    let bytes = read_or_fault(file, report)?;
+    warn_if_others_may_read(file, report);
     if bytes.iter().all(u8::is_ascii_whitespace) {
         report.fault(
             &file.place,
             format!("`{}` is empty", file.value.display()),
             "Put the secret into it, on one line.",
         );
+        return None;
     }
-    warn_if_others_may_read(file, report);
+    Some(bytes)
 }
 
 #[cfg(unix)]

@@ -12,6 +12,7 @@ mod listener;
 mod model;
 mod raw;
 mod tenant;
+mod upstream;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -22,8 +23,9 @@ pub use duration::{NotADuration, parse_duration};
 pub use listener::parse_network;
 pub use model::{
     Cloud, Config, Credential, Delivery, DeliveryMode, Endpoints, Family, Grant, Grants, HostPort, KeySource, Limits,
-    Listener, OwnCertificate, Scopes, SmtpTls, Tenant, TlsMode, Upstream,
+    Listener, OwnCertificate, ProxySource, Scopes, SmtpTls, Tenant, TlsMode, Upstream,
 };
+pub use upstream::NoProxyAddress;
 
 /// Where the program stands: what [`load`] needs to know that is not in the file.
 #[derive(Clone, Debug)]
