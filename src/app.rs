@@ -141,6 +141,10 @@ impl App {
         let material = material(config)?;
         let tls = ServerTls::new(&material)?;
         let trust = foundation::trust(config)?;
+        let proxy = foundation::proxy(config)?;
+        if let Some(proxy) = &proxy {
+            info!(%proxy, "Exchange is reached through a proxy");
+        }
         let clock = Clock::system();
         let auth =
             Auth::new(auth::Settings::default(), Arc::clone(&foundation.store), foundation.pepper, clock.clone())
@@ -151,7 +155,7 @@ impl App {
             foundation.vault,
             clock.clone(),
         )?);
-        let upstream = Arc::new(Upstream::new(foundation::upstream(config, &trust)));
+        let upstream = Arc::new(Upstream::new(foundation::upstream(config, &trust, proxy.as_ref())));
 
         // All sockets are bound before anything is served, so that a bad address fails the start and not a moment later.
         let mut listeners = Vec::with_capacity(config.listeners.len());

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::auth::app_password::Pepper;
-use crate::base::{Fault, Protocol, TenantName, Whose};
+use crate::base::{Fault, Protocol, Proxy, TenantName, Whose};
 use crate::broker::vault::{KeySource, Vault, VaultError};
 use crate::broker::{Access, Credential, SecretSource, TenantSettings};
 use crate::config::{self, Config, SmtpTls};
@@ -30,6 +30,9 @@ pub struct Foundation {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FoundationError {
+    /// The proxy that `[upstream]` names.
+    #[error(transparent)]
+    Proxy(#[from] config::NoProxyAddress),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -51,6 +54,7 @@ pub enum FoundationError {
 impl Fault for FoundationError {
     fn code(&self) -> &'static str {
         match self {
+            Self::Proxy(_) => "proxy-unusable",
             Self::Store(error) => error.code(),
             Self::Trust { .. } => "trust-anchors-unusable",
             Self::Vault(error) => error.code(),
@@ -63,6 +67,11 @@ impl Fault for FoundationError {
 
     fn remedy(&self) -> Option<String> {
         match self {
+            Self::Proxy(_) => Some(
+                "Put the proxy's address there, such as http://USER:PASSWORD@HOST:PORT, where this process can read it; `postern check` \
+                 looks at it. Without the proxy nothing is connected to."
+                    .to_owned(),
+            ),
             Self::Store(error) => error.remedy(),
             Self::Trust { .. } => Some(
                 "`ca_file` is a PEM file of certificates that the account running Postern can read. A system without trust \
@@ -167,8 +176,16 @@ fn source(place: &config::SecretPlace) -> SecretSource {
     }
 }
 
+/// The proxy through which Exchange and the token services are reached, with what is reached without it.
+///
+/// # Errors
+/// [`FoundationError::Proxy`].
+pub fn proxy(config: &Config) -> Result<Option<Proxy>, FoundationError> {
+    Ok(config.upstream.read_proxy()?)
+}
+
 /// The settings of `upstream`.
-pub fn upstream(config: &Config, trust: &Trust) -> upstream::Settings {
+pub fn upstream(config: &Config, trust: &Trust, proxy: Option<&Proxy>) -> upstream::Settings {
     let tenants = config.tenants.iter().filter_map(|tenant| {
         let endpoints = upstream::Endpoints {
             imap: tenant.endpoints.imap.clone(),
@@ -182,6 +199,7 @@ pub fn upstream(config: &Config, trust: &Trust) -> upstream::Settings {
     upstream::Settings {
         tenants: tenants.collect(),
         family: config.upstream.family,
+        proxy: proxy.cloned(),
         hostname: hostname(config),
         ..upstream::Settings::default()
     }

@@ -11,9 +11,10 @@ use crate::config::Surroundings;
 use crate::config::credential;
 use crate::config::files::{self, Base};
 use crate::config::listener::listeners;
-use crate::config::model::{Config, Delivery, Family, KeySource, Limits, OwnCertificate, Tenant, Upstream};
+use crate::config::model::{Config, Delivery, KeySource, Limits, OwnCertificate, Tenant};
 use crate::config::raw::{self, Report, Section};
 use crate::config::tenant::{self, Around};
+use crate::config::upstream;
 
 /// Checks the whole `text`. Without a fault in the report the result is a configuration in which everything holds.
 pub(super) fn check(text: &str, base: &Base, surroundings: &Surroundings, report: &Report) -> Option<Config> {
@@ -29,7 +30,7 @@ pub(super) fn check(text: &str, base: &Base, surroundings: &Surroundings, report
     let limits = root.table("limits").map(limits).unwrap_or_default();
     let delivery = root.table("delivery").map(delivery).unwrap_or_default();
     let keys = root.table("keys").map_or(KeySource::DefaultFile, |section| keys(section, base));
-    let upstream = root.table("upstream").map(upstream).unwrap_or_default();
+    let upstream = root.table("upstream").map(|section| upstream::upstream(section, base)).unwrap_or_default();
     metrics(&root);
     root.not_yet(&["console", "store", "store_file", "store_env"]);
     root.finish();
@@ -164,22 +165,6 @@ fn keys(section: Section<'_>, base: &Base) -> KeySource {
     section.not_yet(&["master_command"]);
     section.finish();
     credential::only_one(report, found).map_or(KeySource::DefaultFile, |(_, source)| source)
-}
-
-fn upstream(section: Section<'_>) -> Upstream {
-    let families = [("auto", Family::Auto), ("ipv4", Family::Ipv4), ("ipv6", Family::Ipv6)];
-    let family = section.word("family", &families).map(|family| family.value).unwrap_or_default();
-    let hostname = section.filled_text("hostname", "Write a host name, or remove it.").and_then(|name| {
-        if is_host_name(name.value) {
-            return Some(name.value.to_owned());
-        }
-        let message = format!("`{}` is not a host name", name.value.escape_debug());
-        section.report().fault(&name.place, message, "Write it as \"mail.contoso.com\".");
-        None
-    });
-    section.not_yet(&["proxy"]);
-    section.finish();
-    Upstream { family, hostname }
 }
 
 /// `[metrics]` without an address means no metrics, which is what this version can do.

@@ -116,7 +116,7 @@ pub fn is_master_key(bytes: &[u8]) -> bool {
 }
 
 /// Reads a secret; `None` where it cannot be read or is empty, which is a fault.
-fn read_secret(file: &Written<PathBuf>, report: &Report) -> Option<Zeroizing<Vec<u8>>> {
+pub(super) fn read_secret(file: &Written<PathBuf>, report: &Report) -> Option<Zeroizing<Vec<u8>>> {
     let bytes = read_or_fault(file, report)?;
     warn_if_others_may_read(file, report);
     if bytes.iter().all(u8::is_ascii_whitespace) {

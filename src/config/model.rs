@@ -9,6 +9,7 @@ use chrono::NaiveDate;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use url::Url;
 
+use crate::base::proxy::{Direct, Proxy};
 use crate::base::{Protocol, TenantName};
 
 pub use crate::base::{Family, HostPort};
@@ -395,11 +396,31 @@ pub enum KeySource {
     Credential(String),
 }
 
+/// Where the address of the proxy is.
+#[derive(Clone, Debug, Default)]
+pub enum ProxySource {
+    /// Nowhere: there is no proxy.
+    #[default]
+    None,
+    /// In the configuration.
+    Address(Proxy),
+    /// In this file.
+    File(PathBuf),
+    /// In this environment variable.
+    Env(String),
+    /// It is this systemd credential.
+    Credential(String),
+}
+
 /// How Exchange is reached.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Upstream {
     /// Which addresses are tried.
     pub family: Family,
+    /// The proxy that leads there.
+    pub proxy: ProxySource,
+    /// What is reached without it.
+    pub no_proxy: Vec<Direct>,
     /// Our name in EHLO; `None` takes this machine's.
     pub hostname: Option<String>,
 }

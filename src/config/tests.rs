@@ -1,5 +1,7 @@
 //! Tables of files: what is wrong with each, or what comes of it.
 
+mod upstream;
+
 use std::path::{Path, PathBuf};
 
 use chrono::{TimeZone, Utc};
@@ -214,7 +216,6 @@ fn keys_without_effect_yet_are_refused_and_never_ignored() {
         ("[delivery]\npatience = \"20s\"", "delivery.patience"),
         ("[delivery]\nspool_bytes = 1", "delivery.spool_bytes"),
         ("[delivery]\nunknown_outcome = \"hold\"", "delivery.unknown_outcome"),
-        ("[upstream]\nproxy = \"http://x\"", "upstream.proxy"),
         ("[keys]\nmaster_command = \"x\"", "keys.master_command"),
     ] {
         let faulty = folder.parse(text).unwrap_err();
