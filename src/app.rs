@@ -150,7 +150,7 @@ impl App {
             Auth::new(auth::Settings::default(), Arc::clone(&foundation.store), foundation.pepper, clock.clone())
                 .await?;
         let broker = Arc::new(Broker::new(
-            foundation::broker_tenants(config, &trust),
+            foundation::broker_tenants(config, &trust, proxy.as_ref()),
             Arc::clone(&foundation.store),
             foundation.vault,
             clock.clone(),

@@ -100,11 +100,11 @@ impl Delivery {
     /// Logs in. A token that is not accepted is replaced once.
     async fn log_in(&self, permit: &Permit) -> Result<Submission, DeliveryError> {
         let token = self.broker.token_for(permit).await?;
-        match self.upstream.submission(permit, &token).await {
+        match self.upstream.submission(permit, &token, false).await {
             Err(error) if error.wants_new_token() => {
                 tracing::info!("{error}; trying once more with a new token");
                 let token = self.broker.replace(permit, token).await?;
-                Ok(self.upstream.submission(permit, &token).await?)
+                Ok(self.upstream.submission(permit, &token, true).await?)
             }
             other => Ok(other?),
         }
