@@ -101,9 +101,9 @@ impl Mail {
                 }
                 Some(reply)
             }
-            Transact::Recipient(recipient) => Some(self.direct.recipient(&recipient).await),
+            Transact::Recipient(recipient) => Some(self.direct.recipient(Ok(()), &recipient).await),
             Transact::Data => {
-                let reply = self.direct.data().await;
+                let reply = self.direct.data(Ok(())).await;
                 if reply.is_intermediate() {
                     self.phase = Phase::Content { waited: Duration::ZERO, octets: 0 };
                 }
