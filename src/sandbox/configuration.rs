@@ -46,6 +46,7 @@ fn text(sandbox: &Sandbox) -> String {
         ));
     }
     let scope = "https://outlook.office365.com/.default";
+    let users = "https://outlook.office.com";
     text.push_str(&format!(
         r#"
 [[tenant]]
@@ -54,9 +55,16 @@ cloud = "custom"
 tenant_id = "{tenant_id}"
 client_id = "{client_id}"
 grant = "client_credentials"
+# With users' sign-ins instead: one of these, the other scopes below, and `postern mailbox connect ADDRESS`.
+# grant = "authorization_code"
+# grant = "device_code"
 client_secret_file = "client-secret"
+# An application without a secret, for users' sign-ins alone:
+# client_id = "{public_client_id}"
 
 [tenant.endpoints]
+authorize_url = "{authorize_url}"
+device_url = "{device_url}"
 token_url = "{token_url}"
 imap = "{imap}"
 pop3 = "{pop3}"
@@ -64,9 +72,17 @@ smtp = "{smtp}"
 smtp_tls = "starttls"
 ca_file = "ca.pem"
 scopes = {{ imap = "{scope}", pop3 = "{scope}", smtp = "{scope}" }}
+# For users' sign-ins these stand in place of the line above:
+# [tenant.endpoints.scopes]
+# imap = "{users}/IMAP.AccessAsUser.All offline_access"
+# pop3 = "{users}/POP.AccessAsUser.All offline_access"
+# smtp = "{users}/SMTP.Send offline_access"
 "#,
         tenant_id = sandbox.tenant_id(),
         client_id = sandbox.client_id(),
+        public_client_id = sandbox.public_client_id(),
+        authorize_url = sandbox.authorize_url(),
+        device_url = sandbox.device_url(),
         token_url = sandbox.token_url(),
         imap = sandbox.imap_address(),
         pop3 = sandbox.pop3_address(),
@@ -100,6 +116,8 @@ mod tests {
         assert_eq!(tenant["client_secret_file"].as_str(), Some("client-secret"));
         let endpoints = &tenant["endpoints"];
         assert_eq!(endpoints["token_url"].as_str(), Some(sandbox.token_url().as_str()));
+        assert_eq!(endpoints["authorize_url"].as_str(), Some(sandbox.authorize_url().as_str()));
+        assert_eq!(endpoints["device_url"].as_str(), Some(sandbox.device_url().as_str()));
         assert_eq!(endpoints["imap"].as_str(), Some(sandbox.imap_address().to_string().as_str()));
         assert_eq!(endpoints["scopes"]["smtp"].as_str(), Some("https://outlook.office365.com/.default"));
 

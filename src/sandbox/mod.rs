@@ -31,6 +31,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::sandbox::tenant::Tenant;
 
+pub use crate::sandbox::entra::is_redirect_uri;
 pub use crate::sandbox::faults::{FaultError, FaultName, Faults, read_fault};
 pub use crate::sandbox::tenant::{Submission, Tally};
 
@@ -107,7 +108,6 @@ pub enum SandboxError {
 /// The simulated tenant. It stops when it is dropped; [`stop`](Sandbox::stop) also waits until it has.
 pub struct Sandbox {
     tenant: Arc<Tenant>,
-    token_address: SocketAddr,
     imap_address: SocketAddr,
     smtp_address: SocketAddr,
     pop3_address: SocketAddr,
@@ -131,11 +131,11 @@ impl Sandbox {
         let imap = server::bind(options.imap_port)?;
         let smtp = server::bind(options.smtp_port)?;
         let pop3 = server::bind(options.pop3_port)?;
-        let tenant = Arc::new(Tenant::make(&options, faults)?);
+        let origin = format!("http://{}", token.address);
+        let tenant = Arc::new(Tenant::make(&options, faults, origin)?);
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         let sandbox = Sandbox {
-            token_address: token.address,
             imap_address: imap.address,
             smtp_address: smtp.address,
             pop3_address: pop3.address,
@@ -153,12 +153,31 @@ impl Sandbox {
 
     /// The token endpoint.
     pub fn token_url(&self) -> String {
-        format!("http://{}/{}/oauth2/v2.0/token", self.token_address, self.tenant.tenant_id)
+        self.endpoint("token")
+    }
+
+    /// The authorization endpoint, where users sign in with a browser.
+    pub fn authorize_url(&self) -> String {
+        self.endpoint("authorize")
+    }
+
+    /// The device authorization endpoint (RFC 8628).
+    pub fn device_url(&self) -> String {
+        self.endpoint("devicecode")
+    }
+
+    /// The page on which the code of a device is entered.
+    pub fn device_login_url(&self) -> String {
+        format!("{}{}", self.tenant.origin, entra::DEVICE_PAGE)
+    }
+
+    fn endpoint(&self, name: &str) -> String {
+        format!("{}/{}/oauth2/v2.0/{name}", self.tenant.origin, self.tenant.tenant_id)
     }
 
     /// The introspection endpoint (RFC 7662), for other servers that check these tokens.
     pub fn introspection_url(&self) -> String {
-        format!("http://{}/introspect", self.token_address)
+        format!("{}/introspect", self.tenant.origin)
     }
 
     /// Where IMAP is (implicit TLS).
@@ -216,9 +235,25 @@ impl Sandbox {
         &self.tenant.faults
     }
 
+    /// Registers a redirect URI for the applications, beside `http://localhost` and `http://127.0.0.1` (both without a path, with
+    /// any port); false if it is no absolute address, or has a fragment.
+    pub fn register_redirect_uri(&self, uri: &str) -> bool {
+        self.tenant.redirect_uris.register(uri)
+    }
+
+    /// Approves the device code that waits for this user code, as that user; false if none does, or there is no such user.
+    pub fn approve_device(&self, user_code: &str, address: &str) -> bool {
+        self.tenant.mailboxes.has(address) && self.tenant.devices.settle(user_code, Some(address))
+    }
+
+    /// Declines the device code that waits for this user code; false if none does.
+    pub fn decline_device(&self, user_code: &str) -> bool {
+        self.tenant.devices.settle(user_code, None)
+    }
+
     /// Signs a user in and returns the refresh token. It belongs to the application that first presents it.
     pub fn refresh_token_for(&self, address: &str) -> String {
-        self.tenant.tokens.sign_in(address)
+        self.tenant.tokens.sign_in(address, None)
     }
 
     /// Revokes all sign-ins of a user, as an administrator would.

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::base::Protocol;
+use crate::sandbox::entra::{Codes, Devices, RedirectUris};
 use crate::sandbox::faults::{FaultName, Faults};
 use crate::sandbox::mailbox::Mailboxes;
 use crate::sandbox::tls::Certificates;
@@ -18,6 +19,8 @@ use crate::sandbox::{Options, SandboxError};
 
 /// The tenant.
 pub(super) struct Tenant {
+    /// Scheme, host and port of the token service.
+    pub(super) origin: String,
     pub(super) tenant_id: String,
     pub(super) client_id: String,
     pub(super) public_client_id: String,
@@ -26,6 +29,10 @@ pub(super) struct Tenant {
     pub(super) faults: Faults,
     pub(super) mailboxes: Mailboxes,
     pub(super) tokens: Tokens,
+    /// Where its applications' users may be sent back to after signing in.
+    pub(super) redirect_uris: RedirectUris,
+    pub(super) codes: Codes,
+    pub(super) devices: Devices,
     pub(super) certificates: Certificates,
     /// Rung when every IMAP session must end as if its token had expired.
     pub(super) expiry: watch::Sender<u64>,
@@ -46,6 +53,10 @@ struct Book {
 pub struct Tally {
     /// Requests to the token endpoint by `grant_type`; those without one count under the empty name.
     pub token_requests: BTreeMap<String, u64>,
+    /// The parameters of every request to the authorization endpoint, in order.
+    pub authorizations: Vec<BTreeMap<String, String>>,
+    /// The parameters of every request to the device authorization endpoint, in order.
+    pub device_authorizations: Vec<BTreeMap<String, String>>,
     /// Every refresh token presented, in order, repeated ones too.
     pub refresh_tokens_presented: Vec<String>,
     /// Requests that came to where `token-redirect` points.
@@ -99,10 +110,11 @@ pub(super) struct Entry {
 
 impl Tenant {
     /// Makes the tenant with its names, secrets and certificates.
-    pub(super) fn make(options: &Options, faults: Faults) -> Result<Self, SandboxError> {
+    pub(super) fn make(options: &Options, faults: Faults, origin: String) -> Result<Self, SandboxError> {
         let tenant_id = guid()?;
         Ok(Self {
             tokens: Tokens::new(tenant_id.clone())?,
+            origin,
             tenant_id,
             client_id: guid()?,
             public_client_id: guid()?,
@@ -110,6 +122,9 @@ impl Tenant {
             tarpit: options.tarpit,
             faults,
             mailboxes: Mailboxes::new(&options.mailboxes),
+            redirect_uris: RedirectUris::new(),
+            codes: Codes::default(),
+            devices: Devices::default(),
             certificates: Certificates::make()?,
             expiry: watch::Sender::new(0),
             book: Mutex::default(),

@@ -133,6 +133,12 @@ pub(super) async fn post(url: &str, fields: &[(&str, &str)]) -> (u16, String, St
 }
 
 pub(super) async fn request(url: &str, method: &str, headers: &str, body: &str) -> (u16, String, String) {
+    let (status, head, body) = raw_request(url, method, headers, body).await;
+    (status, head.to_ascii_lowercase(), body)
+}
+
+/// The same with the header as it came.
+pub(super) async fn raw_request(url: &str, method: &str, headers: &str, body: &str) -> (u16, String, String) {
     let url: url::Url = url.parse().unwrap();
     let address = format!("{}:{}", url.host_str().unwrap(), url.port().unwrap());
     let mut peer = Peer::clear(address.parse().unwrap()).await;
@@ -145,7 +151,7 @@ pub(super) async fn request(url: &str, method: &str, headers: &str, body: &str) 
     let answer = peer.until_closed().await;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((answer.as_str(), ""));
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
-    (status, head.to_ascii_lowercase(), body.to_owned())
+    (status, head.to_owned(), body.to_owned())
 }
 
 pub(super) async fn app_token(sandbox: &Sandbox) -> String {

@@ -178,15 +178,23 @@ impl Tokens {
         lock(&self.issued).in_order.clone()
     }
 
-    /// A new sign-in of this user; its first refresh token.
-    pub(super) fn sign_in(&self, user: &str) -> String {
+    /// A new sign-in of this user to an application; its first refresh token.
+    pub(super) fn sign_in(&self, user: &str, client_id: Option<&str>) -> String {
         let mut refresh = lock(&self.refresh);
         let family = refresh.families.len();
         // Nobody guesses here: without random numbers one that is merely unique will do.
         let token = refresh_token().unwrap_or_else(|_| format!("1.AXsimulated.{family}"));
-        refresh.families.push(Family { user: user.to_ascii_lowercase(), client_id: None, revoked: false });
+        let client_id = client_id.map(str::to_owned);
+        refresh.families.push(Family { user: user.to_ascii_lowercase(), client_id, revoked: false });
         refresh.family_of.insert(token.clone(), family);
         token
+    }
+
+    /// Whose sign-in a refresh token is from.
+    pub(super) fn user_of(&self, token: &str) -> Option<String> {
+        let refresh = lock(&self.refresh);
+        let family = refresh.families.get(*refresh.family_of.get(token)?)?;
+        Some(family.user.clone())
     }
 
     /// Redeems a refresh token: its user, and the refresh token to use from now on.
@@ -280,7 +288,7 @@ mod tests {
     #[test]
     fn an_old_refresh_token_stays_good_unless_reuse_revokes_the_family() {
         let tokens = Tokens::new("the-tenant".into()).unwrap();
-        let first = tokens.sign_in("Alice@contoso.test");
+        let first = tokens.sign_in("Alice@contoso.test", None);
         let (user, second) = tokens.redeem(&first, "app", false, false).unwrap().unwrap();
         assert_eq!(user, "alice@contoso.test");
         assert_ne!(first, second);

@@ -2,6 +2,7 @@
 
 #[cfg(unix)]
 pub mod child;
+pub mod proxy;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -260,10 +261,6 @@ fn configure(sandbox: &Sandbox, folder: &Path, plan: &Plan) -> Config {
         .map(|line| match line.split_once("127.0.0.1:") {
             Some((before, _)) if line.trim_start().starts_with("address") => format!("{before}127.0.0.1:0\""),
             _ if line.trim_start().starts_with("grant") => format!("grant = \"{grant}\""),
-            // Nobody is sent there by these tests, but the grants want to know where it would be.
-            _ if line.trim_start().starts_with("token_url") => format!(
-                "{line}\nauthorize_url = \"https://login.contoso.test/authorize\"\ndevice_url = \"https://login.contoso.test/device\""
-            ),
             _ => line.to_owned(),
         })
         .collect::<Vec<_>>()
