@@ -24,7 +24,7 @@ use crate::foundation::{self, Bound, Foundation, FoundationError, Running};
 use crate::listener::certificate::{self, CertificateError, Material};
 use crate::listener::tls::ServerTls;
 use crate::listener::{self, BindError, Listener, Permits, Security};
-use crate::session::{self, Road};
+use crate::session::{self, Road, TlsPort};
 use crate::store::StoreError;
 use crate::telemetry::Incidents;
 use crate::upstream::Upstream;
@@ -186,6 +186,15 @@ impl App {
             settings: session::Settings {
                 hostname: foundation::hostname(config),
                 login_time: config.limits.login,
+                tls_ports: listeners
+                    .iter()
+                    .map(|listener| TlsPort {
+                        protocol: listener.settings().protocol,
+                        security: listener.settings().security,
+                        port: listener.address().port(),
+                    })
+                    .filter(|port| port.security != Security::None)
+                    .collect(),
                 ..session::Settings::default()
             },
             stopping: CancellationToken::new(),

@@ -2,6 +2,7 @@
 //! client hears; nothing is acknowledged before Exchange has acknowledged it.
 
 mod direct;
+mod remedy;
 mod told;
 
 use std::sync::Arc;
