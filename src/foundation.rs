@@ -9,10 +9,10 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::auth::app_password::Pepper;
-use crate::base::{Fault, Protocol, TenantName, Whose};
+use crate::base::{Fault, Protocol, Proxy, TenantName, Whose};
 use crate::broker::vault::{KeySource, Vault, VaultError};
-use crate::broker::{Access, SecretSource, TenantSettings};
-use crate::config::{self, Config, Credential, SmtpTls};
+use crate::broker::{Access, Credential, SecretSource, TenantSettings};
+use crate::config::{self, Config, SmtpTls};
 use crate::store::{SqliteStore, Store, StoreError};
 use crate::upstream;
 
@@ -30,6 +30,9 @@ pub struct Foundation {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FoundationError {
+    /// The proxy that `[upstream]` names.
+    #[error(transparent)]
+    Proxy(#[from] config::NoProxyAddress),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -51,6 +54,7 @@ pub enum FoundationError {
 impl Fault for FoundationError {
     fn code(&self) -> &'static str {
         match self {
+            Self::Proxy(_) => "proxy-unusable",
             Self::Store(error) => error.code(),
             Self::Trust { .. } => "trust-anchors-unusable",
             Self::Vault(error) => error.code(),
@@ -63,6 +67,11 @@ impl Fault for FoundationError {
 
     fn remedy(&self) -> Option<String> {
         match self {
+            Self::Proxy(_) => Some(
+                "Put the proxy's address there, such as http://USER:PASSWORD@HOST:PORT, where this process can read it; `postern check` \
+                 looks at it. Without the proxy nothing is connected to."
+                    .to_owned(),
+            ),
             Self::Store(error) => error.remedy(),
             Self::Trust { .. } => Some(
                 "`ca_file` is a PEM file of certificates that the account running Postern can read. A system without trust \
@@ -81,17 +90,21 @@ impl Foundation {
     /// [`FoundationError::Store`], [`FoundationError::Vault`].
     pub async fn open(config: &Config) -> Result<Self, FoundationError> {
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.data_dir).await?);
-        let source = match &config.keys {
-            config::KeySource::DefaultFile => KeySource::Own,
-            config::KeySource::File(path) => KeySource::File(path.clone()),
-            config::KeySource::Env(name) => KeySource::Environment(name.clone()),
-            config::KeySource::Credential(name) => KeySource::Credential(name.clone()),
-        };
         // Only where nothing depends on keys yet may keys be made.
         let fresh = store.app_passwords().await?.is_empty()
             && store.sign_ins().await?.iter().all(|record| record.sealed.is_none());
-        let (vault, pepper) = Vault::open(&config.data_dir, &source, fresh)?;
+        let (vault, pepper) = Vault::open(&config.data_dir, &key_source(config), fresh)?;
         Ok(Self { store, vault: Arc::new(vault), pepper: Pepper::new(&pepper) })
+    }
+}
+
+/// Where the master key is, as the vault wants to know it.
+pub fn key_source(config: &Config) -> KeySource {
+    match &config.keys {
+        config::KeySource::DefaultFile => KeySource::Own,
+        config::KeySource::File(path) => KeySource::File(path.clone()),
+        config::KeySource::Env(name) => KeySource::Environment(name.clone()),
+        config::KeySource::Credential(name) => KeySource::Credential(name.clone()),
     }
 }
 
@@ -120,29 +133,59 @@ pub fn trust(config: &Config) -> Result<Trust, FoundationError> {
 /// The broker's settings.
 pub fn broker_tenants(config: &Config, trust: &Trust) -> Vec<TenantSettings> {
     let settings = config.tenants.iter().filter_map(|tenant| {
-        let access = Protocol::ALL.map(|protocol| {
+        // What no listener speaks is not asked for.
+        let spoken = |protocol: &Protocol| config.listeners.iter().any(|listener| listener.protocol == *protocol);
+        let access = Protocol::ALL.into_iter().filter(spoken).map(|protocol| {
             let scopes = tenant.endpoints.scopes.of(protocol).split_ascii_whitespace().map(str::to_owned).collect();
             (protocol, Access { delegated: tenant.grants.of(protocol).is_delegated(), scopes })
         });
         Some(TenantSettings {
             name: tenant.name.clone(),
             token_url: tenant.endpoints.token_url.clone(),
+            authorize_url: tenant.endpoints.authorize_url.clone(),
+            authorize_parameters: tenant.authorize_params.clone(),
+            device_url: tenant.endpoints.device_url.clone(),
             client_id: tenant.client_id.clone(),
-            secret: match &tenant.credential {
-                Credential::SecretFile(path) => SecretSource::File(path.clone()),
-                Credential::SecretEnv(name) => SecretSource::Environment(name.clone()),
-                Credential::SecretCredential(name) => SecretSource::Credential(name.clone()),
-                Credential::None => SecretSource::None,
-            },
-            access: access.into_iter().collect(),
+            credential: credential(&tenant.credential),
+            client_secret_expires: tenant.client_secret_expires,
+            access: access.collect(),
             tls: Arc::clone(trust.get(&tenant.name)?),
         })
     });
     settings.collect()
 }
 
+fn credential(written: &config::Credential) -> Credential {
+    match written {
+        config::Credential::Secret(place) => Credential::Secret(source(place)),
+        config::Credential::Certificate { certificate, key, passphrase } => Credential::Certificate {
+            certificate: certificate.clone(),
+            key: key.as_ref().map(source),
+            passphrase: passphrase.as_ref().map(source),
+        },
+        config::Credential::FederatedToken(place) => Credential::FederatedToken(source(place)),
+        config::Credential::None => Credential::None,
+    }
+}
+
+fn source(place: &config::SecretPlace) -> SecretSource {
+    match place {
+        config::SecretPlace::File(path) => SecretSource::File(path.clone()),
+        config::SecretPlace::Env(name) => SecretSource::Environment(name.clone()),
+        config::SecretPlace::Credential(name) => SecretSource::Credential(name.clone()),
+    }
+}
+
+/// The proxy through which Exchange and the token services are reached, with what is reached without it.
+///
+/// # Errors
+/// [`FoundationError::Proxy`].
+pub fn proxy(config: &Config) -> Result<Option<Proxy>, FoundationError> {
+    Ok(config.upstream.read_proxy()?)
+}
+
 /// The settings of `upstream`.
-pub fn upstream(config: &Config, trust: &Trust) -> upstream::Settings {
+pub fn upstream(config: &Config, trust: &Trust, proxy: Option<&Proxy>) -> upstream::Settings {
     let tenants = config.tenants.iter().filter_map(|tenant| {
         let endpoints = upstream::Endpoints {
             imap: tenant.endpoints.imap.clone(),
@@ -156,6 +199,7 @@ pub fn upstream(config: &Config, trust: &Trust) -> upstream::Settings {
     upstream::Settings {
         tenants: tenants.collect(),
         family: config.upstream.family,
+        proxy: proxy.cloned(),
         hostname: hostname(config),
         ..upstream::Settings::default()
     }

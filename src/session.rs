@@ -26,6 +26,7 @@ use crate::listener::{
 };
 use crate::relay::{self, End};
 use crate::session::mail::Mail;
+use crate::telemetry::Incidents;
 use crate::upstream::{Opened, Upstream, UpstreamError};
 use crate::wire::imap::welcome_capabilities;
 use crate::wire::sasl::Claim;
@@ -68,6 +69,8 @@ pub struct Road {
     pub tls: ServerTls,
     /// The gate.
     pub auth: Arc<Auth>,
+    /// What stands behind the references that clients are given.
+    pub incidents: Arc<Incidents>,
     /// Tokens.
     pub broker: Arc<Broker>,
     /// The way out.

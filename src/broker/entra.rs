@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::Whose;
 
 /// The error body of the token service (RFC 6749, section 5.2, with the fields that Entra ID adds).
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct ErrorBody {
     /// The OAuth error, such as `invalid_grant`.
     pub error: String,

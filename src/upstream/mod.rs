@@ -4,6 +4,7 @@ mod conversation;
 pub mod dial;
 mod imap;
 mod pop3;
+pub mod proxy;
 mod refusal;
 pub mod smtp;
 
@@ -15,8 +16,9 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use crate::auth::Permit;
-use crate::base::{Answer, Family, Fault, HostPort, Mailbox, Protocol, Reference, TenantName, Whose};
+use crate::base::{Answer, Family, Fault, HostPort, Mailbox, Protocol, Proxy, Reference, TenantName, Whose};
 use crate::broker::AccessToken;
+use crate::upstream::proxy::ProxyTrouble;
 use crate::wire::smtp::Reply;
 
 /// The stream to the far side. Boxed: it is over a kilobyte, and every future that it passes through would hold room for it.
@@ -27,8 +29,10 @@ pub type ServerStream = Box<TlsStream<TcpStream>>;
 pub struct Settings {
     /// The hosts of each tenant.
     pub tenants: HashMap<TenantName, Endpoints>,
-    /// Which addresses may be used.
+    /// Which addresses may be connected to: the hosts', or the proxy's own where there is one.
     pub family: Family,
+    /// The proxy that leads to the hosts.
+    pub proxy: Option<Proxy>,
     /// Our name in EHLO.
     pub hostname: String,
     /// How long to find a host, connect and do the handshake.
@@ -42,6 +46,7 @@ impl Default for Settings {
         Self {
             tenants: HashMap::new(),
             family: Family::Auto,
+            proxy: None,
             hostname: "localhost".to_owned(),
             connect_time: Duration::from_secs(15),
             answer_time: Duration::from_secs(30),
@@ -141,6 +146,16 @@ pub enum UpstreamError {
         /// What was wrong.
         what: String,
     },
+    /// The proxy on the way does not lead to the host.
+    #[error("the proxy {proxy} does not lead to {host}: {why}")]
+    Proxy {
+        /// The proxy.
+        proxy: HostPort,
+        /// The host.
+        host: HostPort,
+        /// Why not.
+        why: ProxyTrouble,
+    },
     /// The far side did not answer in time.
     #[error("{host} did not answer within {seconds} s while {doing}")]
     Silent {
@@ -196,6 +211,7 @@ impl Fault for UpstreamError {
             Self::NoHost { .. } => "no-host",
             Self::NotConnected { .. } => "authenticated-but-not-connected",
             Self::Protocol { .. } => "exchange-protocol",
+            Self::Proxy { why, .. } => why.code(),
             Self::Silent { .. } => "exchange-silent",
             Self::Tls { .. } => "exchange-tls",
             Self::TokenRejected { .. } => "token-rejected",
@@ -205,6 +221,7 @@ impl Fault for UpstreamError {
 
     fn whose(&self) -> Whose {
         match self {
+            Self::Proxy { why, .. } => why.whose(),
             Self::Denied { .. } | Self::NoHost { .. } | Self::TokenRejected { .. } => Whose::Administrator,
             Self::BrokeOff { .. }
             | Self::Busy { .. }
@@ -225,8 +242,9 @@ impl Fault for UpstreamError {
                 "If it lasts: give the application (or the account that signs in) Full Access to {mailbox} \
                  (`Add-MailboxPermission`), and check that IMAP is enabled for it (`Get-CASMailbox`)."
             )),
+            Self::Proxy { host, why, .. } => Some(why.remedy(host)),
             Self::Tls { .. } => Some(
-                "If the network inspects TLS, put its CA into `ca_file` under [tenant.endpoints]; check this machine's clock."
+                "If the network or a proxy inspects TLS, put its CA into `ca_file` under [tenant.endpoints]; check this machine's clock."
                     .to_owned(),
             ),
             Self::TokenRejected { mailbox, .. } => Some(format!(
@@ -236,7 +254,11 @@ impl Fault for UpstreamError {
                  (`Get-CASMailbox`). Exchange says the same during an outage."
             )),
             Self::Unreachable { .. } | Self::Silent { .. } => {
-                Some("Check this machine's way to the internet: name resolution, firewall, and `family` under [upstream].".to_owned())
+                Some(
+                    "Check this machine's way to the internet: name resolution, firewall, and `family` under [upstream]; if only a \
+                     proxy leads out, name it there as `proxy`."
+                        .to_owned(),
+                )
             }
             Self::BrokeOff { .. } | Self::Busy { .. } | Self::Closed { .. } | Self::Protocol { .. } => None,
         }

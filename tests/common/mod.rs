@@ -2,6 +2,7 @@
 
 #[cfg(unix)]
 pub mod child;
+pub mod proxy;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

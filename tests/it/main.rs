@@ -13,6 +13,7 @@ mod layers;
 mod limits;
 mod mended;
 mod pop3;
+mod proxy;
 mod regressions;
 mod road;
 mod secrets;

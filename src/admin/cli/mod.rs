@@ -5,19 +5,24 @@
 
 mod certificate;
 mod check;
+mod connect;
 mod demo;
 mod failure;
 mod generated;
 mod identity;
 mod limits;
+mod listing;
 mod mailbox;
 mod output;
 mod password;
+mod reason;
+mod redirect;
 mod sandbox;
 mod serve;
 mod set_up;
 mod signals;
 mod status;
+mod usage;
 mod values;
 mod view;
 
@@ -36,10 +41,14 @@ use crate::telemetry::log::{self, Level};
 pub fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
     let definition = Arguments::command().color(ColourWish::among(&words).of_clap());
+    let as_document = usage::is_document_asked(&words);
     let arguments = definition.try_get_matches_from(words).and_then(|found| Arguments::from_arg_matches(&found));
     match arguments {
         Ok(arguments) => run(arguments),
         Err(told) => {
+            if told.use_stderr() && as_document {
+                usage::tell(&told);
+            }
             // Help and version are data and go to stdout; a reader that has gone is no failure.
             drop(told.print());
             if told.use_stderr() { ExitCode::from(failure::USAGE) } else { ExitCode::SUCCESS }

@@ -93,7 +93,7 @@ impl SandboxCommand {
     }
 
     async fn serve(self, set_up: &SetUp) -> Result<(), Failure> {
-        let mut signals = Signals::listen()?;
+        let mut signals = Signals::listen_with_hangup()?;
         let folder = Folder::named_or_passing(self.dir)?;
         let options = Options {
             token_port: self.token_port,
