@@ -179,6 +179,8 @@ where
 /// program has not read yet; so what still comes is read for a moment and thrown away.
 pub async fn finish<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, last_words: &[u8]) {
     const LINGER: Duration = Duration::from_secs(1);
+    // What a program had on its way when it was told; whoever sends more does not listen.
+    const MOST_UNREAD_OCTETS: usize = 1024 * 1024;
     let goodbye = async {
         stream.write_all(last_words).await?;
         stream.shutdown().await
@@ -189,7 +191,13 @@ pub async fn finish<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, last_words
     let rest = async {
         // On the heap, so that a session of hours does not carry the room for it.
         let mut unread = vec![0; 4096];
-        while stream.read(&mut unread).await? > 0 {}
+        let mut octets = 0;
+        while octets < MOST_UNREAD_OCTETS {
+            match stream.read(&mut unread).await? {
+                0 => break,
+                count => octets += count,
+            }
+        }
         io::Result::Ok(())
     };
     // A client that is gone is what was wanted.
