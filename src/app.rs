@@ -150,7 +150,7 @@ impl App {
             Auth::new(auth::Settings::default(), Arc::clone(&foundation.store), foundation.pepper, clock.clone())
                 .await?;
         let broker = Arc::new(Broker::new(
-            foundation::broker_tenants(config, &trust),
+            foundation::broker_tenants(config, &trust, proxy.as_ref()),
             Arc::clone(&foundation.store),
             foundation.vault,
             clock.clone(),
@@ -171,14 +171,16 @@ impl App {
                 plaintext_from: settings.plaintext_from.clone(),
             })?);
         }
+        let incidents = Arc::new(Incidents::new(Arc::clone(&foundation.store), clock));
         let road = Arc::new(Road {
             permits: Permits::new(config.limits.connections, config.limits.per_address_before_login),
             tls,
             auth: Arc::new(auth),
-            incidents: Arc::new(Incidents::new(Arc::clone(&foundation.store), clock.clone())),
+            incidents: Arc::clone(&incidents),
             delivery: Delivery {
                 broker: Arc::clone(&broker),
                 upstream: Arc::clone(&upstream),
+                incidents,
                 way_time: session::Settings::default().way_time,
             },
             broker,

@@ -7,6 +7,7 @@
 mod ending;
 mod mail;
 mod tls_wanted;
+mod way;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use zeroize::Zeroize;
 
 use crate::auth::{Auth, AuthError, Origin, Permit};
 use crate::base::{Answer, ConnId, Fault, Protocol, Reference};
-use crate::broker::{Broker, BrokerError};
+use crate::broker::Broker;
 use crate::delivery::Delivery;
 use crate::front::{Front, Setting, Step, WantOfTls, Welcome, imap, pop3, smtp};
 use crate::listener::tls::{Acceptor, ServerTls, meaning};
@@ -29,8 +30,8 @@ use crate::listener::{
 use crate::relay::{self, End, Why, finish};
 use crate::session::ending::Ending;
 use crate::session::mail::Mail;
-use crate::telemetry::Incidents;
-use crate::upstream::{Opened, Upstream, UpstreamError};
+use crate::telemetry::{Incidents, Whom};
+use crate::upstream::{Opened, Upstream};
 use crate::wire::imap::welcome_capabilities;
 use crate::wire::sasl::Claim;
 
@@ -372,85 +373,29 @@ async fn check(
     before_login: &mut Option<BeforeLogin>,
 ) -> Result<(Arc<Permit>, Option<Opened>), Answer> {
     let named = shown(&claim.login);
-    let login = road.auth.verify(claim, origin).await.map_err(|error| refused(&error, &named))?;
-    let permit = road.auth.allow(login, origin).map_err(|error| refused(&error, &named))?;
+    let login = road.auth.verify(claim, origin).await.map_err(|error| refused(road, &error, &named, origin.protocol))?;
+    let permit = road.auth.allow(login, origin).map_err(|error| refused(road, &error, &named, origin.protocol))?;
     // Whoever has the right password does not take a place from those who have not shown one, however long Exchange takes.
     drop(before_login.take());
     if permit.protocol() == Protocol::Smtp {
         return Ok((Arc::new(permit), None));
     }
-    match timeout(road.settings.way_time, open(road, &permit)).await {
-        Ok(Ok(opened)) => {
-            road.broker.report(&permit, None).await;
-            Ok((Arc::new(permit), Some(opened)))
-        }
-        Ok(Err(error)) => {
-            if let NoWay::Upstream(refusal) = &error {
-                road.broker.report(&permit, Some(refusal)).await;
-            }
-            Err(error.told(&permit))
-        }
-        Err(_) => {
-            let reference = Reference::fresh();
-            let seconds = road.settings.way_time.as_secs();
-            warn!(%reference, mailbox.id = %permit.mailbox(), "the way to the mailbox did not open within {seconds} s");
-            Err(Answer::TryLater(reference))
-        }
-    }
-}
-
-/// Why there is no way to a mailbox.
-enum NoWay {
-    Broker(Arc<BrokerError>),
-    Upstream(UpstreamError),
-}
-
-impl From<Arc<BrokerError>> for NoWay {
-    fn from(error: Arc<BrokerError>) -> Self {
-        Self::Broker(error)
-    }
-}
-
-impl From<UpstreamError> for NoWay {
-    fn from(error: UpstreamError) -> Self {
-        Self::Upstream(error)
-    }
-}
-
-impl NoWay {
-    fn told(&self, permit: &Permit) -> Answer {
-        let fault: &dyn Fault = match self {
-            Self::Broker(error) => error.as_ref(),
-            Self::Upstream(error) => error,
-        };
-        let reference = Reference::fresh();
-        warn!(
-            %reference,
-            mailbox.id = %permit.mailbox(),
-            code = fault.code(),
-            remedy = fault.remedy(),
-            "the mailbox cannot be opened: {fault}"
-        );
-        fault.answer(reference)
-    }
-}
-
-/// Opens a mailbox. A token that is not accepted is replaced once.
-async fn open(road: &Road, permit: &Permit) -> Result<Opened, NoWay> {
-    let token = road.broker.token_for(permit).await?;
-    match road.upstream.open(permit, &token).await {
-        Err(error) if error.wants_new_token() => {
-            info!("{error}; trying once more with a new token");
-            let token = road.broker.replace(permit, token).await?;
-            Ok(road.upstream.open(permit, &token).await?)
-        }
-        other => Ok(other?),
+    match way::open(road, &permit).await {
+        Ok(opened) => Ok((Arc::new(permit), Some(opened))),
+        Err(error) => Err(way::told(road, &error, &permit)),
     }
 }
 
 /// Logs a refused login once, with its real reason, and gives the client its answer.
-fn refused(error: &AuthError, named: &str) -> Answer {
+fn refused(road: &Road, error: &AuthError, named: &str, protocol: Protocol) -> Answer {
     let answer = error.answer(Reference::fresh());
+    if let Some(reference) = answer.reference() {
+        let mailbox = match error {
+            AuthError::MailboxDisabled { mailbox } => Some(mailbox),
+            _ => None,
+        };
+        road.incidents.note(reference, Whom { mailbox, protocol, password_id: None }, error);
+    }
     let reference = answer.reference().map(tracing::field::display);
     let password_id = match error {
         AuthError::Refused { password_id, .. } => password_id.as_deref(),

@@ -40,7 +40,7 @@ impl Direct {
     }
 
     fn about(&self, what: &'static str) -> About<'_> {
-        About { permit: &self.permit, sender: self.sender.as_deref(), what }
+        About { permit: &self.permit, incidents: &self.delivery.incidents, sender: self.sender.as_deref(), what }
     }
 
     /// MAIL, with what policy said of it.

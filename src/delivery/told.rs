@@ -6,6 +6,7 @@ use crate::auth::{AuthError, Permit};
 use crate::base::{Answer, Fault, Reference};
 use crate::delivery::DeliveryError;
 use crate::delivery::remedy::{Sending, remedy_for};
+use crate::telemetry::{Incidents, Whom};
 use crate::wire::answer;
 use crate::wire::smtp::{Reply, shorten};
 
@@ -14,10 +15,23 @@ use crate::wire::smtp::{Reply, shorten};
 pub(in crate::delivery) struct About<'a> {
     /// Whose session it is.
     pub(in crate::delivery) permit: &'a Permit,
+    /// Where it is kept what stands behind a reference.
+    pub(in crate::delivery) incidents: &'a Incidents,
     /// The sender of the envelope, where one was named.
     pub(in crate::delivery) sender: Option<&'a str>,
     /// What was to be passed on: `the sender`, `a recipient`, `the message`.
     pub(in crate::delivery) what: &'static str,
+}
+
+impl About<'_> {
+    fn note(&self, reference: Reference, code: &str, reason: String, remedy: Option<String>) {
+        let whom = Whom {
+            mailbox: Some(self.permit.mailbox()),
+            protocol: self.permit.protocol(),
+            password_id: Some(self.permit.password_id()),
+        };
+        self.incidents.note_said(reference, whom, code, reason, remedy);
+    }
 }
 
 /// An answer of Exchange, as the client hears it.
@@ -26,19 +40,18 @@ pub(in crate::delivery) fn exchange(reply: &Reply, about: About<'_>) -> Reply {
         return accepted(reply);
     }
     let reference = Reference::fresh();
-    let About { permit, sender, .. } = about;
+    let About { permit, sender, what, .. } = about;
     let remedy = remedy_for(reply, Sending { mailbox: permit.mailbox(), account: permit.account(), sender });
+    let reason = format!("Exchange refused {what}: {} {}", reply.code, printable(reply, 1500));
     warn!(
         %reference,
         mailbox.id = %permit.mailbox(),
         password.id = permit.password_id(),
         code = remedy.code,
         remedy = remedy.text,
-        "Exchange refused {}: {} {}",
-        about.what,
-        reply.code,
-        printable(reply, 1500)
+        "{reason}"
     );
+    about.note(reference, remedy.code, reason, remedy.text);
     refused(reply, reference)
 }
 
@@ -78,44 +91,49 @@ pub(in crate::delivery) fn policy(error: &AuthError, about: About<'_>) -> Reply 
 fn told(fault: &dyn Fault, about: About<'_>) -> Reply {
     let reference = Reference::fresh();
     let answer = fault.answer(reference);
+    let reason = format!("{} could not be passed on: {fault}", about.what);
     warn!(
         reference = answer.reference().map(tracing::field::display),
         mailbox.id = %about.permit.mailbox(),
         password.id = about.permit.password_id(),
         code = fault.code(),
         remedy = fault.remedy(),
-        "{} could not be passed on: {fault}",
-        about.what
+        "{reason}"
     );
+    if answer.reference().is_some() {
+        about.note(reference, fault.code(), reason, fault.remedy());
+    }
     answer::smtp(answer)
 }
 
 /// Exchange's answer is none to what was asked, so its connection is of no more use.
 pub(in crate::delivery) fn out_of_step(reply: &Reply, about: About<'_>) -> Reply {
     let reference = Reference::fresh();
+    let (code, said) = ("exchange-protocol", printable(reply, 300));
+    let reason = format!("{} could not be passed on: Exchange answered {} {said}", about.what, reply.code);
     warn!(
         %reference,
         mailbox.id = %about.permit.mailbox(),
         password.id = about.permit.password_id(),
-        code = "exchange-protocol",
-        "{} could not be passed on: Exchange answered {} {}",
-        about.what,
-        reply.code,
-        printable(reply, 300)
+        code,
+        "{reason}"
     );
+    about.note(reference, code, reason, None);
     answer::smtp(Answer::TryLater(reference))
 }
 
 /// There is no transaction for what the client asks.
 pub(in crate::delivery) fn no_transaction(about: About<'_>) -> Reply {
     let reference = Reference::fresh();
+    let reason = format!("{} could not be passed on: there is no transaction with Exchange", about.what);
     warn!(
         %reference,
         mailbox.id = %about.permit.mailbox(),
         password.id = about.permit.password_id(),
-        "{} could not be passed on: there is no transaction with Exchange",
-        about.what
+        code = "exchange-protocol",
+        "{reason}"
     );
+    about.note(reference, "exchange-protocol", reason, None);
     answer::smtp(Answer::TryLater(reference))
 }
 

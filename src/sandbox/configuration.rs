@@ -15,13 +15,18 @@ const LISTENERS: [(&str, &str, u16); 6] = [
     ("pop3", "implicit", 1995),
 ];
 
-/// Writes `ca.pem`, `client-secret`, a refresh token of every mailbox and `postern.toml` into `dir`; the text of the last one.
+/// Writes `ca.pem`, the credentials of the application, a refresh token of every mailbox and `postern.toml` into `dir`; the
+/// text of the last one.
 pub(super) fn write(sandbox: &Sandbox, dir: &Path) -> Result<String, SandboxError> {
     let text = text(sandbox);
     make_private_folder(dir).map_err(|source| SandboxError::Write { path: dir.to_owned(), source })?;
+    let federated_token = sandbox.federated_token(sandbox.federated_subject())?;
     let mut files = vec![
         ("ca.pem".to_owned(), sandbox.ca_pem().to_owned()),
         ("client-secret".to_owned(), sandbox.client_secret().to_owned()),
+        ("client-certificate.pem".to_owned(), sandbox.client_certificate_pem().to_owned()),
+        ("client-certificate.key".to_owned(), sandbox.client_key_pem().to_owned()),
+        ("federated-token".to_owned(), federated_token),
         ("postern.toml".to_owned(), text.clone()),
     ];
     // For `postern mailbox connect ADDRESS --refresh-token-file`, once the grant is a delegated one.
@@ -59,6 +64,10 @@ grant = "client_credentials"
 # grant = "authorization_code"
 # grant = "device_code"
 client_secret_file = "client-secret"
+# In place of the secret, a certificate or a token of the external issuer that the application trusts:
+# certificate_file = "client-certificate.pem"
+# key_file = "client-certificate.key"
+# federated_token_file = "federated-token"
 # An application without a secret, for users' sign-ins alone:
 # client_id = "{public_client_id}"
 
@@ -106,6 +115,13 @@ mod tests {
         assert_eq!(std::fs::read_to_string(dir.join("postern.toml")).unwrap(), text);
         assert_eq!(std::fs::read_to_string(dir.join("client-secret")).unwrap(), sandbox.client_secret());
         assert_eq!(std::fs::read_to_string(dir.join("ca.pem")).unwrap(), sandbox.ca_pem());
+        for (name, content) in [
+            ("client-certificate.pem", sandbox.client_certificate_pem()),
+            ("client-certificate.key", sandbox.client_key_pem()),
+        ] {
+            assert_eq!(std::fs::read_to_string(dir.join(name)).unwrap(), content);
+        }
+        assert_eq!(std::fs::read_to_string(dir.join("federated-token")).unwrap().split('.').count(), 3);
         let sign_in = std::fs::read_to_string(dir.join("refresh-token-alice@contoso.test")).unwrap();
         let redeemed = sandbox.tenant.tokens.redeem(&sign_in, "any", true, false).unwrap();
         assert_eq!(redeemed.map(|(user, _)| user).as_deref(), Ok("alice@contoso.test"));
@@ -126,6 +142,8 @@ mod tests {
             use std::os::unix::fs::PermissionsExt as _;
             let mode = |path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
             assert_eq!(mode(dir.join("client-secret")), 0o600);
+            assert_eq!(mode(dir.join("client-certificate.key")), 0o600);
+            assert_eq!(mode(dir.join("federated-token")), 0o600);
             assert_eq!(mode(dir.join("refresh-token-bob@contoso.test")), 0o600);
             assert_eq!(mode(dir), 0o700);
         }

@@ -3,16 +3,21 @@
 //! - `GET /{tenant}/oauth2/v2.0/authorize`: the sign-in page; `POST /{tenant}/login`: what was chosen on it
 //! - `POST /{tenant}/oauth2/v2.0/devicecode`; `GET, POST /devicelogin`: the page for the user code
 //! - `POST /{tenant}/oauth2/v2.0/token`
+//! - `GET /{tenant}/v2.0/adminconsent`: the page for administrators; `POST /{tenant}/consent`: what was chosen on it
 //! - `GET, POST /introspect` (RFC 7662)
 
+mod assertion;
 mod authorize;
 mod client;
 mod codes;
+mod consent;
+mod credentials;
 mod device;
 mod devices;
 mod grants;
 mod introspection;
 mod pages;
+mod record;
 mod redirect;
 mod scopes;
 mod token;
@@ -30,8 +35,10 @@ use crate::sandbox::refusal::Refusal;
 use crate::sandbox::tenant::Tenant;
 
 pub(super) use crate::sandbox::entra::codes::Codes;
+pub(super) use crate::sandbox::entra::credentials::{Credentials, FEDERATED_SUBJECT};
 pub(super) use crate::sandbox::entra::device::PAGE as DEVICE_PAGE;
 pub(super) use crate::sandbox::entra::devices::Devices;
+pub use crate::sandbox::entra::record::{ClientAuthentication, TokenRequest};
 pub(super) use crate::sandbox::entra::redirect::RedirectUris;
 pub use crate::sandbox::entra::redirect::is_redirect_uri;
 
@@ -50,6 +57,10 @@ pub(super) fn routes() -> Router<Service> {
         .route("/{tenant}/oauth2/v2.0/devicecode", post(device::authorize))
         .route(device::PAGE, get(device::show).post(device::enter))
         .route("/{tenant}/oauth2/v2.0/token", post(token::token))
+        .route("/{tenant}/adminconsent", get(consent::show))
+        .route("/{tenant}/v2.0/adminconsent", get(consent::show))
+        .route("/{tenant}/oauth2/v2.0/adminconsent", get(consent::show))
+        .route("/{tenant}/consent", post(consent::choose))
         .route("/introspect", get(introspection::introspect).post(introspection::introspect))
         .route("/elsewhere/token", any(token::elsewhere))
 }

@@ -75,6 +75,11 @@ faults! {
     TokenSize "token-size" Kind::NeedsNumber, "access tokens are padded to this many characters";
     TokenRoleless "token-roleless" Kind::Switch, "access tokens carry no permission";
     TokenWrongAudience "token-wrong-audience" Kind::Switch, "access tokens are for Microsoft Graph";
+    SecretExpired "secret-expired" Kind::Switch, "the client secret has expired (7000222)";
+    CertificateExpired "certificate-expired" Kind::Switch, "the certificates have expired (700027, `The key used is expired`)";
+    AssertionRs256Only "assertion-rs256-only" Kind::Switch, "client assertions signed with PS256 are refused (700027), those with RS256 taken";
+    FederationMissing "federation-missing" Kind::Switch, "no federated credential is registered, as for some minutes after it was added (70021)";
+    FederatedLifetime "federated-lifetime" Kind::NeedsNumber, "the external issuer's tokens live this many seconds (86400; 0: they have expired)";
     RefreshRotation "refresh-rotation" Kind::Word(&["keep", "revoke-family"]), "`keep`: a refresh returns the same refresh token; `revoke-family`: a used one kills the whole family";
 
     AuthorizeAs "authorize-as" Kind::Address, "the sign-in page is not shown: this user signs in at once";

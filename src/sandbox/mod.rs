@@ -31,7 +31,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::sandbox::tenant::Tenant;
 
-pub use crate::sandbox::entra::is_redirect_uri;
+pub use crate::sandbox::entra::{ClientAuthentication, TokenRequest, is_redirect_uri};
 pub use crate::sandbox::faults::{FaultError, FaultName, Faults, read_fault};
 pub use crate::sandbox::tenant::{Submission, Tally};
 
@@ -85,6 +85,9 @@ pub enum SandboxError {
     /// A certificate could not be made.
     #[error("no certificate could be made for the simulated tenant")]
     Certificate(#[from] rcgen::Error),
+    /// A text is not the certificate of an RSA key.
+    #[error("this is not a certificate (PEM) with an RSA key")]
+    NoClientCertificate,
     /// A fault cannot have the value given.
     #[error("a fault of the simulated tenant is not set right")]
     Fault(#[from] FaultError),
@@ -153,7 +156,7 @@ impl Sandbox {
 
     /// The token endpoint.
     pub fn token_url(&self) -> String {
-        self.endpoint("token")
+        self.tenant.token_url()
     }
 
     /// The authorization endpoint, where users sign in with a browser.
@@ -164,6 +167,11 @@ impl Sandbox {
     /// The device authorization endpoint (RFC 8628).
     pub fn device_url(&self) -> String {
         self.endpoint("devicecode")
+    }
+
+    /// The page on which an administrator consents for everyone.
+    pub fn admin_consent_url(&self) -> String {
+        format!("{}/{}/v2.0/adminconsent", self.tenant.origin, self.tenant.tenant_id)
     }
 
     /// The page on which the code of a device is entered.
@@ -215,17 +223,51 @@ impl Sandbox {
         &self.tenant.client_secret
     }
 
+    /// The certificate that it can sign client assertions with in place of the secret (PEM).
+    pub fn client_certificate_pem(&self) -> &str {
+        &self.tenant.credentials.certificate_pem
+    }
+
+    /// The private key of that certificate (PKCS #8, PEM).
+    pub fn client_key_pem(&self) -> &str {
+        &self.tenant.credentials.key_pem
+    }
+
+    /// Registers a further certificate for it (PEM, with an RSA key).
+    ///
+    /// # Errors
+    ///
+    /// When it is not one.
+    pub fn register_certificate(&self, pem: &str) -> Result<(), SandboxError> {
+        self.tenant.credentials.register(pem)
+    }
+
+    /// The subject whose tokens of the external issuer it trusts in place of the secret.
+    pub fn federated_subject(&self) -> &'static str {
+        entra::FEDERATED_SUBJECT
+    }
+
+    /// A token of the external issuer for a subject, as a cluster would put it into a file.
+    ///
+    /// # Errors
+    ///
+    /// When the system gives no random numbers.
+    pub fn federated_token(&self, subject: &str) -> Result<String, SandboxError> {
+        let lifetime_secs = self.tenant.faults.number(FaultName::FederatedLifetime).unwrap_or(24 * 3600);
+        self.tenant.credentials.federated_token(subject, lifetime_secs)
+    }
+
     /// An application registered as a public client: it has no secret and may not send one.
     pub fn public_client_id(&self) -> &str {
         &self.tenant.public_client_id
     }
 
-    /// Writes `ca.pem`, `client-secret`, `refresh-token-ADDRESS` for every mailbox and `postern.toml` into `dir`, which is made
-    /// if it is missing, and returns the configuration.
+    /// Writes `ca.pem`, `client-secret`, `client-certificate.pem` and `.key`, `federated-token`, `refresh-token-ADDRESS` for
+    /// every mailbox and `postern.toml` into `dir`, which is made if it is missing, and returns the configuration.
     ///
     /// # Errors
     ///
-    /// When one of them cannot be written.
+    /// When one of them cannot be written, or the system gives no random numbers.
     pub fn write_configuration(&self, dir: &Path) -> Result<String, SandboxError> {
         configuration::write(self, dir)
     }

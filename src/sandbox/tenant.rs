@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::base::Protocol;
-use crate::sandbox::entra::{Codes, Devices, RedirectUris};
+use crate::sandbox::entra::{Codes, Credentials, Devices, RedirectUris, TokenRequest};
 use crate::sandbox::faults::{FaultName, Faults};
 use crate::sandbox::mailbox::Mailboxes;
 use crate::sandbox::tls::Certificates;
@@ -31,6 +31,7 @@ pub(super) struct Tenant {
     pub(super) tokens: Tokens,
     /// Where its applications' users may be sent back to after signing in.
     pub(super) redirect_uris: RedirectUris,
+    pub(super) credentials: Credentials,
     pub(super) codes: Codes,
     pub(super) devices: Devices,
     pub(super) certificates: Certificates,
@@ -53,6 +54,8 @@ struct Book {
 pub struct Tally {
     /// Requests to the token endpoint by `grant_type`; those without one count under the empty name.
     pub token_requests: BTreeMap<String, u64>,
+    /// Every request to the token endpoint, in order.
+    pub token_log: Vec<TokenRequest>,
     /// The parameters of every request to the authorization endpoint, in order.
     pub authorizations: Vec<BTreeMap<String, String>>,
     /// The parameters of every request to the device authorization endpoint, in order.
@@ -114,6 +117,7 @@ impl Tenant {
         let tenant_id = guid()?;
         Ok(Self {
             tokens: Tokens::new(tenant_id.clone())?,
+            credentials: Credentials::make(&origin)?,
             origin,
             tenant_id,
             client_id: guid()?,
@@ -129,6 +133,11 @@ impl Tenant {
             expiry: watch::Sender::new(0),
             book: Mutex::default(),
         })
+    }
+
+    /// The token endpoint.
+    pub(super) fn token_url(&self) -> String {
+        format!("{}/{}/oauth2/v2.0/token", self.origin, self.tenant_id)
     }
 
     /// Notes something in the tally.

@@ -18,7 +18,7 @@ use crate::sandbox::{FaultName, Faults, Options, Sandbox, SandboxError, is_redir
 /// holds outlives it.
 #[derive(Args, Debug)]
 pub(super) struct SandboxCommand {
-    /// Where postern.toml, ca.pem, client-secret and a refresh-token-ADDRESS for each mailbox are written [default: a folder that goes when it ends]
+    /// Where postern.toml, ca.pem, what the application proves itself with, and a refresh-token-ADDRESS for each mailbox are written [default: a folder that goes when it ends]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
     /// The port of the token service [default: a free one]
@@ -170,7 +170,9 @@ fn failed(error: SandboxError) -> Failure {
 fn with_whole_paths(text: &str, dir: &Path) -> String {
     let whole = |line: &str| {
         let (key, value) = line.split_once(" = ")?;
-        if !matches!(key, "data_dir" | "client_secret_file" | "ca_file") {
+        // Also those that are there to be switched on.
+        let name = key.strip_prefix("# ").unwrap_or(key);
+        if name != "data_dir" && !name.ends_with("_file") {
             return None;
         }
         let path = dir.join(value.trim_matches('"')).display().to_string();
@@ -243,8 +245,13 @@ mod tests {
 
     #[test]
     fn on_stdout_the_paths_are_whole() {
-        let text = "data_dir = \"data\"\nimap = \"127.0.0.1:1\"\nca_file = \"ca.pem\"\n";
+        let text =
+            "data_dir = \"data\"\nimap = \"127.0.0.1:1\"\nca_file = \"ca.pem\"\n# key_file = \"key\"\n# imap = \"1\"\n";
         let whole = with_whole_paths(text, Path::new("/tmp/a b"));
-        assert_eq!(whole, "data_dir = \"/tmp/a b/data\"\nimap = \"127.0.0.1:1\"\nca_file = \"/tmp/a b/ca.pem\"\n");
+        assert_eq!(
+            whole,
+            "data_dir = \"/tmp/a b/data\"\nimap = \"127.0.0.1:1\"\nca_file = \"/tmp/a b/ca.pem\"\n\
+             # key_file = \"/tmp/a b/key\"\n# imap = \"1\"\n"
+        );
     }
 }

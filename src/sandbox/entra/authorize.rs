@@ -95,20 +95,13 @@ impl Asked {
         let page = Wrong::Page;
         check_tenant(tenant, named).map_err(page)?;
         fields.each_once().map_err(page)?;
-        let client_id = fields.need("client_id").map_err(page)?;
-        client::check_known(tenant, client_id).map_err(page)?;
-        let redirect_uri = fields.get("redirect_uri").ok_or_else(|| page(Refusal::of(900_971)))?;
-        let target = tenant.redirect_uris.find(redirect_uri).ok_or_else(|| {
-            page(Refusal::of(50_011).saying(format!(
-                "The redirect URI '{redirect_uri}' specified in the request does not match the redirect URIs configured \
-                 for the application '{client_id}'."
-            )))
-        })?;
+        let target = redirect_target(tenant, fields).map_err(page)?;
+        let field = |name| fields.get(name).unwrap_or_default().to_owned();
         let asked = Self {
-            scopes: fields.get("scope").unwrap_or_default().to_owned(),
+            scopes: field("scope"),
             state: fields.get("state").map(str::to_owned),
             target,
-            bound: Bound { client_id: client_id.to_owned(), redirect_uri: redirect_uri.to_owned(), challenge: None },
+            bound: Bound { client_id: field("client_id"), redirect_uri: field("redirect_uri"), challenge: None },
         };
         match check(fields) {
             Ok(challenge) => Ok(Self { bound: Bound { challenge, ..asked.bound }, ..asked }),
@@ -119,6 +112,19 @@ impl Asked {
     fn back_refused(self, refusal: &Refusal) -> Response {
         back(self.target, refusal.parameters(), self.state, Vec::new())
     }
+}
+
+/// Where the application that is named may have the browser sent back to, if it is there that it wants it.
+pub(super) fn redirect_target(tenant: &Tenant, fields: &Fields) -> Result<Url, Refusal> {
+    let client_id = fields.need("client_id")?;
+    client::check_known(tenant, client_id)?;
+    let redirect_uri = fields.get("redirect_uri").ok_or_else(|| Refusal::of(900_971))?;
+    tenant.redirect_uris.find(redirect_uri).ok_or_else(|| {
+        Refusal::of(50_011).saying(format!(
+            "The redirect URI '{redirect_uri}' specified in the request does not match the redirect URIs configured for \
+             the application '{client_id}'."
+        ))
+    })
 }
 
 /// What the application is told of by way of the browser.

@@ -1,5 +1,6 @@
 //! Who asks: the applications of the tenant, and how each proves that it is the one.
 
+use crate::sandbox::entra::assertion;
 use crate::sandbox::entra::token::Request;
 use crate::sandbox::faults::FaultName;
 use crate::sandbox::refusal::Refusal;
@@ -24,22 +25,29 @@ pub(super) fn authenticate(tenant: &Tenant, request: &Request<'_>) -> Result<Str
         None => (request.fields.need("client_id")?, request.fields.get("client_secret")),
     };
     check_known(tenant, client_id)?;
-    let assertion = request.fields.get("client_assertion");
+    let presented = request.fields.get("client_assertion");
     if client_id == tenant.public_client_id {
         let grant = request.fields.get("grant_type");
         let flows_disabled = tenant.faults.holds(FaultName::PublicFlowsDisabled);
         let must_prove = grant == Some("client_credentials") || flows_disabled && grant == Some(DEVICE_GRANT);
-        return match (secret, assertion) {
+        return match (secret, presented) {
             (None, None) if must_prove => Err(Refusal::of(7_000_218)),
             (None, None) => Ok(client_id.to_owned()),
             _ => Err(Refusal::of(700_025)),
         };
     }
-    match (secret, assertion) {
-        (Some(secret), _) if secret == tenant.client_secret => Ok(client_id.to_owned()),
-        (Some(_), _) => Err(Refusal::of(7_000_215)),
-        // No certificate is registered here.
-        (None, Some(_)) => Err(Refusal::of(700_027)),
+    match (secret, presented) {
+        (Some(secret), _) if secret != tenant.client_secret => Err(Refusal::of(7_000_215)),
+        (Some(_), _) if tenant.faults.holds(FaultName::SecretExpired) => Err(Refusal::of(7_000_222)),
+        (Some(_), _) => Ok(client_id.to_owned()),
+        (None, Some(text)) => {
+            let kind = request.fields.need("client_assertion_type")?;
+            if kind != assertion::ASSERTION_TYPE {
+                return Err(Refusal::of(9_002_313));
+            }
+            assertion::check(tenant, client_id, text)?;
+            Ok(client_id.to_owned())
+        }
         (None, None) => Err(Refusal::of(7_000_218)),
     }
 }

@@ -7,6 +7,9 @@ use axum::response::{Html, IntoResponse, Response};
 use crate::sandbox::entra::Fields;
 use crate::sandbox::refusal::{Details, Refusal};
 
+/// The name of the button that says yes.
+pub(super) const ACCEPT: &str = "accept";
+
 /// The name of the button that says no.
 pub(super) const DENY: &str = "deny";
 
@@ -25,13 +28,26 @@ pub(super) fn choose_user(
 ) -> Response {
     let mut users: Vec<&String> = users.iter().collect();
     users.sort_by_key(|user| !hint.is_some_and(|hint| user.eq_ignore_ascii_case(hint)));
-    let buttons: String = users
-        .into_iter()
-        .map(|user| format!("<p><button name=\"{USER}\" value=\"{0}\">{0}</button></p>\n", escaped(user)))
+    let mut buttons: Vec<_> = users.into_iter().map(|user| (USER, user.as_str(), user.as_str())).collect();
+    buttons.push((DENY, "1", "Cancel"));
+    choice("Sign in to your account", action, carried, question, &buttons)
+}
+
+/// Whether an administrator grants what is asked for.
+pub(super) fn ask_consent(action: &str, carried: &Fields, question: &str) -> Response {
+    let buttons = [(ACCEPT, "1", "Accept"), (DENY, "1", "Cancel")];
+    choice("Permissions requested", action, carried, question, &buttons)
+}
+
+/// A question, and buttons with name, value and text.
+fn choice(title: &str, action: &str, carried: &Fields, question: &str, buttons: &[(&str, &str, &str)]) -> Response {
+    let buttons: String = buttons
+        .iter()
+        .map(|(name, value, text)| {
+            format!("<p><button name=\"{name}\" value=\"{}\">{}</button></p>\n", escaped(value), escaped(text))
+        })
         .collect();
-    let deny = format!("<p><button name=\"{DENY}\" value=\"1\">Cancel</button></p>\n");
-    let body = form(action, carried, &format!("<p>{}</p>\n{buttons}{deny}", escaped(question)));
-    page(StatusCode::OK, "Sign in to your account", &body)
+    page(StatusCode::OK, title, &form(action, carried, &format!("<p>{}</p>\n{buttons}", escaped(question))))
 }
 
 /// A form that asks for one line of text.
@@ -61,7 +77,7 @@ fn form(action: &str, carried: &Fields, inner: &str) -> String {
     let hidden: String = carried
         .0
         .iter()
-        .filter(|(name, _)| !matches!(name.as_str(), USER | DENY))
+        .filter(|(name, _)| !matches!(name.as_str(), ACCEPT | DENY | USER))
         .map(|(name, value)| {
             format!("<input type=\"hidden\" name=\"{}\" value=\"{}\">\n", escaped(name), escaped(value))
         })

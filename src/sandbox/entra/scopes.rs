@@ -66,6 +66,11 @@ pub(super) fn check_sign_in(scopes: &str) -> Result<(), Refusal> {
     }
 }
 
+/// Whether an administrator may be asked for these: Exchange also has an older name here, which tokens are not asked for by.
+pub(super) fn check_admin_consent(scopes: &str) -> Result<(), Refusal> {
+    check_sign_in(&scopes.replace("https://ps.outlook.com/", "https://outlook.office.com/"))
+}
+
 /// Whether these ask for a refresh token.
 pub(super) fn offline(scopes: &str) -> bool {
     scopes.split_ascii_whitespace().any(|named| named == "offline_access")

@@ -1,3 +1,4 @@
+mod assertion;
 mod device;
 mod sign_in;
 
@@ -70,7 +71,7 @@ async fn each_mistake_of_an_application_has_its_number() {
         (vec![grant, ("client_id", id), scope], 7_000_218, 401, "invalid_client"),
         (vec![grant, ("client_id", public), scope], 7_000_218, 401, "invalid_client"),
         (vec![grant, ("client_id", public), ("client_secret", secret), scope], 700_025, 401, "invalid_client"),
-        (vec![grant, ("client_id", id), ("client_assertion", "a.b.c"), scope], 700_027, 401, "invalid_client"),
+        (vec![grant, ("client_id", id), ("client_assertion", "a.b.c"), scope], 900_144, 400, "invalid_request"),
         (vec![grant, ("client_id", id), ("client_secret", secret)], 900_144, 400, "invalid_request"),
         (
             vec![

@@ -14,8 +14,8 @@ use futures::StreamExt as _;
 use serde_json::{Value, json};
 
 use crate::sandbox::SandboxError;
-use crate::sandbox::entra::grants;
-use crate::sandbox::entra::{Fields, Service};
+use crate::sandbox::entra::record::{ClientAuthentication, TokenRequest};
+use crate::sandbox::entra::{Fields, Service, assertion, grants};
 use crate::sandbox::faults::FaultName;
 use crate::sandbox::http::Cut;
 use crate::sandbox::refusal::{Refusal, RetryAfter};
@@ -33,6 +33,21 @@ pub(super) struct Request<'a> {
     pub(super) basic: Option<(String, String)>,
 }
 
+impl Request<'_> {
+    /// What the tally keeps of it.
+    fn seen(&self) -> TokenRequest {
+        let field = |name| self.fields.get(name).unwrap_or_default().to_owned();
+        let client_id = self.basic.as_ref().map_or_else(|| field("client_id"), |(client_id, _)| client_id.clone());
+        let has_secret = self.basic.is_some() || self.fields.get("client_secret").is_some();
+        let authentication = match self.fields.get("client_assertion") {
+            _ if has_secret => ClientAuthentication::Secret,
+            Some(text) => assertion::kind(text),
+            None => ClientAuthentication::None,
+        };
+        TokenRequest { grant: field("grant_type"), client_id, scope: field("scope"), authentication }
+    }
+}
+
 /// `POST /{tenant}/oauth2/v2.0/token`
 pub(super) async fn token(
     State(service): State<Service>,
@@ -43,10 +58,11 @@ pub(super) async fn token(
 ) -> Response {
     let fields = Fields::of_form(&headers, &body);
     let request = Request { tenant: &tenant_name, fields, basic: read_basic(&headers) };
-    let grant = request.fields.get("grant_type").unwrap_or_default().to_owned();
+    let seen = request.seen();
     let presented = request.fields.get("refresh_token").map(str::to_owned);
     service.tenant.note(|tally| {
-        *tally.token_requests.entry(grant).or_default() += 1;
+        *tally.token_requests.entry(seen.grant.clone()).or_default() += 1;
+        tally.token_log.push(seen);
         tally.refresh_tokens_presented.extend(presented);
     });
     let refusal = service.tenant.faults.text(FaultName::TokenError);

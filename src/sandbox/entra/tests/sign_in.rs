@@ -282,3 +282,33 @@ async fn nothing_of_the_request_becomes_markup_on_the_page() {
     let head = raw_request(url.as_str(), "GET", "", "").await.1;
     assert!(head.contains("content-security-policy: default-src 'none'"), "{head}");
 }
+
+#[tokio::test]
+async fn an_administrator_consents_on_a_page_and_what_was_missing_is_there() {
+    let sandbox = start_with(&[(FaultName::ConsentMissing, Some("IMAP.AccessAsUser.All"))]).await;
+    let fields = [
+        ("client_id", sandbox.client_id()),
+        ("redirect_uri", REDIRECT),
+        ("state", "12345"),
+        ("scope", "https://ps.outlook.com/.default"),
+    ];
+    let other = sandbox.admin_consent_url().replace("/v2.0/", "/");
+    for address in [sandbox.admin_consent_url(), other] {
+        let url = Url::parse_with_params(&address, &fields).unwrap();
+        let (status, _, page) = answered(raw_request(url.as_str(), "GET", "", "").await);
+        assert!(status == 200 && page.contains("Permissions requested"), "{page}");
+
+        let (status, location, _) = press(&sandbox, &page, ("deny", "1")).await;
+        let back = parameters(&location.unwrap());
+        assert_eq!((status, back["error"].as_str(), back["state"].as_str()), (302, "consent_required", "12345"));
+        let (status, location, _) = press(&sandbox, &page, ("accept", "1")).await;
+        let back = parameters(&location.unwrap());
+        assert_eq!((status, back["admin_consent"].as_str()), (302, "True"));
+        assert_eq!((back["tenant"].as_str(), back["state"].as_str()), (sandbox.tenant_id(), "12345"));
+        assert!(!back.contains_key("error"));
+    }
+    assert!(sandbox.faults().list().is_empty());
+    let url = Url::parse_with_params(&sandbox.admin_consent_url(), &fields[..1]).unwrap();
+    let (status, _, page) = answered(raw_request(url.as_str(), "GET", "", "").await);
+    assert!(status == 400 && page.contains("AADSTS900971: "), "{page}");
+}
