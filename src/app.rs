@@ -24,7 +24,7 @@ use crate::foundation::{self, Bound, Foundation, FoundationError, Running};
 use crate::listener::certificate::{self, CertificateError, Material};
 use crate::listener::tls::ServerTls;
 use crate::listener::{self, BindError, Listener, Permits, Security};
-use crate::session::{self, Road};
+use crate::session::{self, Road, TlsPort};
 use crate::store::StoreError;
 use crate::telemetry::Incidents;
 use crate::upstream::Upstream;
@@ -150,7 +150,7 @@ impl App {
             Auth::new(auth::Settings::default(), Arc::clone(&foundation.store), foundation.pepper, clock.clone())
                 .await?;
         let broker = Arc::new(Broker::new(
-            foundation::broker_tenants(config, &trust),
+            foundation::broker_tenants(config, &trust, proxy.as_ref()),
             Arc::clone(&foundation.store),
             foundation.vault,
             clock.clone(),
@@ -171,14 +171,16 @@ impl App {
                 plaintext_from: settings.plaintext_from.clone(),
             })?);
         }
+        let incidents = Arc::new(Incidents::new(Arc::clone(&foundation.store), clock));
         let road = Arc::new(Road {
             permits: Permits::new(config.limits.connections, config.limits.per_address_before_login),
             tls,
             auth: Arc::new(auth),
-            incidents: Arc::new(Incidents::new(Arc::clone(&foundation.store), clock.clone())),
+            incidents: Arc::clone(&incidents),
             delivery: Delivery {
                 broker: Arc::clone(&broker),
                 upstream: Arc::clone(&upstream),
+                incidents,
                 way_time: session::Settings::default().way_time,
             },
             broker,
@@ -186,6 +188,15 @@ impl App {
             settings: session::Settings {
                 hostname: foundation::hostname(config),
                 login_time: config.limits.login,
+                tls_ports: listeners
+                    .iter()
+                    .map(|listener| TlsPort {
+                        protocol: listener.settings().protocol,
+                        security: listener.settings().security,
+                        port: listener.address().port(),
+                    })
+                    .filter(|port| port.security != Security::None)
+                    .collect(),
                 ..session::Settings::default()
             },
             stopping: CancellationToken::new(),

@@ -131,7 +131,7 @@ pub fn trust(config: &Config) -> Result<Trust, FoundationError> {
 }
 
 /// The broker's settings.
-pub fn broker_tenants(config: &Config, trust: &Trust) -> Vec<TenantSettings> {
+pub fn broker_tenants(config: &Config, trust: &Trust, proxy: Option<&Proxy>) -> Vec<TenantSettings> {
     let settings = config.tenants.iter().filter_map(|tenant| {
         // What no listener speaks is not asked for.
         let spoken = |protocol: &Protocol| config.listeners.iter().any(|listener| listener.protocol == *protocol);
@@ -150,6 +150,7 @@ pub fn broker_tenants(config: &Config, trust: &Trust) -> Vec<TenantSettings> {
             client_secret_expires: tenant.client_secret_expires,
             access: access.collect(),
             tls: Arc::clone(trust.get(&tenant.name)?),
+            proxy: proxy.cloned(),
         })
     });
     settings.collect()

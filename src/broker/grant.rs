@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 use zeroize::Zeroize;
 
-use crate::base::Secret;
+use crate::base::{Proxy, Secret};
 use crate::broker::credential::Presentation;
 use crate::broker::entra::ErrorBody;
 use crate::broker::http::{self, HttpError, Noted, Noting};
@@ -129,16 +129,18 @@ impl DeviceCode {
 }
 
 impl TokenService {
-    /// `tls` holds the trust anchors; the addresses are `https`, or `http` on loopback.
+    /// `tls` holds the trust anchors; the addresses are `https`, or `http` on loopback. Without a `proxy` of the configuration the
+    /// system's own is used.
     pub(in crate::broker) fn new(
         addresses: &Addresses<'_>,
         client_id: &str,
         tls: &rustls::ClientConfig,
+        proxy: Option<&Proxy>,
     ) -> Result<Self, String> {
         // The browser goes to the authorization endpoint, we do not.
         let asked: Vec<&Url> = std::iter::once(addresses.token).chain(addresses.device).collect();
         Ok(Self {
-            http: http::client(&asked, tls)?,
+            http: http::client(&asked, tls, proxy)?,
             token_url: TokenUrl::from_url(addresses.token.clone()),
             authorize_url: addresses.authorize.cloned().map(AuthUrl::from_url),
             device_url: addresses.device.cloned().map(DeviceAuthorizationUrl::from_url),

@@ -11,6 +11,8 @@ use serde_json::Value;
 use url::Url;
 use zeroize::Zeroize;
 
+use crate::base::Proxy;
+
 /// The longest answer that is read from a token service. Entra ID's are a few KiB.
 const LONGEST_ANSWER_OCTETS: usize = 256 * 1024;
 
@@ -34,7 +36,11 @@ pub(in crate::broker) enum HttpError {
 ///
 /// # Errors
 /// In words, when an address is not safe or no client can be made.
-pub(in crate::broker) fn client(urls: &[&Url], tls: &rustls::ClientConfig) -> Result<reqwest::Client, String> {
+pub(in crate::broker) fn client(
+    urls: &[&Url],
+    tls: &rustls::ClientConfig,
+    proxy: Option<&Proxy>,
+) -> Result<reqwest::Client, String> {
     let (mut any_loopback, mut all_https) = (false, true);
     for url in urls {
         let loopback = match url.host() {
@@ -57,10 +63,17 @@ pub(in crate::broker) fn client(urls: &[&Url], tls: &rustls::ClientConfig) -> Re
         .connect_timeout(Duration::from_secs(10))
         .timeout(REQUEST_TIME)
         .user_agent(concat!("postern/", env!("CARGO_PKG_VERSION")));
-    if any_loopback {
-        // A proxy in the environment is for the way out, not for this machine.
-        builder = builder.no_proxy();
-    }
+    // One that the configuration names holds for every host but those that it excepts, this machine included.
+    builder = match proxy {
+        Some(proxy) if urls.iter().any(|url| url.host_str().is_some_and(|host| proxy.serves(host))) => {
+            let address = proxy.url();
+            builder.proxy(reqwest::Proxy::all(address.expose()).map_err(|error| chain(&error))?)
+        }
+        Some(_) => builder.no_proxy(),
+        // One in the environment is for the way out, not for this machine.
+        None if any_loopback => builder.no_proxy(),
+        None => builder,
+    };
     builder.build().map_err(|error| chain(&error))
 }
 
@@ -254,7 +267,7 @@ mod tests {
             ("http://127.0.0.1.evil.example/token", false),
             ("https://login.microsoftonline.com/token", true),
         ] {
-            assert_eq!(client(&[&url.parse().unwrap()], &tls).is_ok(), accepted, "{url}");
+            assert_eq!(client(&[&url.parse().unwrap()], &tls, None).is_ok(), accepted, "{url}");
         }
     }
 }

@@ -28,7 +28,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::auth::Permit;
-use crate::base::{Clock, Mailbox, Protocol, SignatureAlgorithm, TenantName};
+use crate::base::{Clock, Mailbox, Protocol, Proxy, SignatureAlgorithm, TenantName};
 use crate::broker::circuit::Circuit;
 use crate::broker::grant::{Addresses, TokenService};
 use crate::broker::renewal::SignInCell;
@@ -65,6 +65,8 @@ pub struct TenantSettings {
     pub access: HashMap<Protocol, Access>,
     /// The trust anchors for the token endpoint.
     pub tls: Arc<rustls::ClientConfig>,
+    /// The proxy that the way to the token endpoint leads through.
+    pub proxy: Option<Proxy>,
 }
 
 /// Who signs in for a protocol, and for what.
@@ -198,7 +200,7 @@ impl Broker {
                 authorize: settings.authorize_url.as_ref(),
                 device: settings.device_url.as_ref(),
             };
-            let service = TokenService::new(&addresses, &settings.client_id, &settings.tls)
+            let service = TokenService::new(&addresses, &settings.client_id, &settings.tls, settings.proxy.as_ref())
                 .map_err(|reason| BrokerError::OutOfOrder { tenant: settings.name.to_string(), reason })?;
             let tenant = Tenant {
                 service,

@@ -287,7 +287,9 @@ impl Broker {
                 continue;
             };
             info!(tenant = %record.tenant, %account, "nobody has used this sign-in for a week: it is renewed so that it lives on");
-            let cell = Arc::clone(&self.tokens.entry(key.clone()).or_default());
+            // No token of a week ago is good any more, whatever is remembered of it.
+            let cell = Arc::new(Cell::default());
+            self.tokens.insert(key.clone(), Arc::clone(&cell));
             // What goes wrong is noted and logged there, and tried again in an hour.
             drop(self.renew(&key, &cell, None, Need::Long).await);
         }

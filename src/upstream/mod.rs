@@ -12,8 +12,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dashmap::DashSet;
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
+use tracing::info;
 
 use crate::auth::Permit;
 use crate::base::{Answer, Family, Fault, HostPort, Mailbox, Protocol, Proxy, Reference, TenantName, Whose};
@@ -276,12 +278,14 @@ impl Fault for UpstreamError {
 #[derive(Debug)]
 pub struct Upstream {
     settings: Settings,
+    /// The mailboxes whose submissions are let in under the name of the account that signs in for them.
+    by_account: DashSet<Mailbox>,
 }
 
 impl Upstream {
     /// Takes the settings; nothing is connected yet.
     pub fn new(settings: Settings) -> Self {
-        Self { settings }
+        Self { settings, by_account: DashSet::new() }
     }
 
     /// Opens an IMAP or POP3 connection for the mailbox of this permit and logs in with its token. IMAP is probed, since Exchange
@@ -304,11 +308,43 @@ impl Upstream {
 
     /// Opens an SMTP connection for the mailbox of this permit and logs in with its token.
     ///
+    /// A mailbox that another account signs in for is named in the login, as Microsoft says. Some tenants refuse that with 535 5.7.3 and
+    /// take the account itself, with the mailbox as the sender only. So where it is refused the account is tried once, and what works is
+    /// tried first from then on. With `again`, which is a second attempt with a new token, nothing else than that is tried.
+    ///
     /// # Errors
     /// As [`open`](Upstream::open).
-    pub async fn submission(&self, permit: &Permit, token: &AccessToken) -> Result<smtp::Submission, UpstreamError> {
+    pub async fn submission(
+        &self,
+        permit: &Permit,
+        token: &AccessToken,
+        again: bool,
+    ) -> Result<smtp::Submission, UpstreamError> {
         let (endpoints, host) = self.host(permit)?;
-        smtp::open(host, endpoints, &self.settings, permit.mailbox(), token).await
+        let mailbox = permit.mailbox();
+        let log_in = async |user: &Mailbox| smtp::open(host, endpoints, &self.settings, user, token).await;
+        let Some(account) = token.account().filter(|account| *account != mailbox) else {
+            return log_in(mailbox).await;
+        };
+        let by_account = self.by_account.contains(mailbox);
+        let (first, second) = if by_account { (account, mailbox) } else { (mailbox, account) };
+        match log_in(first).await {
+            Err(refused @ UpstreamError::TokenRejected { .. }) if !again => match log_in(second).await {
+                Ok(submission) => {
+                    info!(mailbox.id = %mailbox, "{host} lets {second} in and not {first}: that is tried first from now on");
+                    if by_account {
+                        self.by_account.remove(mailbox);
+                    } else {
+                        self.by_account.insert(mailbox.clone());
+                    }
+                    Ok(submission)
+                }
+                // Both are refused, so it is not the name; the first answer is the one to show.
+                Err(UpstreamError::TokenRejected { .. }) => Err(refused),
+                Err(error) => Err(error),
+            },
+            opened => opened,
+        }
     }
 
     fn host(&self, permit: &Permit) -> Result<(&Endpoints, &HostPort), UpstreamError> {

@@ -47,6 +47,14 @@ pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     .await;
 }
 
+/// Turns the clock that waiting is measured by (tokio's) forward, for all that runs in this test: it must run on one thread, so
+/// `#[tokio::test]` without more. What is due by then happens as soon as the test waits for something.
+pub async fn turn_clock(by: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(by).await;
+    tokio::time::resume();
+}
+
 /// The folder of a world, and how its proxy and tenant are to be.
 pub struct Plan {
     /// The simulated tenant.
@@ -207,6 +215,18 @@ impl World {
         assert!(pop3.ask(&format!("USER {login}")).await.starts_with("+OK"));
         let told = pop3.ask(&format!("PASS {password}")).await;
         (pop3, told)
+    }
+
+    /// Waits until the proxy has once, from beginning to end, looked for what was changed in the store. It ends the sessions of revoked
+    /// app passwords in the middle of that, so between two such ends lies a whole look.
+    pub async fn upkeep(&self) {
+        for _ in 0..2 {
+            let issued = self.issue_with("bob@contoso.test", |_| {}).await;
+            let mut smtp = self.smtp("bob@contoso.test", issued.password.expose()).await;
+            self.ops.revoke_password(&issued.row.id).await.unwrap();
+            let told = smtp.rest().await;
+            assert!(told.starts_with("421 4.3.2 "), "{told}");
+        }
     }
 
     /// Gives the tenant a fault, `name` or `name=value`.

@@ -23,8 +23,10 @@ PREFERENCES = {
     "mail.server.server4.hostname": "Local Folders",
     "mail.server.server4.userName": "nobody",
     "mail.smtpservers": "smtp1,smtp2,smtp3",
-    # Only what is pushed to it is to be seen.
     "mail.biff.show_alert": False,
+    # It looks after nothing by itself: a message that arrives while it fetches others is not seen before it looks again.
+    "mail.server.default.autosync_offline_stores": False,
+    "mail.server.default.offline_download": False,
     "mail.warn_on_send_accel_key": False,
 }
 

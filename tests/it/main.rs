@@ -18,5 +18,6 @@ mod regressions;
 mod road;
 mod secrets;
 mod shutdown;
+mod sign_in;
 mod tokens;
 mod transcripts;

@@ -43,8 +43,9 @@ impl Ops {
     /// A broker for the length of a command.
     pub(in crate::admin::ops) fn broker(&self) -> Result<Broker, OpsError> {
         let trust = foundation::trust(&self.config)?;
+        let proxy = foundation::proxy(&self.config)?;
         Ok(Broker::new(
-            foundation::broker_tenants(&self.config, &trust),
+            foundation::broker_tenants(&self.config, &trust, proxy.as_ref()),
             Arc::clone(&self.foundation.store),
             Arc::clone(&self.foundation.vault),
             self.clock.clone(),
