@@ -223,7 +223,8 @@ impl Fault for UpstreamError {
             Self::NoHost { protocol, .. } => Some(format!("Name the host as `{protocol}` under [tenant.endpoints].")),
             Self::NotConnected { mailbox, .. } => Some(format!(
                 "If it lasts: give the application (or the account that signs in) Full Access to {mailbox} \
-                 (`Add-MailboxPermission`), and check that IMAP is enabled for it (`Get-CASMailbox`)."
+                 (`Add-MailboxPermission`), and check that IMAP is enabled for it (`Get-CASMailbox`); \
+                 `postern explain authenticated-but-not-connected` shows each step."
             )),
             Self::Tls { .. } => Some(
                 "If the network inspects TLS, put its CA into `ca_file` under [tenant.endpoints]; check this machine's clock."
@@ -233,7 +234,7 @@ impl Fault for UpstreamError {
                 "Check in this order: the application's permissions for this protocol and the consent to them; \
                  `New-ServicePrincipal` was run with the object ID of the enterprise application; the application has Full Access to \
                  {mailbox} (`Add-MailboxPermission`), and Send As for sending; the protocol is enabled for the mailbox \
-                 (`Get-CASMailbox`). Exchange says the same during an outage."
+                 (`Get-CASMailbox`). Exchange says the same during an outage. `postern explain token-rejected` shows each step."
             )),
             Self::Unreachable { .. } | Self::Silent { .. } => {
                 Some("Check this machine's way to the internet: name resolution, firewall, and `family` under [upstream].".to_owned())
