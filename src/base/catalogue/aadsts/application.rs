@@ -11,7 +11,7 @@ pub(super) const FIND_APPLICATION: &[Step] = &[
     ),
     Step::Do("Check `cloud`: an application of one cloud does not exist in another."),
     Step::Do(
-        "If it is registered in another tenant, it has to be let into this one: open \
+        "If it is registered in another tenant, it has to be let into this one: open, in the global cloud, \
          https://login.microsoftonline.com/{tenant}/adminconsent?client_id={client_id} as an administrator of this tenant.",
     ),
 ];
@@ -32,11 +32,12 @@ pub(super) const CONSENT: &[Step] = &[
          are there, then press «Grant admin consent».",
     ),
     Step::Do(
-        "If the application is registered in another tenant, open \
-         https://login.microsoftonline.com/{tenant}/adminconsent?client_id={client_id} as an administrator of this tenant instead.",
+        "If the application is registered in another tenant, open instead, in the global cloud, \
+         https://login.microsoftonline.com/{tenant}/adminconsent?client_id={client_id} as an administrator of this tenant.",
     ),
     Step::Note(
-        "Since November 2025 most tenants need an administrator's consent for programs that read mail; users cannot give it.",
+        "In tenants on Microsoft's own consent policy users cannot consent to programs that read mail since November 2025; an \
+         administrator has to.",
     ),
 ];
 
