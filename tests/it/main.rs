@@ -9,6 +9,7 @@ mod catalogue;
 mod cli;
 mod clients;
 mod delivery;
+mod expiry;
 mod imap;
 mod layers;
 mod limits;
