@@ -5,6 +5,7 @@ mod greeting;
 mod keys;
 mod near;
 mod sign_in;
+mod explain;
 mod status;
 
 use std::path::Path;
@@ -21,6 +22,7 @@ use crate::store::{AppPasswordRecord, DeliveryMode, MailboxRecord, SignInRecord,
 pub use self::error::OpsError;
 pub use self::keys::{KeyFindings, check_keys};
 pub use self::sign_in::SignInDesk;
+pub use self::explain::{ExplainError, explain, explain_reference};
 pub use self::status::{ListenerStatus, Status};
 
 /// The administrative acts on one configuration and its store.

@@ -1,6 +1,7 @@
 //! What every stage may use. It uses nothing of ours.
 
 pub mod client_certificate;
+pub mod catalogue;
 pub mod clock;
 pub mod fault;
 pub mod files;

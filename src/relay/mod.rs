@@ -169,15 +169,15 @@ where
     };
     let hang_up = async move { drop(timeout(FLUSH_TIME, server.shutdown()).await) };
     // Boxed apart, so that a relay of hours does not carry the room for its end.
-    Box::pin(async move { tokio::join!(finish(client, &last_words), hang_up) }).await;
+    Box::pin(async move { tokio::join!(finish(client, &last_words, usize::MAX), hang_up) }).await;
     outcome
 }
 
 /// Ends a connection so that its last words arrive, and within a few seconds: nobody may hold up the end by not reading.
 ///
 /// Closing a socket with unread octets in it, or one that gets more of them, resets the connection, and then Windows takes back what its
-/// program has not read yet; so what still comes is read for a moment and thrown away.
-pub async fn finish<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, last_words: &[u8]) {
+/// program has not read yet; so what still comes is read for a moment and thrown away, up to `most_octets` of it.
+pub async fn finish<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, last_words: &[u8], most_octets: usize) {
     const LINGER: Duration = Duration::from_secs(1);
     let goodbye = async {
         stream.write_all(last_words).await?;
@@ -189,7 +189,13 @@ pub async fn finish<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, last_words
     let rest = async {
         // On the heap, so that a session of hours does not carry the room for it.
         let mut unread = vec![0; 4096];
-        while stream.read(&mut unread).await? > 0 {}
+        let mut octets = 0;
+        while octets < most_octets {
+            match stream.read(&mut unread).await? {
+                0 => break,
+                count => octets += count,
+            }
+        }
         io::Result::Ok(())
     };
     // A client that is gone is what was wanted.
