@@ -1,6 +1,7 @@
 //! What every stage may use. It uses nothing of ours.
 
 pub mod clock;
+pub mod envelope;
 pub mod fault;
 pub mod files;
 pub mod host;
@@ -8,6 +9,7 @@ pub mod names;
 pub mod secret;
 
 pub use clock::Clock;
+pub use envelope::KeyId;
 pub use fault::{Answer, Fault, Reference, Whose};
 pub use host::{Family, HostPort, is_host_name};
 pub use names::{ConnId, Mailbox, MailboxError, Protocol, TenantName};
