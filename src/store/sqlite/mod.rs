@@ -3,6 +3,7 @@
 mod app_passwords;
 mod mailboxes;
 mod refusals;
+mod sealed_records;
 mod sign_ins;
 
 use std::borrow::Cow;

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sqlx::sqlite::SqliteRow;
 
+use crate::base::envelope::lasting_part;
 use crate::base::{Mailbox, TenantName, Whose};
 use crate::store::sqlite::{SqliteStore, address, column, failed, time};
 use crate::store::{SignInRecord, SignIns, StoreError};
@@ -61,14 +62,18 @@ impl SignIns for SqliteStore {
         before: &[u8],
         after: &[u8],
     ) -> Result<bool, StoreError> {
-        let done = sqlx::query("UPDATE sign_in SET sealed = $4 WHERE tenant = $1 AND account = $2 AND sealed = $3")
-            .bind(tenant.as_str())
-            .bind(account.as_str())
-            .bind(before)
-            .bind(after)
-            .execute(&self.pool)
-            .await
-            .map_err(failed)?;
+        // A new master key wraps the data key anew, and the rest of the value stays: what is compared is that rest.
+        let done = sqlx::query(
+            "UPDATE sign_in SET sealed = $4 WHERE tenant = $1 AND account = $2 \
+             AND substr(sealed, length(sealed) - length($3) + 1) = $3",
+        )
+        .bind(tenant.as_str())
+        .bind(account.as_str())
+        .bind(lasting_part(before))
+        .bind(after)
+        .execute(&self.pool)
+        .await
+        .map_err(failed)?;
         Ok(done.rows_affected() > 0)
     }
 
