@@ -16,6 +16,7 @@ use tracing::{debug, error, info, warn};
 use crate::auth::{self, Auth};
 use crate::base::files::{open_private, write_private};
 use crate::base::{Clock, ConnId, Fault, Whose};
+use crate::broker::vault::Vault;
 use crate::broker::{Broker, BrokerError};
 use crate::config::{Config, TlsMode};
 use crate::delivery::Delivery;
@@ -119,6 +120,7 @@ pub struct App {
     listeners: Vec<Listener>,
     road: Arc<Road>,
     store: Arc<dyn crate::store::Store>,
+    vault: Arc<Vault>,
     config: Config,
     ca: Option<certificate::Authority>,
     /// Held while this process serves the data folder.
@@ -143,7 +145,7 @@ impl App {
         let broker = Arc::new(Broker::new(
             foundation::broker_tenants(config, &trust),
             Arc::clone(&foundation.store),
-            foundation.vault,
+            Arc::clone(&foundation.vault),
             clock,
         )?);
         let upstream = Arc::new(Upstream::new(foundation::upstream(config, &trust)));
@@ -181,8 +183,15 @@ impl App {
             stopping: CancellationToken::new(),
             cut: CancellationToken::new(),
         });
-        let app =
-            Self { listeners, road, store: foundation.store, config: config.clone(), ca: material.ca, _lock: lock };
+        let app = Self {
+            listeners,
+            road,
+            store: foundation.store,
+            vault: foundation.vault,
+            config: config.clone(),
+            ca: material.ca,
+            _lock: lock,
+        };
         app.leave_mark()?;
         Ok(app)
     }
@@ -233,6 +242,7 @@ impl App {
             }));
         }
         let upkeep = tokio::spawn(upkeep(Arc::clone(&self.road)));
+        let keys = tokio::spawn(foundation::keep_keys(Arc::clone(&self.store), self.vault));
         let (road, config) = (Arc::clone(&self.road), self.config.clone());
         let renewal = tokio::spawn(async move {
             let mut daily = interval(Duration::from_secs(24 * 3600));
@@ -259,6 +269,7 @@ impl App {
             }
         }
         upkeep.abort();
+        keys.abort();
         renewal.abort();
         // The last uses of app passwords are written before the store is closed.
         match timeout(CLOSE_TIME, self.road.auth.upkeep()).await {
