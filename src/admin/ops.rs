@@ -1,6 +1,7 @@
 //! Every administrative act, once. The command line and, later, the console call these; they work whether or not `serve` runs.
 
 mod error;
+mod key;
 mod status;
 
 use std::path::Path;
@@ -17,6 +18,7 @@ use crate::foundation::{self, Foundation};
 use crate::store::{AppPasswordRecord, DeliveryMode, MailboxRecord, RefusalRecord, SignInRecord};
 
 pub use self::error::OpsError;
+pub use self::key::{KeyChange, KeyStatus, Keys};
 pub use self::status::{ListenerStatus, Status};
 
 /// The administrative acts on one configuration and its store.

@@ -9,6 +9,7 @@ mod demo;
 mod failure;
 mod generated;
 mod identity;
+mod key;
 mod limits;
 mod mailbox;
 mod output;
@@ -119,6 +120,7 @@ enum Command {
     Certificate(certificate::Certificate),
     Mailbox(mailbox::MailboxGroup),
     Password(password::PasswordGroup),
+    Key(key::KeyGroup),
     Completions(generated::Completions),
     Man(generated::Manual),
 }
@@ -134,6 +136,7 @@ impl Command {
             Self::Certificate(command) => command.run(set_up),
             Self::Mailbox(command) => command.run(set_up),
             Self::Password(command) => command.run(set_up),
+            Self::Key(command) => command.run(set_up),
             Self::Completions(command) => command.run(set_up),
             Self::Man(command) => command.run(set_up),
         }
