@@ -9,6 +9,7 @@ mod cli;
 mod clients;
 mod delivery;
 mod imap;
+mod keys;
 mod layers;
 mod limits;
 mod mended;

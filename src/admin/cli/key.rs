@@ -227,7 +227,7 @@ fn screen(inventory: &Inventory) -> Vec<Vec<Entry>> {
         rows.push(vec!["seals".into(), key.to_string().into()]);
     }
     for key in inventory.others.iter().filter(|key| inventory.given != Some(**key)) {
-        rows.push(vec!["opens as well".into(), Entry::Faint(key.to_string())]);
+        rows.push(vec!["the key before".into(), Entry::Faint(key.to_string())]);
     }
     rows.push(match inventory.change {
         Change::None => vec!["change".into(), Entry::Faint("none under way".to_owned())],
@@ -278,6 +278,6 @@ fn read_new_key(path: &Path) -> Result<Secret<[u8; 32]>, Failure> {
     let key = std::str::from_utf8(&bytes).map_err(|_| "it is not text").and_then(vault::read_key);
     key.map_err(|reason| {
         let message = format!("{name} holds no key: {reason}");
-        Failure::operation("new-key-file", message, "Make one with `openssl rand -base64 32 > new.key`.")
+        Failure::operation("new-key-file", message, "Make one with `(umask 077; openssl rand -base64 32 > new.key)`.")
     })
 }

@@ -91,7 +91,10 @@ impl Keys {
                 "restart `postern serve` (such as with `systemctl restart postern`), or run `postern key rotate` if it does not run: that \
                  ends the change, and the old key opens nothing any more"
                     .to_owned(),
-                format!("look with `postern key status`: the key must be {key}, and no change under way"),
+                format!(
+                    "look with `postern key status`: the key must be {key}, and no change under way; keep the old key for as long as you \
+                     keep backups of before, and no other copies of either"
+                ),
             ],
             Change::Switched { .. } if self.is_served() => {
                 vec!["restart `postern serve`, which still has the old key alone; that ends the change".to_owned()]

@@ -141,8 +141,8 @@ impl Fault for VaultError {
                     .to_owned()
             }
             Self::NewKeyNeeded { .. } => {
-                "Make the new key yourself, such as with `openssl rand -base64 32 > new.key`, and run `postern key rotate \
-                 --new-key-file new.key`; what to do next is told then."
+                "Make the new key yourself, such as with `(umask 077; openssl rand -base64 32 > new.key)`, and run `postern key rotate \
+                 --new-key-file new.key`; it tells what to do next."
                     .to_owned()
             }
             Self::NoRandomness => "Look at the system's random number generator.".to_owned(),
