@@ -250,7 +250,9 @@ fn screen(inventory: &Inventory) -> Vec<Vec<Entry>> {
             few if few.len() <= 3 => few.iter().map(|value| value.what.as_str()).collect::<Vec<_>>().join(", "),
             many => format!("{} values", many.len()),
         };
-        if closed > 0 {
+        if closed == of.len() {
+            text.push_str("; cannot be opened");
+        } else if closed > 0 {
             text.push_str(&format!("; {closed} of them cannot be opened"));
         }
         rows.push(vec![name.into(), if closed > 0 { Entry::Bad(text) } else { text.into() }]);

@@ -10,8 +10,8 @@ use crate::base::envelope::Envelope;
 use crate::base::files::{make_private_folder, open_private, remove_durably, write_private};
 use crate::broker::vault::error::VaultError;
 
-/// How long another process that changes the keys is waited for.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long another process that changes the keys is waited for. On first run it may be asking a command for the master key.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The folder `keys`.
 #[derive(Clone, Debug)]
