@@ -2,6 +2,7 @@
 
 mod administration;
 mod answers;
+mod proxy;
 
 use crate::base::Whose;
 use crate::base::catalogue::exchange::TOKEN_NOT_ACCEPTED;
@@ -11,6 +12,7 @@ use crate::base::catalogue::{Area, Certainty, Entry, Retry, Step, Told};
 
 pub(super) use self::administration::ADMINISTRATION;
 pub(super) use self::answers::ANSWERS;
+pub(super) use self::proxy::PROXY;
 
 /// A failure that someone has to mend.
 const MEND: Entry = Entry { certainty: Certainty::Own, source: "Postern", ..Entry::of(Area::Own) };
@@ -33,7 +35,9 @@ const WAY_OUT: &[Step] = &[
     Step::Do(
         "Check the firewall: 443 to login.microsoftonline.com, 587 to smtp.office365.com, 993 and 995 to outlook.office365.com.",
     ),
-    Step::Do("If only IPv6 or only IPv4 works, set `family` under [upstream]."),
+    Step::Do(
+        "If only IPv6 or only IPv4 works, set `family` under [upstream]; if only a proxy leads out, name it there as `proxy`.",
+    ),
 ];
 
 const PROXY: &[Step] = &[
@@ -68,7 +72,7 @@ pub(super) static ROAD: &[Entry] = &[
             Step::Do("Look whether this machine finds and reaches it:"),
             Step::Run("openssl s_client -connect login.microsoftonline.com:443 -brief"),
             Step::Do("Check the firewall (port 443), name resolution and this machine's clock."),
-            Step::Do("If the network inspects TLS, put its CA into `ca_file` under [tenant.endpoints]."),
+            Step::Do("If the network or a proxy inspects TLS, put its CA into `ca_file` under [tenant.endpoints]."),
         ],
         ..PASSES
     },
@@ -285,7 +289,7 @@ pub(super) static ROAD: &[Entry] = &[
         title: "there is no safe connection to Exchange",
         what: "The certificate of the far side does not hold, or there is no common version of TLS. Postern never goes on without.",
         remedy: &[
-            Step::Do("If the network inspects TLS, put its CA into `ca_file` under [tenant.endpoints]."),
+            Step::Do("If the network or a proxy inspects TLS, put its CA into `ca_file` under [tenant.endpoints]."),
             Step::Do("Check this machine's clock, and that its package of CA certificates is up to date."),
         ],
         ..PASSES
