@@ -5,9 +5,11 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod catalogue;
 mod cli;
 mod clients;
 mod delivery;
+mod expiry;
 mod imap;
 mod layers;
 mod limits;

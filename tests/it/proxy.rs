@@ -136,7 +136,7 @@ async fn a_proxy_that_does_not_lead_is_told_from_a_wrong_password_and_shows_who_
             }
         }
         let row = world.ops.mailbox(&ALICE.parse().unwrap()).await.unwrap();
-        let reason = row.reason.unwrap_or_default();
+        let reason = row.whole_reason().unwrap_or_default();
         assert_eq!(row.state == MailboxState::Ready, expected == TRY_LATER, "case {number}: {reason}");
         assert!(reason.contains(remedy), "case {number}: {reason}");
         assert!(!reason.contains("wrong") && !reason.contains("right"), "case {number}: {reason}");
