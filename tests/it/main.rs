@@ -11,6 +11,7 @@ mod clients;
 mod delivery;
 mod expiry;
 mod imap;
+mod keys;
 mod layers;
 mod limits;
 mod mended;
