@@ -70,6 +70,9 @@ impl Default for Settings {
 /// How long a client may take to accept what we say.
 const WRITE_TIME: Duration = Duration::from_secs(60);
 
+/// How much of what still comes from a client that is sent away without a login is read; of others, all that comes in a second.
+const UNREAD_OCTETS: usize = 256 * 1024;
+
 /// Everything a session passes on its way.
 pub struct Road {
     /// How many connections there may be.
@@ -154,7 +157,7 @@ async fn turn_away(road: &Road, incoming: Incoming) {
             Err(_) => return,
         }
     }
-    finish(client, &front.farewell(Answer::TooManyConnections)).await;
+    finish(client, &front.farewell(Answer::TooManyConnections), UNREAD_OCTETS).await;
 }
 
 /// The conversation up to login and, for SMTP, to its end. Gives what a relay joins.
@@ -287,7 +290,7 @@ async fn converse(road: &Road, incoming: Incoming, before_login: BeforeLogin) ->
     match mail {
         Some(mail) => {
             // The client does not wait for our goodbye to Exchange.
-            tokio::join!(mail.end(began, ending), finish(client, &last_words));
+            tokio::join!(mail.end(began, ending), finish(client, &last_words, usize::MAX));
         }
         None => {
             if let Some((_, permit)) = &opened {
@@ -309,7 +312,7 @@ async fn converse(road: &Road, incoming: Incoming, before_login: BeforeLogin) ->
                 );
             }
             drop(opened);
-            finish(client, &last_words).await;
+            finish(client, &last_words, UNREAD_OCTETS).await;
         }
     }
     None
@@ -370,7 +373,8 @@ async fn check(
     before_login: &mut Option<BeforeLogin>,
 ) -> Result<(Arc<Permit>, Option<Opened>), Answer> {
     let named = shown(&claim.login);
-    let login = road.auth.verify(claim, origin).await.map_err(|error| refused(road, &error, &named, origin.protocol))?;
+    let login =
+        road.auth.verify(claim, origin).await.map_err(|error| refused(road, &error, &named, origin.protocol))?;
     let permit = road.auth.allow(login, origin).map_err(|error| refused(road, &error, &named, origin.protocol))?;
     // Whoever has the right password does not take a place from those who have not shown one, however long Exchange takes.
     drop(before_login.take());

@@ -1,5 +1,6 @@
 //! What every stage may use. It uses nothing of ours.
 
+pub mod catalogue;
 pub mod client_certificate;
 pub mod clock;
 pub mod fault;

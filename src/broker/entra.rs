@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::base::Whose;
+use crate::base::catalogue::{self, Places};
 
 /// The error body of the token service (RFC 6749, section 5.2, with the fields that Entra ID adds).
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -72,84 +73,45 @@ pub struct Meaning {
 }
 
 /// Judges an error body by its OAuth error and the HTTP status; `delegated` is whether a person's sign-in was presented.
+///
+/// Whether it passes by itself is never the number's to say. Whose move it is otherwise, the catalogue knows by the number; where it does
+/// not, a grant that is not valid any more is its owner's, and all else the administrator's. Without a person there is only the latter.
 pub fn judge(body: &ErrorBody, status: u16, retry_after: Option<Duration>, delegated: bool) -> Meaning {
     let nobody = |wait| Meaning { whose: Whose::Nobody, wait };
     if status == 429 || status >= 500 {
         return nobody(retry_after);
     }
     match body.error.as_str() {
-        "temporarily_unavailable" | "server_error" | "slow_down" => nobody(retry_after),
+        "temporarily_unavailable" | "server_error" | "slow_down" => return nobody(retry_after),
         // AADSTS50196 says that the same request came in a loop; asking again within a minute prolongs it.
-        _ if body.aadsts() == Some(50196) => nobody(Some(retry_after.unwrap_or(Duration::from_secs(60)))),
-        "invalid_grant" | "interaction_required" | "login_required" | "consent_required" if delegated => {
-            let administrator = matches!(
-                body.aadsts(),
-                Some(
-                    50020 | 50034 | 50053 | 50057 | 50097 | 50105 | 50129 | 50131 | 50155 | 51004 | 53000
-                        ..=53003 | 65001 | 530_032 | 530_035
-                )
-            );
-            Meaning { whose: if administrator { Whose::Administrator } else { Whose::User }, wait: None }
+        _ if body.aadsts() == Some(50196) => {
+            return nobody(Some(retry_after.unwrap_or(Duration::from_secs(60))));
         }
-        _ => Meaning { whose: Whose::Administrator, wait: None },
+        _ => {}
     }
+    let known = body.aadsts().and_then(catalogue::aadsts).map(|entry| entry.whose);
+    let whose = match (known, body.error.as_str()) {
+        _ if !delegated => Whose::Administrator,
+        (Some(whose @ (Whose::Administrator | Whose::User)), _) => whose,
+        (_, "invalid_grant" | "interaction_required" | "login_required" | "consent_required") => Whose::User,
+        _ => Whose::Administrator,
+    };
+    Meaning { whose, wait: None }
 }
 
-/// What to do about an AADSTS number or, where there is none that we know, about the OAuth error.
+/// What to do about an AADSTS number or, where there is none that the catalogue knows, about the OAuth error.
 pub fn remedy(body: &ErrorBody, account: Option<&str>) -> String {
-    let sign_in_again = || match account {
-        Some(account) => format!("Sign in again: `postern mailbox connect {account} --refresh-token-file FILE`."),
-        None => "Look at the application's registration in the Entra admin centre.".to_owned(),
+    let entry = match body.aadsts().and_then(catalogue::aadsts) {
+        Some(entry) => Some(entry),
+        None => catalogue::oauth_error(&body.error),
     };
-    let known = match body.aadsts() {
-        Some(7_000_215 | 70_002) => {
-            "Enter the secret's value in the file that `client_secret_file` names: often its ID was pasted instead."
+    match entry {
+        // No person can mend what the application was refused.
+        Some(entry) if entry.whose == Whose::User && account.is_none() => {
+            "Look at the application's registration in the Entra admin centre.".to_owned()
         }
-        Some(7_000_222) => {
-            "The client secret has expired: make a new one in the application's registration and enter its value."
-        }
-        Some(700_016 | 700_011 | 70_001 | 7_000_112) => {
-            "Check `client_id`, `tenant_id` and `cloud`; the application must exist in this tenant and be enabled."
-        }
-        Some(90_002) => "Check `tenant_id` and `cloud`.",
-        Some(7_000_218) => {
-            "Name the credential of the application (`client_secret_file`), or allow public client flows."
-        }
-        Some(700_025) => "Remove the client secret from the configuration: the application is a public client.",
-        Some(700_027 | 50_012) => "Upload the current certificate of the application and check this machine's clock.",
-        Some(70_011 | 1_002_012) => {
-            "The scope must be one resource with `/.default`: remove `scopes` from the configuration."
-        }
-        Some(700_022 | 28_000) => "Name scopes of one resource only for each protocol.",
-        Some(9_001_023 | 50_194 | 50_059 | 90_019) => {
-            "Enter the tenant's own ID as `tenant_id`, not `common` or `consumers`."
-        }
-        Some(65_001 | 65_005 | 650_056 | 650_057 | 90_094 | 90_095) => {
-            "Grant the permissions in the application's registration (API permissions, Grant admin consent)."
-        }
-        Some(50_057) => "Enable the account in Entra ID, or take the mailbox off the list.",
-        Some(50_053) => {
-            "Unblock the account, or the address of this machine; the sign-in log in Entra ID has the reason."
-        }
-        Some(50_105) => "Assign the account to the application, or switch off «Assignment required».",
-        Some(53_000..=53_003 | 530_032 | 50_131 | 50_097 | 50_129 | 50_155) => {
-            "A Conditional Access policy forbids it: the sign-in log in Entra ID names the policy. Exclude this application or this \
-             machine's address from it."
-        }
-        Some(90_038 | 90_043 | 900_382 | 900_432) => "Choose the right `cloud` for this tenant.",
-        _ => "",
-    };
-    if known.is_empty() {
-        match body.error.as_str() {
-            "invalid_grant" | "interaction_required" | "login_required" => sign_in_again(),
-            "invalid_client" | "unauthorized_client" => {
-                "Check `client_id` and the client's secret in the configuration.".to_owned()
-            }
-            "invalid_scope" | "invalid_resource" => "Check `scopes` and `cloud` in the configuration.".to_owned(),
-            _ => "Look the number up at https://login.microsoftonline.com/error.".to_owned(),
-        }
-    } else {
-        known.to_owned()
+        Some(entry) => entry.remedy_line(&Places { mailbox: account, ..Places::default() }),
+        None => "Look the number up at https://login.microsoftonline.com/error.".to_owned(),
     }
 }
 
@@ -182,6 +144,14 @@ mod tests {
             ("invalid_grant", Some(53_003), 400, true, Whose::Administrator),
             ("invalid_scope", Some(70_011), 400, true, Whose::Administrator),
             ("nonsense", None, 400, true, Whose::Administrator),
+            // The number tells the administrator's move from the user's, and nothing else.
+            ("invalid_grant", Some(50_057), 400, true, Whose::Administrator),
+            ("invalid_grant", Some(65_001), 400, true, Whose::Administrator),
+            ("interaction_required", Some(50_076), 400, true, Whose::User),
+            ("access_denied", Some(65_004), 400, true, Whose::User),
+            ("invalid_grant", Some(90_006), 400, true, Whose::User),
+            ("invalid_grant", Some(700_082), 400, false, Whose::Administrator),
+            ("invalid_grant", Some(9_999_999), 400, true, Whose::User),
         ] {
             assert_eq!(
                 judge(&body(error, aadsts), status, minute, delegated).whose,
@@ -198,5 +168,29 @@ mod tests {
         assert_eq!(body.aadsts(), Some(7_000_222));
         assert_eq!(body.first_line(), "AADSTS7000222: It says why.");
         assert_eq!(body.to_string(), "AADSTS7000222 (invalid_client)");
+    }
+    #[test]
+    fn the_remedy_is_the_catalogues_with_the_account_in_it() {
+        let remedy = |error, aadsts, account| super::remedy(&body(error, aadsts), account);
+        let account = Some("alice@contoso.test");
+        assert!(
+            remedy("invalid_grant", Some(700_082), account).contains("`postern mailbox connect alice@contoso.test")
+        );
+        assert!(remedy("invalid_client", Some(7_000_222), None).contains("Certificates & secrets, New client secret"));
+        assert!(remedy("invalid_grant", Some(50_105), account).contains("add alice@contoso.test."));
+        assert!(
+            remedy("invalid_grant", Some(9_999_999), account).contains("connect alice@contoso.test"),
+            "by its class"
+        );
+        assert!(remedy("login_required", None, account).contains("connect alice@contoso.test"));
+        assert!(remedy("invalid_scope", None, None).contains("`scopes`"));
+        assert!(!remedy("invalid_grant", None, None).contains("connect"), "nobody signs in for the application");
+        assert!(remedy("nonsense", None, None).contains("https://login.microsoftonline.com/error"));
+        for entry in catalogue::entries().filter(|entry| entry.area == catalogue::Area::Entra) {
+            let number = entry.code.strip_prefix("AADSTS").and_then(|number| number.parse().ok());
+            for remedy in [remedy("invalid_grant", number, account), remedy("invalid_client", number, None)] {
+                assert!(!remedy.contains(['\n', '{']) && remedy.ends_with('.'), "{}: {remedy}", entry.code);
+            }
+        }
     }
 }

@@ -169,18 +169,16 @@ where
     };
     let hang_up = async move { drop(timeout(FLUSH_TIME, server.shutdown()).await) };
     // Boxed apart, so that a relay of hours does not carry the room for its end.
-    Box::pin(async move { tokio::join!(finish(client, &last_words), hang_up) }).await;
+    Box::pin(async move { tokio::join!(finish(client, &last_words, usize::MAX), hang_up) }).await;
     outcome
 }
 
 /// Ends a connection so that its last words arrive, and within a few seconds: nobody may hold up the end by not reading.
 ///
 /// Closing a socket with unread octets in it, or one that gets more of them, resets the connection, and then Windows takes back what its
-/// program has not read yet; so what still comes is read for a moment and thrown away.
-pub async fn finish<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, last_words: &[u8]) {
+/// program has not read yet; so what still comes is read for a moment and thrown away, up to `most_octets` of it.
+pub async fn finish<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, last_words: &[u8], most_octets: usize) {
     const LINGER: Duration = Duration::from_secs(1);
-    // What a program had on its way when it was told; whoever sends more does not listen.
-    const MOST_UNREAD_OCTETS: usize = 1024 * 1024;
     let goodbye = async {
         stream.write_all(last_words).await?;
         stream.shutdown().await
@@ -192,7 +190,7 @@ pub async fn finish<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, last_words
         // On the heap, so that a session of hours does not carry the room for it.
         let mut unread = vec![0; 4096];
         let mut octets = 0;
-        while octets < MOST_UNREAD_OCTETS {
+        while octets < most_octets {
             match stream.read(&mut unread).await? {
                 0 => break,
                 count => octets += count,

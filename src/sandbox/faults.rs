@@ -104,6 +104,10 @@ faults! {
     SmtpAuthDisabled "smtp-auth-disabled" Kind::Switch, "SMTP AUTH is off for the tenant (535 5.7.139)";
     SmtpMailboxAuthDisabled "smtp-mailbox-auth-disabled" Kind::Addresses, "SMTP AUTH is off for these mailboxes (535 5.7.139)";
     SmtpSecurityDefaults "smtp-security-defaults" Kind::Switch, "security defaults forbid the login (535 5.7.139)";
+    SmtpConditionalAccess "smtp-conditional-access" Kind::Switch, "a policy forbids the login (535 5.7.139, `did not meet the criteria`)";
+    SmtpSharedRefused "smtp-shared-refused" Kind::Switch, "SMTP refuses a delegate's login to a shared mailbox (535 5.7.3); sending as it from the delegate's own goes on";
+    SmtpAuth451 "smtp-auth-451" Kind::Times, "a good login is answered 451 4.7.0 ... PRX2";
+    SmtpHve "smtp-hve" Kind::Switch, "SMTP is that of High Volume Email: tokens with under 600 seconds left (501 5.5.127), unknown users (501 5.5.124) and recipients outside (550 5.5.105) are refused, nothing is filed";
     SmtpAuthReject "smtp-auth-reject" Kind::Times, "SMTP refuses good tokens (535 5.7.3)";
     SmtpBanner421 "smtp-banner-421" Kind::Times, "SMTP greets with 421 and closes";
     SmtpNoStarttls "smtp-no-starttls" Kind::Switch, "SMTP does not offer STARTTLS";
@@ -115,6 +119,8 @@ faults! {
     SmtpQuota "smtp-quota" Kind::Times, "the message is answered 554 5.2.0 (submission quota)";
     SmtpMailboxFull "smtp-mailbox-full" Kind::Times, "the message is answered 554 5.2.2 (the sender's mailbox is full)";
     SmtpDailyLimit "smtp-daily-limit" Kind::Times, "the message is answered 550 5.1.90 (daily recipients)";
+    SmtpBadSender "smtp-bad-sender" Kind::Times, "the message is answered 550 5.1.8 (the mailbox is restricted for spam)";
+    SmtpNoSendPermission "smtp-no-send-permission" Kind::Times, "the message is answered 550 5.7.60 (no right to send as the sender)";
     SmtpSendAsDenied "smtp-send-as-denied" Kind::Times, "the message is answered 554 5.2.252 in one line of over 1,000 octets";
     SmtpSizeLimit "smtp-size-limit" Kind::NeedsNumber, "messages over this many octets are refused when they are complete (552 5.3.4)";
     SmtpDropAfterData "smtp-drop-after-data" Kind::Times, "the connection is cut after the final dot; the message is kept";
@@ -125,6 +131,7 @@ faults! {
 
     ImapNotConnected "imap-not-connected" Kind::MaybeAddresses, "IMAP says OK to the login and then `User is authenticated but not connected.`";
     ImapAuthReject "imap-auth-reject" Kind::Times, "IMAP refuses good tokens";
+    ImapTokenExpires "imap-token-expires" Kind::NeedsNumber, "IMAP sessions end with AccessTokenExpired this many seconds after login, however long the token lives";
     ImapThrottle "imap-throttle" Kind::Number(299_609), "commands after login are throttled for this many milliseconds, then the connection is closed";
     ImapByeGreeting "imap-bye-greeting" Kind::Times, "IMAP greets with BYE and closes";
     ImapPreauth "imap-preauth" Kind::Switch, "IMAP greets with PREAUTH";

@@ -109,6 +109,8 @@ pub(super) struct Entry {
     pub(super) expires: Instant,
     /// The token is good, but has no right on the mailbox that was named.
     pub(super) no_right: bool,
+    /// The token is of another user than the mailbox's own.
+    pub(super) by_delegate: bool,
 }
 
 impl Tenant {
@@ -181,14 +183,20 @@ impl Tenant {
         if claims.audience != Audience::Exchange || claims.expires <= Instant::now() || !self.mailboxes.has(&user) {
             return None;
         }
-        let (needed, no_right) = match &claims.holder {
-            Holder::Application => (role(protocol), self.no_permission(&user)),
-            Holder::User(holder) => (scope(protocol), !may_open(holder, &user)),
+        let (needed, no_right, by_delegate) = match &claims.holder {
+            Holder::Application => (role(protocol), self.no_permission(&user), false),
+            Holder::User(holder) => (scope(protocol), !may_open(holder, &user), *holder != user),
         };
         if !claims.permissions.iter().any(|permission| permission == needed) {
             return None;
         }
-        Some(Entry { mailbox: user, expires: claims.expires, no_right })
+        let cut_short = match protocol {
+            Protocol::Imap => self.faults.number(FaultName::ImapTokenExpires),
+            Protocol::Pop3 | Protocol::Smtp => None,
+        };
+        let cut_short = cut_short.map(|secs| Instant::now() + Duration::from_secs(secs));
+        let expires = cut_short.map_or(claims.expires, |cut_short| cut_short.min(claims.expires));
+        Some(Entry { mailbox: user, expires, no_right, by_delegate })
     }
 
     fn no_permission(&self, address: &str) -> bool {
@@ -221,7 +229,7 @@ pub(super) fn may_open(user: &str, mailbox: &str) -> bool {
 }
 
 /// `base64("user=" {User} "^Aauth=Bearer " {Access Token} "^A^A")`, in one line with its padding; user (in lower case), token.
-fn read_xoauth2(encoded: &[u8]) -> Option<(String, String)> {
+pub(super) fn read_xoauth2(encoded: &[u8]) -> Option<(String, String)> {
     let message = String::from_utf8(STANDARD.decode(encoded).ok()?).ok()?;
     let message = message.strip_suffix("\u{1}\u{1}")?;
     let (user, token) = message.strip_prefix("user=")?.split_once("\u{1}auth=Bearer ")?;

@@ -245,6 +245,19 @@ async fn a_resumed_tls_session_is_counted() {
 }
 
 #[tokio::test]
+async fn imap_sessions_can_be_told_to_end_before_the_token_does() {
+    let sandbox = start_with(&[(FaultName::ImapTokenExpires, Some("0"))]).await;
+    let token = app_token(&sandbox).await;
+    let mut peer = Peer::tls(sandbox.imap_address(), client_config(&sandbox)).await;
+    peer.line().await;
+    let login = format!("a AUTHENTICATE XOAUTH2 {}", xoauth2(ALICE, &token));
+    assert_eq!(peer.command(&login).await, "a OK AUTHENTICATE completed.\n");
+    assert_eq!(peer.until_closed().await, "* BYE Session invalidated - AccessTokenExpired\r\n");
+    let entry = sandbox.tenant.enter(crate::base::Protocol::Pop3, xoauth2(ALICE, &token).as_bytes()).unwrap();
+    assert!(entry.expires > tokio::time::Instant::now() + Duration::from_secs(3000));
+}
+
+#[tokio::test]
 async fn stopping_closes_every_connection_and_nothing_listens_any_more() {
     let sandbox = start_with(&[(FaultName::TokenHang, None)]).await;
     let (address, token_url) = (sandbox.imap_address(), sandbox.token_url());

@@ -242,7 +242,8 @@ impl Fault for UpstreamError {
             Self::NoHost { protocol, .. } => Some(format!("Name the host as `{protocol}` under [tenant.endpoints].")),
             Self::NotConnected { mailbox, .. } => Some(format!(
                 "If it lasts: give the application (or the account that signs in) Full Access to {mailbox} \
-                 (`Add-MailboxPermission`), and check that IMAP is enabled for it (`Get-CASMailbox`)."
+                 (`Add-MailboxPermission`), and check that IMAP is enabled for it (`Get-CASMailbox`); \
+                 `postern explain authenticated-but-not-connected` shows each step."
             )),
             Self::Proxy { host, why, .. } => Some(why.remedy(host)),
             Self::Tls { .. } => Some(
@@ -253,7 +254,7 @@ impl Fault for UpstreamError {
                 "Check in this order: the application's permissions for this protocol and the consent to them; \
                  `New-ServicePrincipal` was run with the object ID of the enterprise application; the application has Full Access to \
                  {mailbox} (`Add-MailboxPermission`), and Send As for sending; the protocol is enabled for the mailbox \
-                 (`Get-CASMailbox`). Exchange says the same during an outage."
+                 (`Get-CASMailbox`). Exchange says the same during an outage. `postern explain token-rejected` shows each step."
             )),
             Self::Unreachable { .. } | Self::Silent { .. } => {
                 Some(

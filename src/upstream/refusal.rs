@@ -1,39 +1,34 @@
 //! What Exchange means when it refuses a login: the token, the tenant's set-up, or just now.
 
-use crate::base::{HostPort, Mailbox};
+use crate::base::catalogue::{self, Places, Retry, Told};
+use crate::base::{HostPort, Mailbox, Whose};
 use crate::upstream::UpstreamError;
 use crate::upstream::conversation::quoted;
 use crate::wire::smtp::{EnhancedCode, Reply};
 
 /// Judges a refusal of AUTH, or of MAIL for want of it.
+///
+/// By 5.7.139, and by the words that go with it, Exchange says that the token was understood and something else forbids the login. All else
+/// is worth a new token, High Volume Email's 501 5.5.124 and 5.5.127 included.
 pub(in crate::upstream) fn smtp_login(host: &HostPort, mailbox: &Mailbox, reply: &Reply) -> UpstreamError {
     let (host, mailbox) = (host.clone(), mailbox.clone());
     let said = quoted(format!("{} {}", reply.code, reply.text()).as_bytes());
     if reply.is_transient() {
         return UpstreamError::Busy { host, said };
     }
-    let remedy = if said.contains("SmtpClientAuthentication is disabled for the Tenant") {
-        format!(
-            "Switch authenticated submission on for this mailbox: `Set-CASMailbox -Identity {mailbox} \
-             -SmtpClientAuthenticationDisabled $false`. It may take 20 minutes."
-        )
-    } else if said.contains("SmtpClientAuthentication is disabled") {
-        format!(
-            "Authenticated submission is switched off for this mailbox: `Set-CASMailbox -Identity {mailbox} \
-             -SmtpClientAuthenticationDisabled $false`. It may take 20 minutes."
-        )
-    } else if said.contains("security defaults") {
-        "Security defaults forbid it: exclude this by replacing security defaults with Conditional Access policies."
-            .to_owned()
-    } else if said.contains("did not meet the criteria") {
-        "A Conditional Access policy forbids it: the sign-in log in Entra ID names the policy.".to_owned()
-    } else if reply.enhanced() == Some(EnhancedCode(5, 7, 139)) {
-        "Look up what Exchange said; the sign-in log in Entra ID has the reason.".to_owned()
-    } else if reply.code == 504 {
-        "The host does not offer XOAUTH2: check `smtp` under [tenant.endpoints].".to_owned()
-    } else {
-        // 535 5.7.3, and 501 5.5.124 and 5.5.127 of High Volume Email.
+    let known = catalogue::exchange_reply(reply.code, &reply.text());
+    let is_denied = reply.enhanced() == Some(EnhancedCode(5, 7, 139))
+        || reply.code == 504
+        || known.is_some_and(|entry| entry.seen == "535 5.7.139");
+    if !is_denied {
         return UpstreamError::TokenRejected { host, mailbox, said };
+    }
+    let remedy = match known {
+        // What a password is told is no help to somebody who sent a token.
+        Some(entry) if entry.told != Told::NOTHING => {
+            entry.remedy_line(&Places { mailbox: Some(mailbox.as_str()), ..Places::default() })
+        }
+        _ => "Look up what Exchange said; the sign-in log in Entra ID has the reason.".to_owned(),
     };
     UpstreamError::Denied { host, mailbox, said, remedy }
 }
@@ -42,7 +37,7 @@ pub(in crate::upstream) fn smtp_login(host: &HostPort, mailbox: &Mailbox, reply:
 pub(in crate::upstream) fn imap_login(host: &HostPort, mailbox: &Mailbox, line: &[u8]) -> UpstreamError {
     let said = quoted(line);
     let (host, mailbox) = (host.clone(), mailbox.clone());
-    if is_throttled(&said) || said.contains("[UNAVAILABLE]") || said.contains("Server Unavailable") {
+    if passes(&said) || said.contains("[UNAVAILABLE]") {
         UpstreamError::Busy { host, said }
     } else {
         UpstreamError::TokenRejected { host, mailbox, said }
@@ -53,7 +48,7 @@ pub(in crate::upstream) fn imap_login(host: &HostPort, mailbox: &Mailbox, line: 
 pub(in crate::upstream) fn pop3_login(host: &HostPort, mailbox: &Mailbox, line: &[u8]) -> UpstreamError {
     let said = quoted(line);
     let (host, mailbox) = (host.clone(), mailbox.clone());
-    if is_throttled(&said) || said.contains("[SYS/TEMP]") || said.contains("[IN-USE]") {
+    if passes(&said) || said.contains("[SYS/TEMP]") || said.contains("[IN-USE]") {
         UpstreamError::Busy { host, said }
     } else {
         UpstreamError::TokenRejected { host, mailbox, said }
@@ -62,13 +57,20 @@ pub(in crate::upstream) fn pop3_login(host: &HostPort, mailbox: &Mailbox, line: 
 
 /// Whether Exchange asks for a pause («Request is throttled. Suggested Backoff Time: 299609 milliseconds»).
 pub(in crate::upstream) fn is_throttled(said: &str) -> bool {
-    said.contains("is throttled") || said.contains("Suggested Backoff Time")
+    said.contains("is throttled") || catalogue::pause(said).is_some()
+}
+
+/// Whether the catalogue knows it as something that passes with time, such as throttling or a server that cannot be had.
+fn passes(said: &str) -> bool {
+    is_throttled(said)
+        || catalogue::mailbox_answer(said)
+            .is_some_and(|entry| entry.whose == Whose::Nobody && entry.retry != Retry::OnceWithNewToken)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::{Fault, Whose};
+    use crate::base::Fault;
 
     fn host() -> HostPort {
         HostPort { host: "smtp.office365.com".to_owned(), port: 587 }
@@ -112,5 +114,47 @@ mod tests {
             pop3_login(&host(), &mailbox, b"-ERR Authentication failure: unknown user name or bad password.")
                 .wants_new_token()
         );
+    }
+    #[test]
+    fn a_denial_carries_the_catalogues_remedy_with_the_mailbox_in_it() {
+        let mailbox: Mailbox = "scanner@contoso.test".parse().unwrap();
+        let remedy = |code, text: &str| smtp_login(&host(), &mailbox, &Reply::new(code, text)).remedy().unwrap();
+        let switch = "`Set-CASMailbox -Identity scanner@contoso.test -SmtpClientAuthenticationDisabled $false`";
+        for (code, text, part) in [
+            (535, "5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Tenant.", switch),
+            (535, "5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Mailbox.", switch),
+            (550, "SmtpClientAuthentication is disabled for the Mailbox.", switch),
+            (
+                535,
+                "5.7.139 Authentication unsuccessful, user is locked by your organization's security defaults policy.",
+                "Manage security defaults",
+            ),
+            (
+                535,
+                "5.7.139 Authentication unsuccessful, the request did not meet the criteria to be authenticated successfully.",
+                "Conditional Access",
+            ),
+            (535, "5.7.139 Authentication unsuccessful, federated STS service was unreachable.", "AD FS"),
+            (535, "5.7.139 Authentication unsuccessful, basic authentication is disabled.", "sign-in log"),
+            (535, "5.7.139 Authentication unsuccessful, in words of tomorrow", "sign-in log"),
+            (504, "5.7.4 Unrecognized authentication type", "`smtp` under [tenant.endpoints]"),
+        ] {
+            let remedy = remedy(code, text);
+            assert!(remedy.contains(part) && !remedy.contains('\n'), "{text}: {remedy}");
+        }
+    }
+
+    #[test]
+    fn what_passes_with_time_is_no_reason_for_a_new_token() {
+        let mailbox: Mailbox = "scanner@contoso.test".parse().unwrap();
+        for line in [
+            "BAD Request is throttled.",
+            "P1 NO Server Unavailable. 15",
+            "P1 BAD Suggested Backoff Time: 5 milliseconds",
+        ] {
+            assert_eq!(imap_login(&host(), &mailbox, line.as_bytes()).code(), "exchange-busy", "{line}");
+        }
+        let line = b"-ERR Protocol error. Connection is closed. 10";
+        assert!(pop3_login(&host(), &mailbox, line).wants_new_token());
     }
 }

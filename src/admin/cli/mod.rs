@@ -7,6 +7,7 @@ mod certificate;
 mod check;
 mod connect;
 mod demo;
+mod explain;
 mod failure;
 mod generated;
 mod identity;
@@ -128,6 +129,7 @@ enum Command {
     Certificate(certificate::Certificate),
     Mailbox(mailbox::MailboxGroup),
     Password(password::PasswordGroup),
+    Explain(explain::Explain),
     Completions(generated::Completions),
     Man(generated::Manual),
 }
@@ -143,6 +145,7 @@ impl Command {
             Self::Certificate(command) => command.run(set_up),
             Self::Mailbox(command) => command.run(set_up),
             Self::Password(command) => command.run(set_up),
+            Self::Explain(command) => command.run(set_up),
             Self::Completions(command) => command.run(set_up),
             Self::Man(command) => command.run(set_up),
         }

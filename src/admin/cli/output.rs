@@ -138,6 +138,17 @@ impl Output {
         self.stderr_colour
     }
 
+    /// Whether what goes to stdout is coloured.
+    pub(super) fn stdout_colour(&self) -> bool {
+        self.stdout_colour
+    }
+
+    /// How wide running text is set on stdout: as the terminal, but no wider than can be read well; so, too, where no person sees it.
+    pub(super) fn width(&self) -> usize {
+        const READABLE: u16 = 100;
+        usize::from(Table::new().width().unwrap_or(READABLE).min(READABLE))
+    }
+
     /// Data for stdout, as it is.
     pub(super) fn data(&self, text: &str) -> Result<(), Failure> {
         let mut stdout = io::stdout().lock();

@@ -1,0 +1,259 @@
+//! Postern's own: what it tells mail programs, and the short names of its failures (`Fault::code`).
+
+mod administration;
+mod answers;
+
+use crate::base::Whose;
+use crate::base::catalogue::exchange::TOKEN_NOT_ACCEPTED;
+use crate::base::catalogue::mailbox::NOT_CONNECTED;
+use crate::base::catalogue::remedy::SIGN_IN_AGAIN;
+use crate::base::catalogue::{Area, Certainty, Entry, Retry, Step, Told};
+
+pub(super) use self::administration::ADMINISTRATION;
+pub(super) use self::answers::ANSWERS;
+
+/// A failure that someone has to mend.
+const MEND: Entry = Entry { certainty: Certainty::Own, source: "Postern", ..Entry::of(Area::Own) };
+
+/// A failure that passes.
+const PASSES: Entry = Entry {
+    whose: Whose::Nobody,
+    told: Told::TRY_LATER,
+    retry: Retry::BackOff { seconds: 5 },
+    remedy: &[Step::Note(
+        "Nothing has to be done if it passes. If it lasts, the line in the log has the far side's own words.",
+    )],
+    ..MEND
+};
+
+const WAY_OUT: &[Step] = &[
+    Step::Do("Look whether this machine finds and reaches the host that the log names, at its port:"),
+    Step::Run("getent hosts smtp.office365.com"),
+    Step::Run("openssl s_client -connect smtp.office365.com:587 -starttls smtp -brief"),
+    Step::Do(
+        "Check the firewall: 443 to login.microsoftonline.com, 587 to smtp.office365.com, 993 and 995 to outlook.office365.com.",
+    ),
+    Step::Do("If only IPv6 or only IPv4 works, set `family` under [upstream]."),
+];
+
+const EXPLAIN_IT: &[Step] =
+    &[Step::Do("Give the line of the log to this; its words say which cause it is:"), Step::Run("postern explain -")];
+
+/// Failures between the login of a mail program and Exchange.
+pub(super) static ROAD: &[Entry] = &[
+    Entry {
+        code: "token-refused",
+        title: "the token service said no",
+        what: "Entra ID refuses a token for this mailbox. The AADSTS number in the log says why.",
+        remedy: EXPLAIN_IT,
+        ..MEND
+    },
+    Entry {
+        code: "token-service-out-of-order",
+        title: "the token service cannot serve just now",
+        what: "The token service is overloaded, answered with a passing error, or answered something that is not OAuth 2.0.",
+        ..PASSES
+    },
+    Entry {
+        code: "token-service-unreachable",
+        title: "the token service cannot be reached",
+        what: "No connection to the token service, or no answer from it.",
+        remedy: &[
+            Step::Do("Look whether this machine finds and reaches it:"),
+            Step::Run("openssl s_client -connect login.microsoftonline.com:443 -brief"),
+            Step::Do("Check the firewall (port 443), name resolution and this machine's clock."),
+            Step::Do("If the network inspects TLS, put its CA into `ca_file` under [tenant.endpoints]."),
+        ],
+        ..PASSES
+    },
+    Entry {
+        code: "token-malformed",
+        title: "the token service gave a token of the wrong form",
+        what: "What came as a token cannot stand in a login. Something between here and the token service changes its answers, or `token_url` \
+               leads elsewhere.",
+        remedy: &[Step::Do("Check `token_url` under [tenant.endpoints], and proxies on the way that open TLS.")],
+        ..PASSES
+    },
+    Entry {
+        code: "not-signed-in",
+        title: "nobody has signed in for this mailbox",
+        what: "The tenant's grant needs a person's sign-in, and there is none for this mailbox.",
+        whose: Whose::User,
+        remedy: SIGN_IN_AGAIN,
+        ..MEND
+    },
+    Entry {
+        code: "client-secret-unreadable",
+        title: "the client secret cannot be read",
+        what: "The file, variable or systemd credential that holds the application's secret is missing, empty, or not readable by the account \
+               that runs Postern.",
+        remedy: &[
+            Step::Do("Look at the path that the log names, and let the service's account read it:"),
+            Step::Run("sudo chown postern: /etc/postern/client-secret && sudo chmod 600 /etc/postern/client-secret"),
+            Step::Do("Check it as that account:"),
+            Step::Run("sudo -u postern postern check"),
+        ],
+        ..MEND
+    },
+    Entry {
+        code: "tenant-unknown",
+        title: "the configuration has no such tenant",
+        what: "A mailbox on the list belongs to a tenant that is not in the configuration, or a command named one that is not.",
+        remedy: &[
+            Step::Do("Put the [[tenant]] of that name back, or correct the name."),
+            Step::Do("Or move the mailbox:"),
+            Step::Run("postern mailbox remove {mailbox}"),
+            Step::Run("postern mailbox add {mailbox} --tenant NAME"),
+        ],
+        ..MEND
+    },
+    Entry {
+        code: "token-rejected",
+        title: "Exchange did not accept the token",
+        what: "Entra ID gave a token, and Exchange does not take it for this mailbox: a permission, a right or a switch is missing, or Exchange \
+               is out of order. Postern has tried a new token as well.",
+        remedy: TOKEN_NOT_ACCEPTED,
+        retry: Retry::OnceWithNewToken,
+        ..MEND
+    },
+    Entry {
+        code: "exchange-denied",
+        title: "Exchange refuses the login for good",
+        what: "A switch or a policy of the tenant forbids the login. Exchange's words in the log say which.",
+        remedy: EXPLAIN_IT,
+        ..MEND
+    },
+    Entry {
+        code: "authenticated-but-not-connected",
+        title: "Exchange let us in but did not connect the mailbox",
+        what: "The token is good, and the mailbox is not there behind the login.",
+        remedy: NOT_CONNECTED,
+        ..PASSES
+    },
+    Entry {
+        code: "exchange-busy",
+        title: "Exchange cannot serve just now",
+        what: "Exchange is overloaded, about to stop a server, throttling this mailbox, or out of order.",
+        ..PASSES
+    },
+    Entry {
+        code: "exchange-slow",
+        title: "Exchange took too long",
+        what: "Within a message Exchange did not answer in time.",
+        ..PASSES
+    },
+    Entry {
+        code: "exchange-closed",
+        title: "Exchange closed the connection",
+        what: "The connection ended in the middle of a conversation.",
+        ..PASSES
+    },
+    Entry {
+        code: "exchange-broke-off",
+        title: "Exchange broke a message off",
+        what: "Exchange answered before the message was complete. The log has its reply.",
+        remedy: EXPLAIN_IT,
+        ..PASSES
+    },
+    Entry {
+        code: "exchange-protocol",
+        title: "the far side does not keep to its protocol",
+        what: "What answered is not Exchange, or something on the way changes what it says.",
+        remedy: &[
+            Step::Do(
+                "Check the host and port that the log names, under [tenant.endpoints]; for Exchange Online leave them out.",
+            ),
+            Step::Do("Look for a firewall on the way that inspects SMTP, IMAP or POP3."),
+        ],
+        ..PASSES
+    },
+    Entry {
+        code: "exchange-silent",
+        title: "Exchange did not answer in time",
+        what: "The connection stands, and no answer came.",
+        remedy: WAY_OUT,
+        ..PASSES
+    },
+    Entry {
+        code: "exchange-tls",
+        title: "there is no safe connection to Exchange",
+        what: "The certificate of the far side does not hold, or there is no common version of TLS. Postern never goes on without.",
+        remedy: &[
+            Step::Do("If the network inspects TLS, put its CA into `ca_file` under [tenant.endpoints]."),
+            Step::Do("Check this machine's clock, and that its package of CA certificates is up to date."),
+        ],
+        ..PASSES
+    },
+    Entry {
+        code: "exchange-unreachable",
+        title: "Exchange cannot be reached",
+        what: "The host was not found, or took no connection.",
+        remedy: WAY_OUT,
+        ..PASSES
+    },
+    Entry {
+        code: "no-host",
+        title: "the tenant has no host for this protocol",
+        what: "The configuration names none; with `cloud = \"custom\"` each one that is used has to be named.",
+        remedy: &[Step::Do("Name the host as `smtp`, `imap` or `pop3` under [tenant.endpoints].")],
+        ..MEND
+    },
+    Entry {
+        code: "login-refused",
+        title: "a login was refused",
+        what: "The login name or the app password is wrong, or may not be used like this. The line in the log has the reason; the mail \
+               program is told «wrong password» in every case.",
+        whose: Whose::User,
+        remedy: &[
+            Step::Do("See the mailbox's login names and the app passwords:"),
+            Step::Run("postern mailbox list"),
+            Step::Run("postern password list"),
+            Step::Do("If need be, issue another app password and enter it in the mail program:"),
+            Step::Run("postern password issue {mailbox} --label TEXT"),
+        ],
+        told: Told {
+            smtp: Some("535 5.7.8 Login name or password is wrong"),
+            imap: Some("NO [AUTHENTICATIONFAILED] Login name or password is wrong"),
+            pop3: Some("-ERR [AUTH] Login name or password is wrong"),
+        },
+        ..MEND
+    },
+    Entry {
+        code: "too-many-failures",
+        title: "too many wrong passwords",
+        what: "A mail program keeps trying a wrong password for this login from this address. The right one is let in all the while.",
+        remedy: &[Step::Do(
+            "Enter the right app password in the mail program that keeps trying; the log names its address.",
+        )],
+        told: Told {
+            smtp: Some("421 4.7.0 Too many failed logins, try again later"),
+            imap: Some("NO [LIMIT] Too many failed logins, try again later"),
+            pop3: Some("-ERR [LOGIN-DELAY] Too many failed logins, try again later"),
+        },
+        retry: Retry::BackOff { seconds: 600 },
+        ..PASSES
+    },
+    Entry {
+        code: "mailbox-disabled",
+        title: "the mailbox is disabled here",
+        what: "The administrator of Postern has disabled the mailbox; the app password was right.",
+        remedy: &[Step::Do("If it should be used again:"), Step::Run("postern mailbox enable {mailbox}")],
+        ..MEND
+    },
+    Entry {
+        code: "app-password-ended",
+        title: "the app password of an open session has ended",
+        what: "It was revoked, its date has passed, or its mailbox was taken off the list.",
+        whose: Whose::User,
+        remedy: &[
+            Step::Do("If that was not meant, issue another one and enter it in the mail program:"),
+            Step::Run("postern password issue {mailbox} --label TEXT"),
+        ],
+        told: Told {
+            smtp: Some("421 4.3.2 The service is stopping, try again later"),
+            imap: Some("* BYE The service is stopping, try again later"),
+            pop3: None,
+        },
+        ..MEND
+    },
+];

@@ -1,0 +1,308 @@
+//! Failures of commands, and of `serve` when it starts: store, keys, certificates, ports, mailboxes, app passwords.
+
+use crate::base::catalogue::own::MEND;
+use crate::base::catalogue::{Entry, Retry, Step, Told};
+
+/// Nobody but the administrator sees it.
+const COMMAND: Entry = Entry { told: Told::NOTHING, ..MEND };
+
+const DISK: &[Step] = &[
+    Step::Do(
+        "Look at the space on the disk of the data folder, and at who owns it; it belongs to the account that runs `serve`:",
+    ),
+    Step::Run("df -h /var/lib/postern && ls -la /var/lib/postern"),
+];
+
+const KEYS_FROM_BACKUP: &[Step] = &[
+    Step::Do(
+        "Put back the `keys` folder (or the key that [keys] names) that belongs to this store, from the backup; docs/OPERATING.md shows how.",
+    ),
+    Step::Note("Without it no app password and no sign-in in the store can be used. Nothing was changed."),
+];
+
+const LIST_TENANTS: &[Step] =
+    &[Step::Do("Name one of the configuration's tenants:"), Step::Run("postern mailbox add {mailbox} --tenant NAME")];
+
+/// The failures.
+pub(in crate::base::catalogue) static ADMINISTRATION: &[Entry] = &[
+    Entry {
+        code: "store-cannot-be-opened",
+        title: "the store cannot be opened",
+        what: "The database in the data folder cannot be made, read or written.",
+        remedy: DISK,
+        ..COMMAND
+    },
+    Entry {
+        code: "store-failed",
+        title: "the store does not answer as it should",
+        what: "Reading or writing the database failed while Postern was running.",
+        remedy: DISK,
+        told: Told::TRY_LATER,
+        retry: Retry::BackOff { seconds: 5 },
+        ..MEND
+    },
+    Entry {
+        code: "store-too-new",
+        title: "the store was made by a newer version",
+        what: "A newer version of Postern has changed the store, and this one would misread it. Nothing was changed.",
+        remedy: &[Step::Do("Install that newer version again, or restore the store from before the update.")],
+        ..COMMAND
+    },
+    Entry {
+        code: "store-value-unreadable",
+        title: "the store holds something that cannot be",
+        what: "A value in the database is not what Postern writes there: it was changed from outside, or the disk has damaged it.",
+        remedy: &[Step::Do("Restore the store from a backup, or remove what that row describes.")],
+        ..COMMAND
+    },
+    Entry {
+        code: "data-dir-unusable",
+        title: "the data folder cannot be used",
+        what: "The data folder, or a file in it, cannot be made or written.",
+        remedy: DISK,
+        ..COMMAND
+    },
+    Entry {
+        code: "already-served",
+        title: "another `serve` has this data folder",
+        what: "Only one process may serve a data folder; the message names the other.",
+        remedy: &[
+            Step::Do("See what runs, and stop it or use it:"),
+            Step::Run("postern status"),
+            Step::Do("Or give this one a `data_dir` of its own."),
+        ],
+        ..COMMAND
+    },
+    Entry {
+        code: "cannot-listen",
+        title: "a port cannot be opened",
+        what: "Another program has it, it is below 1024 and the account may not open it, or this machine does not have the address.",
+        remedy: &[
+            Step::Do("Find what has the port:"),
+            Step::Run("ss -ltnp"),
+            Step::Do(
+                "Stop that, or choose another port in the configuration. docs/OPERATING.md shows three ways to ports below 1024.",
+            ),
+        ],
+        ..COMMAND
+    },
+    Entry {
+        code: "key-missing",
+        title: "the master key is missing",
+        what: "The store holds what was made with a master key, and that key is not there.",
+        remedy: KEYS_FROM_BACKUP,
+        ..COMMAND
+    },
+    Entry {
+        code: "key-wrong",
+        title: "the master key is another one",
+        what: "The master key does not open what is in the store: one of the two is from another installation or another time.",
+        remedy: KEYS_FROM_BACKUP,
+        told: Told::MUST_ACT,
+        ..MEND
+    },
+    Entry {
+        code: "key-unreadable",
+        title: "the master key cannot be read",
+        what: "The file, variable or systemd credential that [keys] names is missing, not readable, or not 32 octets in base64.",
+        remedy: &[
+            Step::Do("Look at [keys] in the configuration and at who may read the key."),
+            Step::Do("With a systemd credential, run the command with the running service's own:"),
+            Step::Run("sudo CREDENTIALS_DIRECTORY=/run/credentials/postern.service postern password list"),
+        ],
+        ..COMMAND
+    },
+    Entry {
+        code: "key-cannot-be-written",
+        title: "the keys cannot be written",
+        what: "The `keys` folder in the data folder, or a file in it, cannot be made.",
+        remedy: DISK,
+        ..COMMAND
+    },
+    Entry {
+        code: "no-randomness",
+        title: "the system has no randomness to give",
+        what: "The system's random number generator failed. No key and no app password is made without it.",
+        remedy: &[Step::Do(
+            "Look at the system's random number generator (`/dev/urandom`), above all in containers and after a fresh boot.",
+        )],
+        ..COMMAND
+    },
+    Entry {
+        code: "trust-anchors-unusable",
+        title: "the trusted CAs cannot be used",
+        what: "`ca_file` under [tenant.endpoints] cannot be read or holds no certificate, or the system has no CA certificates.",
+        remedy: &[
+            Step::Do("Check that `ca_file` is a PEM file that the account running Postern can read."),
+            Step::Do("On a system without CA certificates, install their package (ca-certificates)."),
+        ],
+        ..COMMAND
+    },
+    Entry {
+        code: "ca-expired",
+        title: "the CA that Postern made has expired",
+        what: "The CA lives ten years, and those are over. It is not replaced by itself, since every client would have to trust the new one.",
+        remedy: NEW_CA,
+        ..COMMAND
+    },
+    Entry {
+        code: "ca-key-missing",
+        title: "the key of the CA is missing",
+        what: "The CA's certificate is there and its key is not, and a new server certificate is due.",
+        remedy: NEW_CA,
+        ..COMMAND
+    },
+    Entry {
+        code: "certificate-damaged",
+        title: "a certificate or key file is damaged",
+        what: "The file that the message names is not what it should be.",
+        remedy: &[Step::Do(
+            "Put it back from a backup, or make it anew. `server.pem` and `server.key` may simply be removed.",
+        )],
+        ..COMMAND
+    },
+    Entry {
+        code: "certificate-file",
+        title: "a certificate or key file cannot be read or written",
+        what: "The account that runs Postern has no access to the file that the message names.",
+        remedy: &[
+            Step::Do("Look at the owner and mode of the file and of every folder above it, as that account:"),
+            Step::Run("sudo -u postern postern check"),
+        ],
+        ..COMMAND
+    },
+    Entry {
+        code: "certificate-key-mismatch",
+        title: "the key belongs to another certificate",
+        what: "`key_file` under [tls] is not the key of the certificate in `certificate_file`.",
+        remedy: &[Step::Do("Name the key that the certificate was made for; after a renewal both files change.")],
+        ..COMMAND
+    },
+    Entry {
+        code: "certificate-key-unusable",
+        title: "the key of the certificate cannot be used for TLS",
+        what: "The key is of a kind that TLS does not know here.",
+        remedy: &[Step::Do("Use an ECDSA (P-256) or RSA key in PEM.")],
+        ..COMMAND
+    },
+    Entry {
+        code: "certificate-not-made",
+        title: "no certificate can be made",
+        what: "Postern could not make its certificate with the names that it was given.",
+        remedy: &[Step::Do("Correct `names` under [tls]: host names or IP addresses.")],
+        ..COMMAND
+    },
+    Entry {
+        code: "no-tenant",
+        title: "the configuration has no tenant yet",
+        what: "A mailbox belongs to a tenant, and there is none.",
+        remedy: &[Step::Do(
+            "Add a [[tenant]] to the configuration; config/minimal.toml shows one, README how to get its values.",
+        )],
+        ..COMMAND
+    },
+    Entry {
+        code: "tenant-ambiguous",
+        title: "there are several tenants, and none was named",
+        what: "With more than one tenant the command has to say which.",
+        remedy: LIST_TENANTS,
+        ..COMMAND
+    },
+    Entry {
+        code: "mailbox-not-listed",
+        title: "the mailbox is not on the list",
+        what: "Nothing is reachable but the mailboxes on the list, and this one is not on it.",
+        remedy: &[Step::Do("Add it:"), Step::Run("postern mailbox add {mailbox}")],
+        ..COMMAND
+    },
+    Entry {
+        code: "mailbox-of-another-tenant",
+        title: "the mailbox is on the list for another tenant",
+        what: "A mailbox belongs to one tenant.",
+        remedy: &[
+            Step::Do(
+                "Take it off first, then add it for the other; that revokes its app passwords and destroys its sign-in:",
+            ),
+            Step::Run("postern mailbox remove {mailbox}"),
+            Step::Run("postern mailbox add {mailbox} --tenant NAME"),
+        ],
+        ..COMMAND
+    },
+    Entry {
+        code: "no-sign-in",
+        title: "no sign-in exists for this mailbox, and none is needed",
+        what: "In its tenant the application itself signs in (client_credentials).",
+        remedy: &[Step::Note("Nothing has to be done: the mailbox can be used as it is.")],
+        retry: Retry::Never,
+        ..COMMAND
+    },
+    Entry {
+        code: "login-taken",
+        title: "the login name is taken",
+        what: "An alias is unique over all mailboxes, and another one has this.",
+        remedy: &[Step::Do("Choose another alias; `postern mailbox list` shows who has it.")],
+        ..COMMAND
+    },
+    Entry {
+        code: "alias-unfit",
+        title: "this cannot be a login name",
+        what: "A login name has 1 to 254 octets, and no space and no control character.",
+        remedy: &[Step::Do("Use a name without spaces and control characters.")],
+        ..COMMAND
+    },
+    Entry {
+        code: "label-unfit",
+        title: "this cannot be a label",
+        what: "A label has some characters, not more than 200, and no control characters.",
+        remedy: &[Step::Do("Say in a few words which program or device uses it.")],
+        ..COMMAND
+    },
+    Entry {
+        code: "end-in-the-past",
+        title: "the end has already passed",
+        what: "An app password was to be issued with an end that lies in the past.",
+        remedy: &[Step::Do("Give a later date, or a span such as 90d.")],
+        ..COMMAND
+    },
+    Entry {
+        code: "password-unknown",
+        title: "there is no app password with this ID",
+        what: "A command named an app password that the store does not have.",
+        remedy: &[Step::Do("See the IDs:"), Step::Run("postern password list")],
+        ..COMMAND
+    },
+    Entry {
+        code: "nothing-to-explain",
+        title: "nothing in this text is known",
+        what: "`postern explain` found no AADSTS number, reply or text that the catalogue has.",
+        remedy: &[
+            Step::Do("Paste more of it: the whole line of the log, or the whole error mail:"),
+            Step::Run("postern explain -"),
+            Step::Note(
+                "AADSTS numbers are explained by Microsoft as well: https://login.microsoftonline.com/error?code=NUMBER.",
+            ),
+        ],
+        ..COMMAND
+    },
+    Entry {
+        code: "reference-unknown",
+        title: "a reference leads to the log, not to the catalogue",
+        what: "The six characters behind «ref» stand in the log of `serve`, with the whole reason.",
+        remedy: &[
+            Step::Do("Find the line. Under systemd:"),
+            Step::Run("journalctl -u postern | grep REFERENCE"),
+            Step::Do("Give that line to:"),
+            Step::Run("postern explain -"),
+        ],
+        ..COMMAND
+    },
+];
+
+const NEW_CA: &[Step] = &[
+    Step::Do("Put the file back from a backup, if it is missing."),
+    Step::Do(
+        "Or make a new CA: stop `serve`, remove the folder `certificates` in the data folder, and start it again.",
+    ),
+    Step::Do("Then let every client trust the new one:"),
+    Step::Run("postern certificate"),
+];
