@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
+use crate::base::envelope::lasting_part;
 use crate::base::{Fault, Mailbox, Secret, SignatureAlgorithm, TenantName, Whose};
 use crate::broker::credential::{Presentation, Proof};
 use crate::broker::entra::{self, ErrorBody};
@@ -119,7 +120,9 @@ impl Broker {
             // One that could not be stored is newer than what is, unless somebody has signed in anew since.
             let presented = stored.as_ref().map(|(account, stored)| {
                 let unsaved = sign_in.as_ref().and_then(|cell| cell.unsaved.as_ref());
-                let newer = unsaved.filter(|unsaved| unsaved.before == *stored).map(|unsaved| &unsaved.after);
+                let newer = unsaved
+                    .filter(|unsaved| lasting_part(&unsaved.before) == lasting_part(stored))
+                    .map(|unsaved| &unsaved.after);
                 (*account, newer.unwrap_or(stored).clone())
             });
             with = fingerprint(&proof, presented.as_ref().map(|(_, sealed)| sealed.as_slice()));
@@ -223,10 +226,12 @@ impl Broker {
     ) -> Result<(), BrokerError> {
         let after = match rotated {
             Some(rotated) => self.vault.seal(Place::RefreshToken { tenant, account }, rotated.expose().as_bytes())?,
-            None => match sign_in.unsaved.take().filter(|unsaved| unsaved.before == stored) {
-                Some(unsaved) => unsaved.after,
-                None => stored.to_vec(),
-            },
+            None => {
+                match sign_in.unsaved.take().filter(|unsaved| lasting_part(&unsaved.before) == lasting_part(stored)) {
+                    Some(unsaved) => unsaved.after,
+                    None => stored.to_vec(),
+                }
+            }
         };
         sign_in.unsaved = Some(Unsaved { before: stored.to_vec(), after, at });
         if let Err(error) = self.save(tenant, account, sign_in).await {

@@ -2,6 +2,7 @@
 
 mod app_passwords;
 mod mailboxes;
+mod sealed_records;
 mod sign_ins;
 mod troubles;
 
