@@ -57,6 +57,19 @@ pub(in crate::base::catalogue) static ADMINISTRATION: &[Entry] = &[
         ..COMMAND
     },
     Entry {
+        code: "no-store",
+        title: "there is no store in this data folder yet",
+        what: "The command acts on what is in the store, and the data folder has none. It was not made in passing: most often `data_dir`, or \
+               the configuration that was found, is another one than meant.",
+        remedy: &[
+            Step::Do("See which configuration is read, and correct `data_dir` in it:"),
+            Step::Run("postern check"),
+            Step::Do("If nothing has been set up here yet, begin with the first mailbox:"),
+            Step::Run("postern mailbox add {mailbox}"),
+        ],
+        ..COMMAND
+    },
+    Entry {
         code: "data-dir-unusable",
         title: "the data folder cannot be used",
         what: "The data folder, or a file in it, cannot be made or written.",
@@ -328,6 +341,13 @@ pub(in crate::base::catalogue) static ADMINISTRATION: &[Entry] = &[
         title: "this cannot be a login name",
         what: "A login name has 1 to 254 octets, and no space and no control character.",
         remedy: &[Step::Do("Use a name without spaces and control characters.")],
+        ..COMMAND
+    },
+    Entry {
+        code: "alias-unknown",
+        title: "the mailbox has no such alias",
+        what: "Only a login name that the mailbox has beside its address can be taken from it.",
+        remedy: &[Step::Do("See which it has:"), Step::Run("postern mailbox show {mailbox}")],
         ..COMMAND
     },
     Entry {
