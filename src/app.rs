@@ -1,5 +1,6 @@
 //! config → build → run → drain: owns every task and the order of stopping.
 
+use std::collections::HashMap;
 use std::fs::{File, TryLockError};
 use std::io::Write;
 use std::path::PathBuf;
@@ -15,7 +16,8 @@ use tracing::{debug, error, info, warn};
 
 use crate::auth::{self, Auth};
 use crate::base::files::{open_private, write_private};
-use crate::base::{Clock, ConnId, Fault, Whose};
+use crate::base::{Clock, ConnId, Fault, TenantName, Whose};
+use crate::broker::vault::Vault;
 use crate::broker::{Broker, BrokerError};
 use crate::config::{Config, TlsMode};
 use crate::delivery::Delivery;
@@ -23,8 +25,9 @@ use crate::foundation::{self, Bound, Foundation, FoundationError, Running};
 use crate::listener::certificate::{self, CertificateError, Material};
 use crate::listener::tls::ServerTls;
 use crate::listener::{self, BindError, Listener, Permits, Security};
-use crate::session::{self, Road};
+use crate::session::{self, Road, TlsPort};
 use crate::store::StoreError;
+use crate::telemetry::Incidents;
 use crate::upstream::Upstream;
 
 /// How long sessions may take to finish what they are at when we stop.
@@ -35,6 +38,9 @@ const CUT_TIME: Duration = Duration::from_secs(6);
 
 /// How long each of the last two writes may take. With the times above it is less than the 30 s that a service manager grants.
 const CLOSE_TIME: Duration = Duration::from_millis(1500);
+
+/// How often sign-ins are looked through for one that nobody uses.
+const KEEP_ALIVE_TIME: Duration = Duration::from_secs(3600);
 
 /// How often changes made by other processes are looked for; the contract allows five seconds.
 const UPKEEP_TIME: Duration = Duration::from_secs(1);
@@ -119,6 +125,7 @@ pub struct App {
     listeners: Vec<Listener>,
     road: Arc<Road>,
     store: Arc<dyn crate::store::Store>,
+    vault: Arc<Vault>,
     config: Config,
     ca: Option<certificate::Authority>,
     /// Held while this process serves the data folder.
@@ -136,17 +143,21 @@ impl App {
         let material = material(config)?;
         let tls = ServerTls::new(&material)?;
         let trust = foundation::trust(config)?;
+        let proxy = foundation::proxy(config)?;
+        if let Some(proxy) = &proxy {
+            info!(%proxy, "Exchange is reached through a proxy");
+        }
         let clock = Clock::system();
         let auth =
             Auth::new(auth::Settings::default(), Arc::clone(&foundation.store), foundation.pepper, clock.clone())
                 .await?;
         let broker = Arc::new(Broker::new(
-            foundation::broker_tenants(config, &trust),
+            foundation::broker_tenants(config, &trust, proxy.as_ref()),
             Arc::clone(&foundation.store),
-            foundation.vault,
-            clock,
+            Arc::clone(&foundation.vault),
+            clock.clone(),
         )?);
-        let upstream = Arc::new(Upstream::new(foundation::upstream(config, &trust)));
+        let upstream = Arc::new(Upstream::new(foundation::upstream(config, &trust, proxy.as_ref())));
 
         // All sockets are bound before anything is served, so that a bad address fails the start and not a moment later.
         let mut listeners = Vec::with_capacity(config.listeners.len());
@@ -162,13 +173,16 @@ impl App {
                 plaintext_from: settings.plaintext_from.clone(),
             })?);
         }
+        let incidents = Arc::new(Incidents::new(Arc::clone(&foundation.store), clock));
         let road = Arc::new(Road {
             permits: Permits::new(config.limits.connections, config.limits.per_address_before_login),
             tls,
             auth: Arc::new(auth),
+            incidents: Arc::clone(&incidents),
             delivery: Delivery {
                 broker: Arc::clone(&broker),
                 upstream: Arc::clone(&upstream),
+                incidents,
                 way_time: session::Settings::default().way_time,
             },
             broker,
@@ -176,13 +190,29 @@ impl App {
             settings: session::Settings {
                 hostname: foundation::hostname(config),
                 login_time: config.limits.login,
+                tls_ports: listeners
+                    .iter()
+                    .map(|listener| TlsPort {
+                        protocol: listener.settings().protocol,
+                        security: listener.settings().security,
+                        port: listener.address().port(),
+                    })
+                    .filter(|port| port.security != Security::None)
+                    .collect(),
                 ..session::Settings::default()
             },
             stopping: CancellationToken::new(),
             cut: CancellationToken::new(),
         });
-        let app =
-            Self { listeners, road, store: foundation.store, config: config.clone(), ca: material.ca, _lock: lock };
+        let app = Self {
+            listeners,
+            road,
+            store: foundation.store,
+            vault: foundation.vault,
+            config: config.clone(),
+            ca: material.ca,
+            _lock: lock,
+        };
         app.leave_mark()?;
         Ok(app)
     }
@@ -233,6 +263,7 @@ impl App {
             }));
         }
         let upkeep = tokio::spawn(upkeep(Arc::clone(&self.road)));
+        let keys = tokio::spawn(foundation::keep_keys(Arc::clone(&self.store), self.vault));
         let (road, config) = (Arc::clone(&self.road), self.config.clone());
         let renewal = tokio::spawn(async move {
             let mut daily = interval(Duration::from_secs(24 * 3600));
@@ -245,6 +276,8 @@ impl App {
                 renew(&road, &config);
             }
         });
+        let broker = Arc::clone(&self.road.broker);
+        let sign_ins = tokio::spawn(look_after_sign_ins(broker));
 
         stop.await;
         info!("stopping: {} sessions are open", self.road.auth.open_sessions());
@@ -259,7 +292,12 @@ impl App {
             }
         }
         upkeep.abort();
+        keys.abort();
         renewal.abort();
+        sign_ins.abort();
+        if let Ok(Err(error)) = timeout(CLOSE_TIME, self.road.incidents.upkeep()).await {
+            warn!("the last incidents could not be noted: {error}");
+        }
         // The last uses of app passwords are written before the store is closed.
         match timeout(CLOSE_TIME, self.road.auth.upkeep()).await {
             Ok(Ok(())) => {}
@@ -336,6 +374,54 @@ fn renew(road: &Road, config: &Config) {
     }
 }
 
+/// Keeps alive the sign-ins that nobody uses, and speaks in time of certificates and secrets that end.
+async fn look_after_sign_ins(broker: Arc<Broker>) {
+    let mut told = HashMap::new();
+    let mut hourly = interval(KEEP_ALIVE_TIME);
+    hourly.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        hourly.tick().await;
+        tell_expiries(&broker, &mut told).await;
+        if let Err(error) = broker.keep_alive().await {
+            warn!(code = error.code(), remedy = error.remedy(), "sign-ins could not be looked through: {error}");
+        }
+    }
+}
+
+/// Says once for each of 60, 30, 7 and 1 days, and when it has come, that something ends.
+async fn tell_expiries(broker: &Arc<Broker>, told: &mut HashMap<(TenantName, &'static str), i64>) {
+    let asked = Arc::clone(broker);
+    let Ok(found) = tokio::task::spawn_blocking(move || asked.expiries()).await else { return };
+    let now = Utc::now();
+    for found in found {
+        let expiry = match found {
+            Ok(expiry) => expiry,
+            Err(error) => {
+                error!(code = error.code(), remedy = error.remedy(), "{error}");
+                continue;
+            }
+        };
+        let place = (expiry.tenant.clone(), expiry.what);
+        let Some(stage) = expiry.stage(now) else {
+            told.remove(&place);
+            continue;
+        };
+        if told.insert(place, stage) == Some(stage) {
+            continue;
+        }
+        let (tenant, what, remedy) = (&expiry.tenant, expiry.what, expiry.remedy());
+        match stage {
+            0 => error!(%tenant, remedy, "the {what} of the tenant `{tenant}` has expired"),
+            7 | 1 => {
+                error!(%tenant, remedy, "the {what} of the tenant `{tenant}` expires in {} days", expiry.days_left(now));
+            }
+            _ => {
+                warn!(%tenant, remedy, "the {what} of the tenant `{tenant}` expires in {} days", expiry.days_left(now))
+            }
+        }
+    }
+}
+
 /// Looks every second for what other processes changed.
 async fn upkeep(road: Arc<Road>) {
     let mut ticks = interval(UPKEEP_TIME);
@@ -343,10 +429,12 @@ async fn upkeep(road: Arc<Road>) {
     let mut failing = false;
     loop {
         ticks.tick().await;
-        let done = match road.auth.upkeep().await {
-            Ok(()) => road.broker.upkeep().await,
-            Err(error) => Err(error),
-        };
+        let done = async {
+            road.auth.upkeep().await?;
+            road.broker.upkeep().await?;
+            road.incidents.upkeep().await
+        }
+        .await;
         match done {
             Ok(()) => failing = false,
             // Said once, not every second.

@@ -1,18 +1,21 @@
 //! What both the running proxy and the administrator's commands stand on: the store and the keys of a data folder, and the settings
 //! that `broker` and `upstream` take from the configuration. Those two know nothing of the file's format.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tracing::{error, info, warn};
 
 use crate::auth::app_password::Pepper;
-use crate::base::{Fault, Protocol, TenantName, Whose};
-use crate::broker::vault::{KeySource, Vault, VaultError};
-use crate::broker::{Access, SecretSource, TenantSettings};
-use crate::config::{self, Config, Credential, SmtpTls};
+use crate::base::{Fault, Protocol, Proxy, TenantName, Whose};
+use crate::broker::vault::{Change, KeySource, Settled, Vault, VaultError};
+use crate::broker::{Access, Credential, SecretSource, TenantSettings};
+use crate::config::{self, Config, SmtpTls};
 use crate::store::{SqliteStore, Store, StoreError};
 use crate::upstream;
 
@@ -30,6 +33,9 @@ pub struct Foundation {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FoundationError {
+    /// The proxy that `[upstream]` names.
+    #[error(transparent)]
+    Proxy(#[from] config::NoProxyAddress),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -51,6 +57,7 @@ pub enum FoundationError {
 impl Fault for FoundationError {
     fn code(&self) -> &'static str {
         match self {
+            Self::Proxy(_) => "proxy-unusable",
             Self::Store(error) => error.code(),
             Self::Trust { .. } => "trust-anchors-unusable",
             Self::Vault(error) => error.code(),
@@ -63,6 +70,11 @@ impl Fault for FoundationError {
 
     fn remedy(&self) -> Option<String> {
         match self {
+            Self::Proxy(_) => Some(
+                "Put the proxy's address there, such as http://USER:PASSWORD@HOST:PORT, where this process can read it; `postern check` \
+                 looks at it. Without the proxy nothing is connected to."
+                    .to_owned(),
+            ),
             Self::Store(error) => error.remedy(),
             Self::Trust { .. } => Some(
                 "`ca_file` is a PEM file of certificates that the account running Postern can read. A system without trust \
@@ -81,17 +93,94 @@ impl Foundation {
     /// [`FoundationError::Store`], [`FoundationError::Vault`].
     pub async fn open(config: &Config) -> Result<Self, FoundationError> {
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.data_dir).await?);
-        let source = match &config.keys {
-            config::KeySource::DefaultFile => KeySource::Own,
-            config::KeySource::File(path) => KeySource::File(path.clone()),
-            config::KeySource::Env(name) => KeySource::Environment(name.clone()),
-            config::KeySource::Credential(name) => KeySource::Credential(name.clone()),
-        };
         // Only where nothing depends on keys yet may keys be made.
-        let fresh = store.app_passwords().await?.is_empty()
-            && store.sign_ins().await?.iter().all(|record| record.sealed.is_none());
-        let (vault, pepper) = Vault::open(&config.data_dir, &source, fresh)?;
+        let fresh = store.app_passwords().await?.is_empty() && store.sealed_records().await?.is_empty();
+        let (data_dir, source) = (config.data_dir.clone(), key_source(config));
+        // A command that gives the master key may take its time.
+        let (vault, pepper) = tokio::task::spawn_blocking(move || Vault::open(&data_dir, &source, fresh))
+            .await
+            .unwrap_or_else(|error| {
+                Err(VaultError::Unreadable { place: "the `keys` folder".to_owned(), reason: error.to_string() })
+            })?;
         Ok(Self { store, vault: Arc::new(vault), pepper: Pepper::new(&pepper) })
+    }
+}
+
+/// Where the master key is, as the vault wants to know it.
+pub fn key_source(config: &Config) -> KeySource {
+    match &config.keys {
+        config::KeySource::DefaultFile => KeySource::Own,
+        config::KeySource::File(path) => KeySource::File(path.clone()),
+        config::KeySource::Env(name) => KeySource::Environment(name.clone()),
+        config::KeySource::Credential(name) => KeySource::Credential(name.clone()),
+        config::KeySource::Command(words) => KeySource::Command(words.clone()),
+    }
+}
+
+/// How often a process that serves looks whether the keys were changed by another; the contract allows five seconds.
+const LOOK_TIME: Duration = Duration::from_secs(1);
+
+/// How long after a change it looks every time for what was sealed by the old key at that very moment.
+const AFTER_A_CHANGE: Duration = Duration::from_secs(60);
+
+/// How often it goes through everything that is sealed besides.
+const GO_THROUGH_TIME: Duration = Duration::from_secs(600);
+
+/// For the process that serves, until it stops: follows a change of the master key by another process, wraps anew what is still under an
+/// old key, ends a change that can be ended, and names what does not open.
+pub async fn keep_keys(store: Arc<dyn Store>, vault: Arc<Vault>) {
+    let mut ticks = interval(LOOK_TIME);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut told = HashSet::new();
+    let mut key = vault.key();
+    let (mut due, mut watchful_until) = (Instant::now(), Instant::now());
+    loop {
+        ticks.tick().await;
+        let followed = vault.follow();
+        if followed || vault.key() != key {
+            watchful_until = Instant::now() + AFTER_A_CHANGE;
+        }
+        if vault.key() != key {
+            info!(key = %vault.key(), was = %key, "the master key has changed");
+            key = vault.key();
+        }
+        if Instant::now() < due && Instant::now() >= watchful_until {
+            continue;
+        }
+        match vault.settle(&*store).await {
+            // Somebody is at the keys; the next time is soon.
+            Ok(None) => {}
+            Ok(Some(settled)) => {
+                due = Instant::now() + GO_THROUGH_TIME;
+                tell(&settled, &mut told);
+            }
+            Err(error) => {
+                if told.insert(error.to_string()) {
+                    error!(code = error.code(), remedy = error.remedy(), "the keys cannot be looked after: {error}");
+                }
+            }
+        }
+    }
+}
+
+fn tell(settled: &Settled, told: &mut HashSet<String>) {
+    if settled.wrapped > 0 {
+        info!(key = %settled.key, "{} sealed values were wrapped anew by the present master key", settled.wrapped);
+    }
+    if settled.finished {
+        info!(key = %settled.key, "the change of the master key is finished; the old one opens nothing any more");
+    }
+    if settled.change == (Change::UnderWay { own: false }) && told.insert("change".to_owned()) {
+        warn!(
+            key = %settled.key,
+            remedy = "Let [keys] give the new key and restart; `postern key status` tells what to do.",
+            "a change of the master key is under way; until [keys] gives the new key, the old one opens everything as well"
+        );
+    }
+    for error in &settled.closed {
+        if told.insert(error.to_string()) {
+            error!(code = error.code(), remedy = error.remedy(), "{error}");
+        }
     }
 }
 
@@ -118,31 +207,62 @@ pub fn trust(config: &Config) -> Result<Trust, FoundationError> {
 }
 
 /// The broker's settings.
-pub fn broker_tenants(config: &Config, trust: &Trust) -> Vec<TenantSettings> {
+pub fn broker_tenants(config: &Config, trust: &Trust, proxy: Option<&Proxy>) -> Vec<TenantSettings> {
     let settings = config.tenants.iter().filter_map(|tenant| {
-        let access = Protocol::ALL.map(|protocol| {
+        // What no listener speaks is not asked for.
+        let spoken = |protocol: &Protocol| config.listeners.iter().any(|listener| listener.protocol == *protocol);
+        let access = Protocol::ALL.into_iter().filter(spoken).map(|protocol| {
             let scopes = tenant.endpoints.scopes.of(protocol).split_ascii_whitespace().map(str::to_owned).collect();
             (protocol, Access { delegated: tenant.grants.of(protocol).is_delegated(), scopes })
         });
         Some(TenantSettings {
             name: tenant.name.clone(),
             token_url: tenant.endpoints.token_url.clone(),
+            authorize_url: tenant.endpoints.authorize_url.clone(),
+            authorize_parameters: tenant.authorize_params.clone(),
+            device_url: tenant.endpoints.device_url.clone(),
             client_id: tenant.client_id.clone(),
-            secret: match &tenant.credential {
-                Credential::SecretFile(path) => SecretSource::File(path.clone()),
-                Credential::SecretEnv(name) => SecretSource::Environment(name.clone()),
-                Credential::SecretCredential(name) => SecretSource::Credential(name.clone()),
-                Credential::None => SecretSource::None,
-            },
-            access: access.into_iter().collect(),
+            credential: credential(&tenant.credential),
+            client_secret_expires: tenant.client_secret_expires,
+            access: access.collect(),
             tls: Arc::clone(trust.get(&tenant.name)?),
+            proxy: proxy.cloned(),
         })
     });
     settings.collect()
 }
 
+fn credential(written: &config::Credential) -> Credential {
+    match written {
+        config::Credential::Secret(place) => Credential::Secret(source(place)),
+        config::Credential::Certificate { certificate, key, passphrase } => Credential::Certificate {
+            certificate: certificate.clone(),
+            key: key.as_ref().map(source),
+            passphrase: passphrase.as_ref().map(source),
+        },
+        config::Credential::FederatedToken(place) => Credential::FederatedToken(source(place)),
+        config::Credential::None => Credential::None,
+    }
+}
+
+fn source(place: &config::SecretPlace) -> SecretSource {
+    match place {
+        config::SecretPlace::File(path) => SecretSource::File(path.clone()),
+        config::SecretPlace::Env(name) => SecretSource::Environment(name.clone()),
+        config::SecretPlace::Credential(name) => SecretSource::Credential(name.clone()),
+    }
+}
+
+/// The proxy through which Exchange and the token services are reached, with what is reached without it.
+///
+/// # Errors
+/// [`FoundationError::Proxy`].
+pub fn proxy(config: &Config) -> Result<Option<Proxy>, FoundationError> {
+    Ok(config.upstream.read_proxy()?)
+}
+
 /// The settings of `upstream`.
-pub fn upstream(config: &Config, trust: &Trust) -> upstream::Settings {
+pub fn upstream(config: &Config, trust: &Trust, proxy: Option<&Proxy>) -> upstream::Settings {
     let tenants = config.tenants.iter().filter_map(|tenant| {
         let endpoints = upstream::Endpoints {
             imap: tenant.endpoints.imap.clone(),
@@ -156,6 +276,7 @@ pub fn upstream(config: &Config, trust: &Trust) -> upstream::Settings {
     upstream::Settings {
         tenants: tenants.collect(),
         family: config.upstream.family,
+        proxy: proxy.cloned(),
         hostname: hostname(config),
         ..upstream::Settings::default()
     }

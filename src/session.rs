@@ -4,7 +4,10 @@
 //! only then does the client hear "OK"; then the relay joins the two ends. SMTP answers AUTH from the app password alone, opens
 //! upstream at MAIL, and passes each message through `delivery`.
 
+mod ending;
 mod mail;
+mod tls_wanted;
+mod way;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,18 +20,22 @@ use zeroize::Zeroize;
 
 use crate::auth::{Auth, AuthError, Origin, Permit};
 use crate::base::{Answer, ConnId, Fault, Protocol, Reference};
-use crate::broker::{Broker, BrokerError};
+use crate::broker::Broker;
 use crate::delivery::Delivery;
-use crate::front::{Front, Setting, Step, Welcome, imap, pop3, smtp};
+use crate::front::{Front, Setting, Step, WantOfTls, Welcome, imap, pop3, smtp};
 use crate::listener::tls::{Acceptor, ServerTls, meaning};
 use crate::listener::{
     Admission, BeforeLogin, ClientStream, Incoming, Permits, Security, Settings as ListenerSettings,
 };
-use crate::relay::{self, End};
+use crate::relay::{self, End, Why, finish};
+use crate::session::ending::Ending;
 use crate::session::mail::Mail;
-use crate::upstream::{Opened, Upstream, UpstreamError};
+use crate::telemetry::{Incidents, Whom};
+use crate::upstream::{Opened, Upstream};
 use crate::wire::imap::welcome_capabilities;
 use crate::wire::sasl::Claim;
+
+pub use self::tls_wanted::TlsPort;
 
 /// How patient sessions are.
 #[derive(Clone, Debug)]
@@ -43,6 +50,8 @@ pub struct Settings {
     pub command_time: Duration,
     /// How long an SMTP client may be silent within a message.
     pub content_time: Duration,
+    /// Where TLS is served, to be named for clients that came without.
+    pub tls_ports: Vec<TlsPort>,
 }
 
 impl Default for Settings {
@@ -53,12 +62,16 @@ impl Default for Settings {
             way_time: Duration::from_secs(45),
             command_time: Duration::from_secs(300),
             content_time: Duration::from_secs(180),
+            tls_ports: Vec::new(),
         }
     }
 }
 
 /// How long a client may take to accept what we say.
 const WRITE_TIME: Duration = Duration::from_secs(60);
+
+/// How much of what still comes from a client that is sent away without a login is read; of others, all that comes in a second.
+const UNREAD_OCTETS: usize = 256 * 1024;
 
 /// Everything a session passes on its way.
 pub struct Road {
@@ -68,6 +81,8 @@ pub struct Road {
     pub tls: ServerTls,
     /// The gate.
     pub auth: Arc<Auth>,
+    /// What stands behind the references that clients are given.
+    pub incidents: Arc<Incidents>,
     /// Tokens.
     pub broker: Arc<Broker>,
     /// The way out.
@@ -142,8 +157,7 @@ async fn turn_away(road: &Road, incoming: Incoming) {
             Err(_) => return,
         }
     }
-    drop(client.write_all(&front.farewell(Answer::TooManyConnections)).await);
-    finish(client).await;
+    finish(client, &front.farewell(Answer::TooManyConnections), UNREAD_OCTETS).await;
 }
 
 /// The conversation up to login and, for SMTP, to its end. Gives what a relay joins.
@@ -154,6 +168,7 @@ async fn converse(road: &Road, incoming: Incoming, before_login: BeforeLogin) ->
     let acceptor = road.tls.acceptor(protocol);
     let origin = Origin { address: incoming.peer.ip(), protocol };
     let mut front = front(road, &incoming.settings, incoming.peer.ip());
+    let port = incoming.stream.local_addr().map_or(incoming.settings.address.port(), |address| address.port());
     let mut client = ClientStream::Clear(incoming.stream);
     let mut before_login = Some(before_login);
     if incoming.settings.security == Security::Implicit {
@@ -162,24 +177,37 @@ async fn converse(road: &Road, incoming: Incoming, before_login: BeforeLogin) ->
     let mut mail: Option<Mail> = None;
     let mut opened = None;
     let mut buffer = vec![0; 16 * 1024];
+    let remedy = || tls_wanted::remedy(&incoming.settings, port, origin.address, &road.settings.tls_ports);
+    let mut refused_without_tls = false;
+    let mut half_said = false;
 
-    loop {
-        match front.step() {
+    let ending = loop {
+        let step = front.step();
+        if !refused_without_tls && front.want_of_tls() == Some(WantOfTls::Refused) {
+            refused_without_tls = true;
+            warn!(
+                client.name = front.client_name(),
+                code = "tls-required",
+                remedy = remedy(),
+                "login refused: it came without TLS, which is not allowed from this address"
+            );
+        }
+        match step {
             Step::Read => {
                 let heard = match &mut mail {
                     None => {
                         tokio::select! {
                             read = timeout_at(deadline, client.read(&mut buffer)) => match read {
                                 Ok(read) => Heard::Octets(read.unwrap_or(0)),
-                                Err(_) => Heard::End(Answer::GoodBye),
+                                Err(_) => Heard::End(Ending::NoLogin),
                             },
-                            () = road.stopping.cancelled() => Heard::End(Answer::Stopping),
+                            () = road.stopping.cancelled() => Heard::End(Ending::Stopping),
                         }
                     }
                     Some(mail) => mail.read(road, &mut client, &mut buffer).await,
                 };
                 match heard {
-                    Heard::Octets(0) => break,
+                    Heard::Octets(0) => break Ending::ClientClosed,
                     Heard::Octets(count) => {
                         let octets = buffer.get_mut(..count).unwrap_or_default();
                         front.feed(octets);
@@ -187,16 +215,20 @@ async fn converse(road: &Road, incoming: Incoming, before_login: BeforeLogin) ->
                             octets.zeroize();
                         }
                     }
-                    Heard::End(answer) => {
-                        debug!("the connection is ended: {answer:?}");
-                        drop(write(&mut client, &front.farewell(answer)).await);
-                        break;
-                    }
+                    Heard::End(ending) => break ending,
                 }
             }
             Step::Write(octets) => {
-                if write(&mut client, &octets).await.is_err() {
-                    break;
+                let written = tokio::select! {
+                    biased;
+                    written = write(&mut client, &octets) => written,
+                    ending = cut_off(road, mail.as_ref()) => {
+                        half_said = true;
+                        break ending;
+                    }
+                };
+                if written.is_err() {
+                    break Ending::Broken;
                 }
             }
             Step::StartTls => {
@@ -236,28 +268,53 @@ async fn converse(road: &Road, incoming: Incoming, before_login: BeforeLogin) ->
                 }
             }
             Step::Transact(transact) => {
-                let Some(mail) = &mut mail else { break };
+                let Some(mail) = &mut mail else { break Ending::Broken };
                 match mail.step(road, transact).await {
                     Ok(Some(reply)) => front.reply(reply),
                     Ok(None) => {}
-                    Err(answer) => {
-                        debug!("the connection is ended: {answer:?}");
-                        drop(write(&mut client, &front.farewell(answer)).await);
-                        break;
-                    }
+                    Err(ending) => break ending,
                 }
             }
             Step::HandOver(rest) => {
                 let (opened, permit) = opened?;
                 return Some(Joined { client, opened, rest, permit, since: began });
             }
-            Step::Close => break,
+            Step::Close => break Ending::Goodbye,
+        }
+    };
+    // Behind half of an answer nothing can be said.
+    let last_words = match ending.answer() {
+        Some(answer) if !half_said => front.farewell(answer),
+        _ => Vec::new(),
+    };
+    match mail {
+        Some(mail) => {
+            // The client does not wait for our goodbye to Exchange.
+            tokio::join!(mail.end(began, ending), finish(client, &last_words, usize::MAX));
+        }
+        None => {
+            if let Some((_, permit)) = &opened {
+                info!(
+                    mailbox.id = %permit.mailbox(),
+                    password.id = permit.password_id(),
+                    took_ms = began.elapsed().as_millis(),
+                    "session ended: {ending}"
+                );
+            } else {
+                debug!("the connection ends without a login: {ending}");
+            }
+            if front.want_of_tls() == Some(WantOfTls::Shown) && ending != Ending::Stopping {
+                info!(
+                    client.name = front.client_name(),
+                    code = "tls-required",
+                    remedy = remedy(),
+                    "left without a login: none was offered, since it came without TLS"
+                );
+            }
+            drop(opened);
+            finish(client, &last_words, UNREAD_OCTETS).await;
         }
     }
-    if let Some(mail) = mail {
-        mail.end(began).await;
-    }
-    finish(client).await;
     None
 }
 
@@ -265,8 +322,20 @@ async fn converse(road: &Road, incoming: Incoming, before_login: BeforeLogin) ->
 enum Heard {
     /// So many octets; none is the end.
     Octets(usize),
-    /// We end it with these words.
-    End(Answer),
+    /// We end it.
+    End(Ending),
+}
+
+/// Returns when a client that does not read is waited for no longer: before login when the service stops, after it when what is under way
+/// is cut or the login holds no more.
+async fn cut_off(road: &Road, mail: Option<&Mail>) -> Ending {
+    match mail {
+        Some(mail) => mail.cut_off(road).await,
+        None => {
+            road.stopping.cancelled().await;
+            Ending::Stopping
+        }
+    }
 }
 
 async fn secure(
@@ -304,85 +373,30 @@ async fn check(
     before_login: &mut Option<BeforeLogin>,
 ) -> Result<(Arc<Permit>, Option<Opened>), Answer> {
     let named = shown(&claim.login);
-    let login = road.auth.verify(claim, origin).await.map_err(|error| refused(&error, &named))?;
-    let permit = road.auth.allow(login, origin).map_err(|error| refused(&error, &named))?;
+    let login =
+        road.auth.verify(claim, origin).await.map_err(|error| refused(road, &error, &named, origin.protocol))?;
+    let permit = road.auth.allow(login, origin).map_err(|error| refused(road, &error, &named, origin.protocol))?;
     // Whoever has the right password does not take a place from those who have not shown one, however long Exchange takes.
     drop(before_login.take());
     if permit.protocol() == Protocol::Smtp {
         return Ok((Arc::new(permit), None));
     }
-    match timeout(road.settings.way_time, open(road, &permit)).await {
-        Ok(Ok(opened)) => {
-            road.broker.report(&permit, None).await;
-            Ok((Arc::new(permit), Some(opened)))
-        }
-        Ok(Err(error)) => {
-            if let NoWay::Upstream(refusal) = &error {
-                road.broker.report(&permit, Some(refusal)).await;
-            }
-            Err(error.told(&permit))
-        }
-        Err(_) => {
-            let reference = Reference::fresh();
-            let seconds = road.settings.way_time.as_secs();
-            warn!(%reference, mailbox.id = %permit.mailbox(), "the way to the mailbox did not open within {seconds} s");
-            Err(Answer::TryLater(reference))
-        }
-    }
-}
-
-/// Why there is no way to a mailbox.
-enum NoWay {
-    Broker(Arc<BrokerError>),
-    Upstream(UpstreamError),
-}
-
-impl From<Arc<BrokerError>> for NoWay {
-    fn from(error: Arc<BrokerError>) -> Self {
-        Self::Broker(error)
-    }
-}
-
-impl From<UpstreamError> for NoWay {
-    fn from(error: UpstreamError) -> Self {
-        Self::Upstream(error)
-    }
-}
-
-impl NoWay {
-    fn told(&self, permit: &Permit) -> Answer {
-        let fault: &dyn Fault = match self {
-            Self::Broker(error) => error.as_ref(),
-            Self::Upstream(error) => error,
-        };
-        let reference = Reference::fresh();
-        warn!(
-            %reference,
-            mailbox.id = %permit.mailbox(),
-            code = fault.code(),
-            remedy = fault.remedy(),
-            "the mailbox cannot be opened: {fault}"
-        );
-        fault.answer(reference)
-    }
-}
-
-/// Opens a mailbox. A token that is not accepted is replaced once.
-async fn open(road: &Road, permit: &Permit) -> Result<Opened, NoWay> {
-    let token = road.broker.token_for(permit).await?;
-    match road.upstream.open(permit, &token).await {
-        Err(error) if error.wants_new_token() => {
-            info!("{error}; trying once more with a new token");
-            let token = road.broker.replace(permit, token).await?;
-            Ok(road.upstream.open(permit, &token).await?)
-        }
-        other => Ok(other?),
+    match way::open(road, &permit).await {
+        Ok(opened) => Ok((Arc::new(permit), Some(opened))),
+        Err(error) => Err(way::told(road, &error, &permit)),
     }
 }
 
 /// Logs a refused login once, with its real reason, and gives the client its answer.
-fn refused(error: &AuthError, named: &str) -> Answer {
+fn refused(road: &Road, error: &AuthError, named: &str, protocol: Protocol) -> Answer {
     let answer = error.answer(Reference::fresh());
+    if let Some(reference) = answer.reference() {
+        let mailbox = match error {
+            AuthError::MailboxDisabled { mailbox } => Some(mailbox),
+            _ => None,
+        };
+        road.incidents.note(reference, Whom { mailbox, protocol, password_id: None }, error);
+    }
     let reference = answer.reference().map(tracing::field::display);
     let password_id = match error {
         AuthError::Refused { password_id, .. } => password_id.as_deref(),
@@ -420,35 +434,18 @@ async fn write(client: &mut ClientStream, octets: &[u8]) -> std::io::Result<()> 
     .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
 }
 
-/// Ends a connection so that the last words arrive: closing a socket with unread octets in it would take them back.
-async fn finish(mut client: ClientStream) {
-    const LINGER: Duration = Duration::from_secs(1);
-    const MOST_OCTETS: usize = 256 * 1024;
-    let last = async {
-        client.shutdown().await?;
-        let mut unread = [0; 4096];
-        let mut octets = 0;
-        while octets < MOST_OCTETS {
-            match client.read(&mut unread).await? {
-                0 => break,
-                count => octets += count,
-            }
-        }
-        std::io::Result::Ok(())
-    };
-    // The client may be gone already, which is what was wanted.
-    drop(timeout(LINGER, last).await);
-}
-
 /// The relay, from login to goodbye.
 async fn join(road: &Road, joined: Joined, protocol: Protocol) {
     let Joined { client, opened, rest, permit, since } = joined;
     drop(opened.capabilities); // told at the login, and of no more use
+    let mut ended = None;
     let stop = async {
-        tokio::select! {
-            () = road.stopping.cancelled() => {}
-            () = permit.session().ended() => {}
-        }
+        let (why, answer) = tokio::select! {
+            () = road.stopping.cancelled() => (Ending::Stopping, Answer::Stopping),
+            why = permit.session().ended() => (Ending::Ended(why), Answer::Ended),
+        };
+        ended = Some(why);
+        answer
     };
     let outcome = relay::join(
         End { stream: client, already_read: rest },
@@ -457,14 +454,17 @@ async fn join(road: &Road, joined: Joined, protocol: Protocol) {
         stop,
     )
     .await;
+    let why = match ended {
+        Some(ending) if outcome.why == Why::Stopped => ending.to_string(),
+        _ => outcome.why.name().to_owned(),
+    };
     info!(
         mailbox.id = %permit.mailbox(),
         password.id = permit.password_id(),
         up_octets = outcome.up_octets,
         down_octets = outcome.down_octets,
         took_ms = since.elapsed().as_millis(),
-        "session ended: {}",
-        outcome.why.name()
+        "session ended: {why}"
     );
 }
 

@@ -2,23 +2,29 @@
 
 mod error;
 mod explain;
+mod greeting;
+mod key;
+mod keys;
+mod near;
+mod sign_in;
 mod status;
 
 use std::path::Path;
-use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use ipnet::IpNet;
 
 use crate::auth::app_password;
 use crate::base::{Clock, Mailbox, Protocol, Secret, TenantName, Whose};
-use crate::broker::Broker;
 use crate::config::Config;
-use crate::foundation::{self, Foundation};
-use crate::store::{AppPasswordRecord, DeliveryMode, MailboxRecord, RefusalRecord, SignInRecord};
+use crate::foundation::Foundation;
+use crate::store::{AppPasswordRecord, DeliveryMode, MailboxRecord, SignInRecord, SqliteStore, TroubleRecord};
 
 pub use self::error::OpsError;
-pub use self::explain::{ExplainError, explain, explain_reference};
+pub use self::explain::{ExplainError, Explained, explain, explain_reference};
+pub use self::key::{KeyChange, KeyStatus, Keys};
+pub use self::keys::{KeyFindings, check_keys};
+pub use self::sign_in::SignInDesk;
 pub use self::status::{ListenerStatus, Status};
 
 /// The administrative acts on one configuration and its store.
@@ -43,8 +49,21 @@ pub struct MailboxRow {
     pub state: MailboxState,
     /// Since when.
     pub since: DateTime<Utc>,
-    /// Why not, and what to do.
+    /// Why not.
     pub reason: Option<String>,
+    /// What to do about it, if that is known.
+    pub remedy: Option<String>,
+}
+
+impl MailboxRow {
+    /// Why not, and what to do.
+    pub fn whole_reason(&self) -> Option<String> {
+        let reason = self.reason.as_deref()?;
+        Some(match &self.remedy {
+            Some(remedy) => format!("{}. {remedy}", reason.trim_end_matches('.')),
+            None => reason.to_owned(),
+        })
+    }
 }
 
 /// Whether a mailbox can be used.
@@ -175,6 +194,22 @@ pub enum RevokeOutcome {
     Revoked,
 }
 
+/// Whether a mailbox can be used, since when, why not, and what to do.
+struct Standing {
+    state: MailboxState,
+    since: DateTime<Utc>,
+    reason: Option<String>,
+    remedy: Option<String>,
+}
+
+impl Standing {
+    /// That of a sign-in which does not work.
+    fn of(state: MailboxState, sign_in: &SignInRecord) -> Self {
+        let noted = &sign_in.state;
+        Self { state, since: noted.since, reason: noted.reason.clone(), remedy: noted.remedy.clone() }
+    }
+}
+
 impl Ops {
     /// Opens the store and the keys of this configuration, making both on first run.
     ///
@@ -183,6 +218,16 @@ impl Ops {
     pub async fn open(config: &Config) -> Result<Self, OpsError> {
         let foundation = Foundation::open(config).await?;
         Ok(Self { config: config.clone(), foundation, clock: Clock::system() })
+    }
+
+    /// Opens the store and the keys that are there, for what can only act on something in them, such as `mailbox`. A store
+    /// that was made in passing would hide that `data_dir` leads to a wrong folder.
+    ///
+    /// # Errors
+    /// [`OpsError::NoStore`], [`OpsError::Foundation`].
+    pub async fn open_existing(config: &Config, mailbox: Option<&Mailbox>) -> Result<Self, OpsError> {
+        require_store(config, mailbox)?;
+        Self::open(config).await
     }
 
     /// The folder of the store.
@@ -239,6 +284,23 @@ impl Ops {
         Ok(if known.is_some() { Added::Already } else { Added::New })
     }
 
+    /// Takes aliases from a mailbox: from the next login on they are no login names of it any more.
+    ///
+    /// # Errors
+    /// [`OpsError::NotListed`], [`OpsError::AliasUnknown`]; then none is taken.
+    pub async fn remove_aliases(&self, address: &Mailbox, aliases: &[String]) -> Result<(), OpsError> {
+        let row = self.mailbox(address).await?;
+        let named: Vec<String> = aliases.iter().map(|alias| alias.to_ascii_lowercase()).collect();
+        if let Some(alias) = named.iter().find(|alias| !row.aliases.contains(alias)) {
+            return Err(OpsError::AliasUnknown { alias: alias.clone(), mailbox: row.address, aliases: row.aliases });
+        }
+        for alias in &named {
+            // That somebody else has taken it meanwhile is as well.
+            self.foundation.store.remove_alias(address, alias).await?;
+        }
+        Ok(())
+    }
+
     fn tenant(&self, named: Option<&str>) -> Result<TenantName, OpsError> {
         let names = || self.config.tenants.iter().map(|tenant| tenant.name.as_str()).collect::<Vec<_>>().join(", ");
         match (named, self.config.tenants.as_slice()) {
@@ -258,9 +320,9 @@ impl Ops {
     /// When the store cannot be read.
     pub async fn mailboxes(&self) -> Result<Vec<MailboxRow>, OpsError> {
         let sign_ins = self.foundation.store.sign_ins().await?;
-        let refusals = self.foundation.store.refusals().await?;
+        let troubles = self.foundation.store.troubles().await?;
         let records = self.foundation.store.mailboxes().await?;
-        Ok(records.into_iter().map(|record| self.row(record, &sign_ins, &refusals)).collect())
+        Ok(records.into_iter().map(|record| self.row(record, &sign_ins, &troubles)).collect())
     }
 
     /// One mailbox.
@@ -268,18 +330,34 @@ impl Ops {
     /// # Errors
     /// [`OpsError::NotListed`].
     pub async fn mailbox(&self, address: &Mailbox) -> Result<MailboxRow, OpsError> {
-        let found = self.mailboxes().await?.into_iter().find(|row| row.address == *address);
-        found.ok_or_else(|| OpsError::NotListed { mailbox: address.clone() })
+        match self.mailboxes().await?.into_iter().find(|row| row.address == *address) {
+            Some(row) => Ok(row),
+            None => Err(self.not_listed(address).await),
+        }
     }
 
-    fn row(&self, record: MailboxRecord, sign_ins: &[SignInRecord], refusals: &[RefusalRecord]) -> MailboxRow {
-        let (mut state, mut since, mut reason) = self.state(&record, sign_ins);
-        if state == MailboxState::Ready
-            && let Some(refusal) = refusals.iter().find(|refusal| refusal.mailbox == record.address)
-        {
-            (state, since) = (MailboxState::NeedsAdministrator, refusal.since);
-            reason = Some(refusal.reason.clone());
+    /// That a mailbox is not on the list, with those that may have been meant.
+    async fn not_listed(&self, address: &Mailbox) -> OpsError {
+        match self.foundation.store.mailboxes().await {
+            Ok(listed) => OpsError::NotListed { mailbox: address.clone(), near: near::nearest(address, &listed) },
+            Err(error) => error.into(),
         }
+    }
+
+    fn row(&self, record: MailboxRecord, sign_ins: &[SignInRecord], troubles: &[TroubleRecord]) -> MailboxRow {
+        let mut standing = self.standing(&record, sign_ins);
+        if standing.state == MailboxState::Ready
+            && let Some(trouble) = self.lasting(&record, troubles)
+        {
+            // What should pass by itself and does not is still nobody's move, but the administrator should know.
+            if trouble.whose != Whose::Nobody || trouble.code == "authenticated-but-not-connected" {
+                standing.state = MailboxState::NeedsAdministrator;
+            }
+            standing.since = trouble.since;
+            standing.reason = Some(format!("{}: {}", trouble.protocol, trouble.reason));
+            standing.remedy = trouble.remedy.clone();
+        }
+        let Standing { state, since, reason, remedy } = standing;
         MailboxRow {
             address: record.address,
             tenant: record.tenant,
@@ -288,20 +366,40 @@ impl Ops {
             state,
             since,
             reason,
+            remedy,
         }
     }
 
-    fn state(
-        &self,
-        record: &MailboxRecord,
-        sign_ins: &[SignInRecord],
-    ) -> (MailboxState, DateTime<Utc>, Option<String>) {
-        if let Some(at) = record.disabled_at {
-            return (MailboxState::Disabled, at, Some("the administrator has disabled it".to_owned()));
+    /// The trouble of a mailbox that somebody has to mend, else the one that has lasted too long to pass by itself.
+    fn lasting<'t>(&self, record: &MailboxRecord, troubles: &'t [TroubleRecord]) -> Option<&'t TroubleRecord> {
+        /// Restarts and throttling of Exchange pass within minutes.
+        const PASSES_WITHIN: chrono::Duration = chrono::Duration::minutes(5);
+
+        let of_it = || troubles.iter().filter(|trouble| trouble.mailbox == record.address);
+        of_it()
+            .find(|trouble| trouble.whose != Whose::Nobody)
+            .or_else(|| of_it().find(|trouble| trouble.last_at - trouble.since >= PASSES_WITHIN))
+    }
+
+    fn standing(&self, record: &MailboxRecord, sign_ins: &[SignInRecord]) -> Standing {
+        let address = &record.address;
+        if let Some(since) = record.disabled_at {
+            return Standing {
+                state: MailboxState::Disabled,
+                since,
+                reason: Some("the administrator has disabled it".to_owned()),
+                remedy: Some(format!("Let it be used again: `postern mailbox enable {address}`.")),
+            };
         }
         let Some(tenant) = self.config.tenant(record.tenant.as_str()) else {
-            let reason = format!("the configuration has no tenant `{}`", record.tenant);
-            return (MailboxState::NeedsAdministrator, record.created_at, Some(reason));
+            return Standing {
+                state: MailboxState::NeedsAdministrator,
+                since: record.created_at,
+                reason: Some(format!("the configuration has no tenant `{}`", record.tenant)),
+                remedy: Some(format!(
+                    "Put its [[tenant]] back, or take the mailbox off the list: `postern mailbox remove {address}`."
+                )),
+            };
         };
         let of = |account: Option<&Mailbox>| {
             sign_ins.iter().find(|row| row.tenant == record.tenant && row.account.as_ref() == account)
@@ -309,25 +407,24 @@ impl Ops {
         let mut since = record.created_at;
         if tenant.grants.any_delegated() {
             match of(Some(record.account())) {
-                Some(row) if row.sealed.is_some() => match row.whose {
-                    Whose::Nobody => since = row.since,
-                    Whose::Administrator => {
-                        return (MailboxState::NeedsAdministrator, row.since, row.reason.clone());
-                    }
-                    Whose::User => return (MailboxState::NeedsSignIn, row.since, row.reason.clone()),
+                Some(row) if row.sealed.is_some() => match row.state.whose {
+                    Whose::Nobody => since = row.state.since,
+                    Whose::Administrator => return Standing::of(MailboxState::NeedsAdministrator, row),
+                    Whose::User => return Standing::of(MailboxState::NeedsSignIn, row),
                 },
                 other => {
-                    let since = other.map_or(record.created_at, |row| row.since);
-                    let reason = format!("nobody has signed in for {}", record.account());
-                    return (MailboxState::NeedsSignIn, since, Some(reason));
+                    return Standing {
+                        state: MailboxState::NeedsSignIn,
+                        since: other.map_or(record.created_at, |row| row.state.since),
+                        reason: Some(format!("nobody has signed in for {}", record.account())),
+                        remedy: Some(format!("Sign in: `postern mailbox connect {address}`.")),
+                    };
                 }
             }
         }
         match of(None) {
-            Some(row) if row.whose != Whose::Nobody => {
-                (MailboxState::NeedsAdministrator, row.since, row.reason.clone())
-            }
-            _ => (MailboxState::Ready, since, None),
+            Some(row) if row.state.whose != Whose::Nobody => Standing::of(MailboxState::NeedsAdministrator, row),
+            _ => Standing { state: MailboxState::Ready, since, reason: None, remedy: None },
         }
     }
 
@@ -350,7 +447,7 @@ impl Ops {
     async fn switch(&self, address: &Mailbox, at: Option<DateTime<Utc>>) -> Result<(), OpsError> {
         match self.foundation.store.disable_mailbox(address, at).await? {
             true => Ok(()),
-            false => Err(OpsError::NotListed { mailbox: address.clone() }),
+            false => Err(self.not_listed(address).await),
         }
     }
 
@@ -361,47 +458,7 @@ impl Ops {
     pub async fn remove_mailbox(&self, address: &Mailbox) -> Result<Removed, OpsError> {
         match self.foundation.store.remove_mailbox(address, self.clock.now()).await? {
             Some(revoked_passwords) => Ok(Removed { revoked_passwords }),
-            None => Err(OpsError::NotListed { mailbox: address.clone() }),
-        }
-    }
-
-    /// Signs a mailbox in with a refresh token that was had elsewhere. It is tried before it is kept.
-    ///
-    /// # Errors
-    /// [`OpsError::NotListed`], [`OpsError::NoSignIn`], and the broker's when the token does not work.
-    pub async fn connect_with_refresh_token(
-        &self,
-        address: &Mailbox,
-        refresh_token: Secret<String>,
-    ) -> Result<(), OpsError> {
-        let row = self.with_sign_in(address).await?;
-        let trust = foundation::trust(&self.config)?;
-        let broker = Broker::new(
-            foundation::broker_tenants(&self.config, &trust),
-            Arc::clone(&self.foundation.store),
-            Arc::clone(&self.foundation.vault),
-            self.clock.clone(),
-        )?;
-        let account = row.sign_in_as.as_ref().unwrap_or(address);
-        Ok(broker.connect(&row.tenant, account, refresh_token).await?)
-    }
-
-    /// Destroys the sign-in of a mailbox. False: there was none.
-    ///
-    /// # Errors
-    /// [`OpsError::NotListed`], [`OpsError::NoSignIn`].
-    pub async fn disconnect(&self, address: &Mailbox) -> Result<bool, OpsError> {
-        let row = self.with_sign_in(address).await?;
-        let account = row.sign_in_as.as_ref().unwrap_or(address);
-        Ok(self.foundation.store.forget_sign_in(&row.tenant, Some(account)).await?)
-    }
-
-    async fn with_sign_in(&self, address: &Mailbox) -> Result<MailboxRow, OpsError> {
-        let row = self.mailbox(address).await?;
-        match self.config.tenant(row.tenant.as_str()) {
-            Some(tenant) if tenant.grants.any_delegated() => Ok(row),
-            Some(_) => Err(OpsError::NoSignIn { mailbox: address.clone(), tenant: row.tenant }),
-            None => Err(self.tenant(Some(row.tenant.as_str())).err().unwrap_or(OpsError::NoTenant)),
+            None => Err(self.not_listed(address).await),
         }
     }
 
@@ -421,7 +478,6 @@ impl Ops {
         if let Some(at) = request.expires_at.filter(|at| *at <= now) {
             return Err(OpsError::EndInThePast { at });
         }
-        self.mailbox(&request.mailbox).await?;
         let password = app_password::generate(request.short).map_err(|_| OpsError::NoRandomness)?;
         let record = AppPasswordRecord {
             id: app_password::generate_id().map_err(|_| OpsError::NoRandomness)?,
@@ -436,7 +492,10 @@ impl Ops {
             revoked_at: None,
             last_used_at: None,
         };
-        self.foundation.store.add_app_password(&record).await?;
+        // The store itself looks at the list: between a look of ours and this somebody could take the mailbox off it.
+        if !self.foundation.store.add_app_password(&record).await? {
+            return Err(self.not_listed(&record.mailbox).await);
+        }
         Ok(Issued { password, row: self.password_row(record) })
     }
 
@@ -492,4 +551,20 @@ impl Ops {
             false => Ok(RevokeOutcome::AlreadyRevoked),
         }
     }
+}
+
+/// Whether the data folder surely holds no store. One that may not be looked into is told about when it is opened.
+fn has_no_store(config: &Config) -> bool {
+    matches!(config.data_dir.join(SqliteStore::FILE).try_exists(), Ok(false))
+}
+
+/// Refuses where the data folder holds no store; `mailbox` is the one that something was to be done with.
+///
+/// # Errors
+/// [`OpsError::NoStore`].
+pub fn require_store(config: &Config, mailbox: Option<&Mailbox>) -> Result<(), OpsError> {
+    if has_no_store(config) {
+        return Err(OpsError::NoStore { data_dir: config.data_dir.clone(), mailbox: mailbox.cloned() });
+    }
+    Ok(())
 }

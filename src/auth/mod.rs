@@ -16,14 +16,14 @@ use dashmap::DashMap;
 use tokio::time::{Instant, sleep_until};
 
 use crate::auth::app_password::Pepper;
-use crate::auth::registry::{Registry, Resolved};
+use crate::auth::registry::{Registry, Resolved, Table};
 use crate::auth::throttle::Throttle;
 use crate::base::{Answer, Clock, Fault, Mailbox, Protocol, Reference, Whose};
 use crate::store::{AppPasswordRecord, MailboxRecord, Store, StoreError};
 use crate::wire::sasl::Claim;
 
 pub use self::policy::{Cleared, Permit};
-pub use self::sessions::SessionGuard;
+pub use self::sessions::{SessionEnd, SessionGuard};
 
 /// How strict the gate is.
 #[derive(Clone, Debug)]
@@ -97,10 +97,12 @@ pub enum AuthError {
         mailbox: Mailbox,
     },
     /// The app password of an open session was revoked or has ended, or its mailbox is off the list.
-    #[error("the app password {password_id} is no longer valid")]
+    #[error("the login with the app password {password_id} is no longer valid: {reason}")]
     Ended {
         /// The public ID of the app password.
         password_id: String,
+        /// Why not.
+        reason: SessionEnd,
     },
     /// The store cannot be asked.
     #[error(transparent)]
@@ -189,7 +191,7 @@ impl Fault for AuthError {
             Self::Refused { .. } => Answer::WrongPassword,
             Self::TooManyFailures { .. } => Answer::TooManyFailures,
             Self::MailboxDisabled { .. } => Answer::MustAct(reference),
-            Self::Ended { .. } => Answer::Stopping,
+            Self::Ended { .. } => Answer::Ended,
             Self::Store(error) => error.answer(reference),
         }
     }
@@ -338,16 +340,21 @@ impl Auth {
     /// [`AuthError::MailboxDisabled`], [`AuthError::Ended`], [`AuthError::Store`].
     pub async fn clear(&self, permit: &Permit, mail: crate::wire::smtp::MailFrom) -> Result<Cleared, AuthError> {
         self.registry.keep_true(&*self.store).await?;
+        self.still_holds(permit)?;
+        Ok(Cleared::new(mail))
+    }
+
+    /// Whether an envelope that was cleared may go on: each recipient of it, and its message. It is asked of what is in memory,
+    /// which [`upkeep`](Auth::upkeep) keeps true to the store, so that a thousand recipients are not a thousand questions to it.
+    ///
+    /// # Errors
+    /// [`AuthError::MailboxDisabled`], [`AuthError::Ended`].
+    pub fn still_holds(&self, permit: &Permit) -> Result<(), AuthError> {
         let table = self.registry.table();
-        let valid = table.password_by_id(permit.password_id()).is_some_and(|record| {
-            record.expires_at.is_none_or(|end| self.clock.now() < end) && record.mailbox == *permit.mailbox()
-        });
-        match table.mailbox(permit.mailbox()) {
-            Some(mailbox) if valid => match mailbox.disabled_at {
-                None => Ok(Cleared::new(mail)),
-                Some(_) => Err(AuthError::MailboxDisabled { mailbox: permit.mailbox().clone() }),
-            },
-            _ => Err(AuthError::Ended { password_id: permit.password_id().to_owned() }),
+        match end_of(&table, permit.password_id(), permit.mailbox(), self.clock.now()) {
+            None => Ok(()),
+            Some(SessionEnd::MailboxDisabled) => Err(AuthError::MailboxDisabled { mailbox: permit.mailbox().clone() }),
+            Some(reason) => Err(AuthError::Ended { password_id: permit.password_id().to_owned(), reason }),
         }
     }
 
@@ -361,13 +368,10 @@ impl Auth {
         self.registry.keep_true(&*self.store).await?;
         let table = self.registry.table();
         let now = self.clock.now();
-        self.sessions.end_unless(|password_id, protocol| {
-            table.password_by_id(password_id).is_some_and(|record| {
-                record.expires_at.is_none_or(|end| now < end)
-                    && table
-                        .mailbox(&record.mailbox)
-                        .is_some_and(|mailbox| mailbox.disabled_at.is_none() || protocol == Protocol::Smtp)
-            })
+        self.sessions.end_where(|password, protocol| {
+            let end = end_of(&table, &password.id, &password.mailbox, now);
+            // A disabled mailbox is told to SMTP within its transactions, where it is not taken for a wrong password.
+            end.filter(|end| *end != SessionEnd::MailboxDisabled || protocol != Protocol::Smtp)
         });
         // Last: a disk that takes no more must not keep a revoked session open.
         let uses: Vec<_> = self.uses.iter().map(|entry| (entry.key().clone(), *entry.value())).collect();
@@ -383,6 +387,25 @@ impl Auth {
     /// How many sessions are logged in now.
     pub fn open_sessions(&self) -> usize {
         self.sessions.len()
+    }
+}
+
+/// Why a login with this app password to this mailbox holds no more, if so. The mailbox comes first: taking it off the list revokes
+/// its app passwords too, and it is what the administrator did.
+fn end_of(
+    table: &Table,
+    password_id: &str,
+    mailbox: &Mailbox,
+    now: chrono::DateTime<chrono::Utc>,
+) -> Option<SessionEnd> {
+    let Some(listed) = table.mailbox(mailbox) else { return Some(SessionEnd::MailboxRemoved) };
+    let Some(password) = table.password_by_id(password_id).filter(|record| record.mailbox == *mailbox) else {
+        return Some(SessionEnd::Revoked);
+    };
+    if password.expires_at.is_some_and(|end| end <= now) {
+        Some(SessionEnd::Expired)
+    } else {
+        listed.disabled_at.map(|_| SessionEnd::MailboxDisabled)
     }
 }
 

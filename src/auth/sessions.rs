@@ -4,10 +4,28 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use dashmap::DashMap;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::SetOnce;
 
 use crate::base::Protocol;
 use crate::store::AppPasswordRecord;
+
+/// Why a session that was let in may not go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SessionEnd {
+    /// The app password has ended by its date.
+    #[error("the app password has expired")]
+    Expired,
+    /// The administrator has disabled the mailbox.
+    #[error("the mailbox was disabled")]
+    MailboxDisabled,
+    /// The mailbox is not on the list any more.
+    #[error("the mailbox was taken off the list")]
+    MailboxRemoved,
+    /// The app password was revoked.
+    #[error("the app password was revoked")]
+    Revoked,
+}
 
 /// All sessions that are logged in.
 #[derive(Debug, Default)]
@@ -18,9 +36,9 @@ pub(in crate::auth) struct Sessions {
 
 #[derive(Debug)]
 struct Entry {
-    password_id: String,
+    password: Arc<AppPasswordRecord>,
     protocol: Protocol,
-    ended: CancellationToken,
+    ended: Arc<SetOnce<SessionEnd>>,
 }
 
 /// One registered session; dropping it takes it off the list.
@@ -28,18 +46,18 @@ struct Entry {
 pub struct SessionGuard {
     number: u64,
     open: Arc<DashMap<u64, Entry>>,
-    ended: CancellationToken,
+    ended: Arc<SetOnce<SessionEnd>>,
 }
 
 impl SessionGuard {
-    /// Returns when the app password of this session no longer holds.
-    pub async fn ended(&self) {
-        self.ended.cancelled().await;
+    /// Returns when this session may not go on, and says why.
+    pub async fn ended(&self) -> SessionEnd {
+        *self.ended.wait().await
     }
 
     /// Whether that has happened.
     pub fn has_ended(&self) -> bool {
-        self.ended.is_cancelled()
+        self.ended.initialized()
     }
 }
 
@@ -50,18 +68,19 @@ impl Drop for SessionGuard {
 }
 
 impl Sessions {
-    pub(in crate::auth) fn register(&self, password: &AppPasswordRecord, protocol: Protocol) -> SessionGuard {
+    pub(in crate::auth) fn register(&self, password: &Arc<AppPasswordRecord>, protocol: Protocol) -> SessionGuard {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let ended = CancellationToken::new();
-        self.open.insert(number, Entry { password_id: password.id.clone(), protocol, ended: ended.clone() });
+        let ended = Arc::new(SetOnce::new());
+        self.open.insert(number, Entry { password: Arc::clone(password), protocol, ended: Arc::clone(&ended) });
         SessionGuard { number, open: Arc::clone(&self.open), ended }
     }
 
-    /// Ends every session for which `holds` (app password ID, protocol) is false.
-    pub(in crate::auth) fn end_unless(&self, holds: impl Fn(&str, Protocol) -> bool) {
+    /// Ends every session for which `why` has a reason. It is shown the app password as it was at the login.
+    pub(in crate::auth) fn end_where(&self, why: impl Fn(&AppPasswordRecord, Protocol) -> Option<SessionEnd>) {
         for entry in self.open.iter() {
-            if !holds(&entry.password_id, entry.protocol) {
-                entry.ended.cancel();
+            if let Some(why) = why(&entry.password, entry.protocol) {
+                // A session that has been told and is still on its way out keeps its first reason.
+                drop(entry.ended.set(why));
             }
         }
     }

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::base::Secret;
-use crate::store::{DeliveryMode, SqliteStore};
+use crate::store::{AppPasswords, DeliveryMode, SqliteStore};
 
 const ALICE: &str = "alice@contoso.test";
 const RIGHT: &str = "abcde-fghij-klmno-pqrst";

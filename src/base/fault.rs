@@ -52,7 +52,10 @@ pub enum Answer {
     TryLater(Reference),
     /// Someone must act before this can work.
     MustAct(Reference),
-    /// We are stopping, or the password of this session was revoked.
+    /// The login of this session holds no more: its app password was revoked or has expired, or its mailbox was disabled or taken off
+    /// the list.
+    Ended,
+    /// We are stopping.
     Stopping,
     /// The client took too long, or sent what it may not, and the connection ends.
     GoodBye,

@@ -1,7 +1,7 @@
 //! Hosts: a name or address with a port, and which addresses of it may be used.
 
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 /// A host name or address with a port.
@@ -11,6 +11,28 @@ pub struct HostPort {
     pub host: String,
     /// The port, never 0.
     pub port: u16,
+}
+
+/// What stands for a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostKind<'a> {
+    /// A name.
+    Name(&'a str),
+    /// An IPv4 address.
+    V4([u8; 4]),
+    /// An IPv6 address.
+    V6([u8; 16]),
+}
+
+impl HostPort {
+    /// Whether the host is a name or an address, in octets.
+    pub fn kind(&self) -> HostKind<'_> {
+        match self.host.parse() {
+            Ok(IpAddr::V4(address)) => HostKind::V4(address.octets()),
+            Ok(IpAddr::V6(address)) => HostKind::V6(address.octets()),
+            Err(_) => HostKind::Name(&self.host),
+        }
+    }
 }
 
 impl FromStr for HostPort {

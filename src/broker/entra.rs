@@ -12,7 +12,7 @@ use crate::base::Whose;
 use crate::base::catalogue::{self, Places};
 
 /// The error body of the token service (RFC 6749, section 5.2, with the fields that Entra ID adds).
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct ErrorBody {
     /// The OAuth error, such as `invalid_grant`.
     pub error: String,

@@ -1,6 +1,6 @@
 //! Why no access token could be had: whose move it is, and what to do.
 
-use crate::base::{Answer, Fault, Mailbox, Reference, Whose};
+use crate::base::{Answer, ClientCertificateError, Fault, Mailbox, Reference, Whose};
 use crate::broker::vault::VaultError;
 use crate::store::StoreError;
 
@@ -8,15 +8,53 @@ use crate::store::StoreError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BrokerError {
-    /// The client secret cannot be read.
-    #[error("the client secret of the tenant `{tenant}` cannot be read from {place}: {reason}")]
+    /// The certificate of the application cannot be used.
+    #[error("the certificate of the tenant `{tenant}` (`{file}`) cannot be used: {error}")]
+    Certificate {
+        /// The tenant.
+        tenant: String,
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        error: ClientCertificateError,
+    },
+    /// What the application proves itself with cannot be read.
+    #[error("the {what} of the tenant `{tenant}` cannot be read from {place}: {reason}")]
     Credential {
         /// The tenant.
         tenant: String,
+        /// Secret, certificate, key, passphrase or token.
+        what: &'static str,
         /// File, variable or credential.
         place: String,
         /// Why not.
         reason: String,
+    },
+    /// The sign-in was broken off, or took too long.
+    #[error("the sign-in of {account} came to nothing: {reason}")]
+    NotFinished {
+        /// The account.
+        account: Mailbox,
+        /// What happened.
+        reason: String,
+    },
+    /// The tenant has no address for this way of signing in.
+    #[error("the tenant `{tenant}` has no `{key}`, so nobody can sign in this way")]
+    NoSignInAddress {
+        /// The tenant.
+        tenant: String,
+        /// The key of the configuration.
+        key: &'static str,
+    },
+    /// Somebody else has signed in.
+    #[error("{signed_in} has signed in, not {account}; nothing was kept")]
+    OtherAccount {
+        /// The account that was to sign in.
+        account: Mailbox,
+        /// The mailbox it was for.
+        mailbox: Mailbox,
+        /// The account that did.
+        signed_in: String,
     },
     /// The token service answered something else than OAuth 2.0 prescribes, or is overloaded.
     #[error("the token service of the tenant `{tenant}` is out of order: {reason}")]
@@ -75,7 +113,11 @@ pub enum BrokerError {
 impl Fault for BrokerError {
     fn code(&self) -> &'static str {
         match self {
-            Self::Credential { .. } => "client-secret-unreadable",
+            Self::Certificate { .. } => "client-certificate-unusable",
+            Self::Credential { .. } => "client-credential-unreadable",
+            Self::NotFinished { .. } => "sign-in-not-finished",
+            Self::NoSignInAddress { .. } => "no-sign-in-address",
+            Self::OtherAccount { .. } => "signed-in-as-another",
             Self::OutOfOrder { .. } => "token-service-out-of-order",
             Self::NoTenant { .. } => "tenant-unknown",
             Self::NotSignedIn { .. } => "not-signed-in",
@@ -90,8 +132,11 @@ impl Fault for BrokerError {
     fn whose(&self) -> Whose {
         match self {
             Self::OutOfOrder { .. } | Self::Malformed { .. } | Self::Unreachable { .. } => Whose::Nobody,
-            Self::Credential { .. } | Self::NoTenant { .. } => Whose::Administrator,
-            Self::NotSignedIn { .. } => Whose::User,
+            Self::Certificate { .. }
+            | Self::Credential { .. }
+            | Self::NoSignInAddress { .. }
+            | Self::NoTenant { .. } => Whose::Administrator,
+            Self::NotFinished { .. } | Self::NotSignedIn { .. } | Self::OtherAccount { .. } => Whose::User,
             Self::Refused { whose, .. } => *whose,
             Self::Vault(error) => error.whose(),
             Self::Store(error) => error.whose(),
@@ -100,17 +145,21 @@ impl Fault for BrokerError {
 
     fn remedy(&self) -> Option<String> {
         match self {
-            Self::Credential { .. } => Some(
-                "Look at the path and mode of the secret; the account that runs Postern must be able to read it."
-                    .to_owned(),
-            ),
+            Self::Certificate { error, .. } => Some(error.remedy().to_owned()),
+            Self::Credential { what, .. } => Some(format!(
+                "Look at the path and mode of the {what}; the account that runs Postern must be able to read it."
+            )),
+            Self::NotFinished { account, .. } => Some(format!("Begin again with `postern mailbox connect {account}`.")),
+            Self::NoSignInAddress { key, .. } => Some(format!("Name `{key}` under [tenant.endpoints].")),
+            Self::OtherAccount { account, mailbox, signed_in } => Some(format!(
+                "Sign in as {account}: in a private window, where no other account is remembered. If {signed_in} is the account that \
+                 opens {mailbox}, say so with `postern mailbox add {mailbox} --sign-in-as {signed_in}` and sign in again."
+            )),
             Self::OutOfOrder { .. } | Self::Malformed { .. } => None,
             Self::NoTenant { tenant } => {
                 Some(format!("Put the [[tenant]] named `{tenant}` back, or move the mailbox to another tenant."))
             }
-            Self::NotSignedIn { account } => {
-                Some(format!("Sign in: `postern mailbox connect {account} --refresh-token-file FILE`."))
-            }
+            Self::NotSignedIn { account } => Some(format!("Sign in: `postern mailbox connect {account}`.")),
             Self::Refused { remedy, .. } => Some(remedy.clone()),
             Self::Unreachable { .. } => {
                 Some("Check this machine's way to the internet: name resolution, firewall, clock.".to_owned())

@@ -1,43 +1,74 @@
-//! Asking the token service: the request of each grant, over the `oauth2` crate, with limits on what comes back.
+//! Asking the token service: the request of each grant, over the `oauth2` crate.
 
-use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
+use std::borrow::Cow;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use oauth2::basic::{BasicRevocationErrorResponse, BasicTokenIntrospectionResponse, BasicTokenResponse};
-use oauth2::http::{HeaderMap, Response, StatusCode, header};
+use oauth2::basic::{BasicRevocationErrorResponse, BasicTokenIntrospectionResponse, BasicTokenType};
 use oauth2::{
-    AsyncHttpClient, AuthType, Client, ClientId, ClientSecret, HttpRequest, HttpResponse, RefreshToken,
-    RequestTokenError, Scope, StandardRevocableToken, TokenResponse, TokenUrl,
+    AuthType, AuthUrl, AuthorizationCode, Client, ClientId, ClientSecret, CsrfToken, DeviceAuthorizationUrl,
+    EndpointNotSet, EndpointSet, ExtraTokenFields, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, RefreshToken,
+    RequestTokenError, Scope, StandardDeviceAuthorizationResponse, StandardRevocableToken, StandardTokenResponse,
+    TokenResponse, TokenUrl,
 };
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
 use url::Url;
 use zeroize::Zeroize;
 
-use crate::base::Secret;
+use crate::base::{Proxy, Secret};
+use crate::broker::credential::Presentation;
 use crate::broker::entra::ErrorBody;
+use crate::broker::http::{self, HttpError, Noted, Noting};
 
-/// The longest answer that is read from a token service. Entra ID's are a few KiB.
-const LONGEST_ANSWER_OCTETS: usize = 256 * 1024;
+/// What a token service answers besides what the standard says.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+struct Extra {
+    /// When the issuer would like the token renewed, in seconds.
+    #[serde(default)]
+    refresh_in: Option<u64>,
+}
 
-/// How long one request may take in all.
-const REQUEST_TIME: Duration = Duration::from_secs(30);
+impl ExtraTokenFields for Extra {}
 
-/// The longest that Retry-After is obeyed, and that a token is believed to live.
-const LONGEST_WAIT: Duration = Duration::from_secs(3600);
-const LONGEST_LIFE_SECONDS: u64 = 28 * 3600;
+type Answer = StandardTokenResponse<Extra, BasicTokenType>;
 
-/// The part of a token service that this grant needs.
+type OauthClient<Authorize = EndpointNotSet, Device = EndpointNotSet> = Client<
+    ErrorBody,
+    Answer,
+    BasicTokenIntrospectionResponse,
+    StandardRevocableToken,
+    BasicRevocationErrorResponse,
+    Authorize,
+    Device,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointSet,
+>;
+
+/// A token service, as far as grants need it.
 pub(in crate::broker) struct TokenService {
     http: reqwest::Client,
-    url: TokenUrl,
+    token_url: TokenUrl,
+    authorize_url: Option<AuthUrl>,
+    device_url: Option<DeviceAuthorizationUrl>,
     client_id: ClientId,
+    /// By how many seconds its clock was last seen ahead of ours; `i64::MIN` while it was not seen.
+    ahead_seconds: AtomicI64,
+}
+
+/// Where a token service is.
+pub(in crate::broker) struct Addresses<'a> {
+    pub(in crate::broker) token: &'a Url,
+    pub(in crate::broker) authorize: Option<&'a Url>,
+    pub(in crate::broker) device: Option<&'a Url>,
 }
 
 /// What is presented.
 pub(in crate::broker) enum Presented<'a> {
     /// The application itself (RFC 6749, section 4.4).
     Client,
+    /// What the browser brought back (RFC 6749, section 4.1.3, and RFC 7636, section 4.5).
+    Code { code: &'a Secret<String>, verifier: &'a Secret<String>, redirect: &'a str },
     /// A person's sign-in (RFC 6749, section 6).
     RefreshToken(&'a Secret<String>),
 }
@@ -47,6 +78,8 @@ pub(in crate::broker) struct Granted {
     pub(in crate::broker) access_token: Secret<String>,
     /// How long it lives; zero if the service said nothing that can be believed.
     pub(in crate::broker) life: Duration,
+    /// When the service would like it renewed.
+    pub(in crate::broker) refresh_in: Option<Duration>,
     /// A rotated refresh token.
     pub(in crate::broker) refresh_token: Option<Secret<String>>,
 }
@@ -55,271 +88,266 @@ pub(in crate::broker) struct Granted {
 #[derive(Debug)]
 pub(in crate::broker) enum Denied {
     /// An OAuth error body.
-    Said { body: ErrorBody, status: u16, retry_after: Option<Duration> },
+    Said { body: ErrorBody, noted: Noted },
     /// Something else than OAuth: a page, nothing, a redirect, too much.
-    Garbage { what: String, status: Option<u16>, retry_after: Option<Duration> },
+    Garbage { what: String, noted: Noted },
     /// No answer.
     Unreachable(String),
 }
 
-/// An HTTP request failed.
-#[derive(Debug, thiserror::Error)]
-enum HttpError {
-    #[error("{0}")]
-    Transport(String),
-    #[error("the answer is longer than {LONGEST_ANSWER_OCTETS} octets")]
-    TooLong,
+/// A sign-in in a browser that has begun.
+pub(in crate::broker) struct Begun {
+    /// Where the browser is to be sent.
+    pub(in crate::broker) url: Url,
+    pub(in crate::broker) state: Secret<String>,
+    pub(in crate::broker) verifier: Secret<String>,
+}
+
+/// A device code that has been had.
+pub(in crate::broker) struct DeviceCode(StandardDeviceAuthorizationResponse);
+
+impl DeviceCode {
+    /// What the person types.
+    pub(in crate::broker) fn user_code(&self) -> &str {
+        self.0.user_code().secret()
+    }
+
+    /// Where.
+    pub(in crate::broker) fn address(&self) -> &str {
+        self.0.verification_uri().as_str()
+    }
+
+    /// Where, with the code in it, if the service has such an address.
+    pub(in crate::broker) fn whole_address(&self) -> Option<&str> {
+        self.0.verification_uri_complete().map(|whole| whole.secret().as_str())
+    }
+
+    /// How long it is good for.
+    pub(in crate::broker) fn life(&self) -> Duration {
+        self.0.expires_in()
+    }
 }
 
 impl TokenService {
-    /// `tls` holds the trust anchors; `url` is `https`, or `http` on loopback.
-    pub(in crate::broker) fn new(url: &Url, client_id: &str, tls: &rustls::ClientConfig) -> Result<Self, String> {
-        let loopback = match url.host() {
-            Some(url::Host::Ipv4(address)) => address.is_loopback(),
-            Some(url::Host::Ipv6(address)) => address.is_loopback(),
-            Some(url::Host::Domain(name)) => name == "localhost",
-            None => false,
-        };
-        if url.scheme() != "https" && !loopback {
-            return Err("only https is safe for a token service".to_owned());
-        }
-        let mut builder = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls.clone())
-            // A redirect would carry the secret to another place (RFC 9700, section 4.11).
-            .redirect(reqwest::redirect::Policy::none())
-            .https_only(!loopback)
-            .connect_timeout(Duration::from_secs(10))
-            .timeout(REQUEST_TIME)
-            .user_agent(concat!("postern/", env!("CARGO_PKG_VERSION")));
-        if loopback {
-            // A proxy in the environment is for the way out, not for this machine.
-            builder = builder.no_proxy();
-        }
+    /// `tls` holds the trust anchors; the addresses are `https`, or `http` on loopback. Without a `proxy` of the configuration the
+    /// system's own is used.
+    pub(in crate::broker) fn new(
+        addresses: &Addresses<'_>,
+        client_id: &str,
+        tls: &rustls::ClientConfig,
+        proxy: Option<&Proxy>,
+    ) -> Result<Self, String> {
+        // The browser goes to the authorization endpoint, we do not.
+        let asked: Vec<&Url> = std::iter::once(addresses.token).chain(addresses.device).collect();
         Ok(Self {
-            http: builder.build().map_err(|error| chain(&error))?,
-            url: TokenUrl::from_url(url.clone()),
+            http: http::client(&asked, tls, proxy)?,
+            token_url: TokenUrl::from_url(addresses.token.clone()),
+            authorize_url: addresses.authorize.cloned().map(AuthUrl::from_url),
+            device_url: addresses.device.cloned().map(DeviceAuthorizationUrl::from_url),
             client_id: ClientId::new(client_id.to_owned()),
+            ahead_seconds: AtomicI64::new(i64::MIN),
         })
+    }
+
+    /// By how many seconds its clock was last seen ahead of ours.
+    pub(in crate::broker) fn ahead_seconds(&self) -> Option<i64> {
+        Some(self.ahead_seconds.load(Ordering::Relaxed)).filter(|seconds| *seconds != i64::MIN)
+    }
+
+    fn client(&self, presentation: &Presentation) -> OauthClient {
+        // Entra ID takes the secret in the body; in a header it would have to be encoded twice (RFC 6749, section 2.3.1).
+        let client = Client::new(self.client_id.clone()).set_auth_type(AuthType::RequestBody);
+        let client = match presentation {
+            Presentation::Secret(secret) => client.set_client_secret(ClientSecret::new(secret.expose().clone())),
+            Presentation::Assertion(_) | Presentation::Nothing => client,
+        };
+        client.set_token_uri(self.token_url.clone())
     }
 
     /// Asks for a token once.
     pub(in crate::broker) async fn ask(
         &self,
-        presented: Presented<'_>,
-        secret: Option<&Secret<String>>,
+        presented: &Presented<'_>,
+        presentation: &Presentation,
         scopes: &[String],
     ) -> Result<Granted, Denied> {
-        let mut client = Client::<
-            ErrorBody,
-            BasicTokenResponse,
-            BasicTokenIntrospectionResponse,
-            StandardRevocableToken,
-            BasicRevocationErrorResponse,
-        >::new(self.client_id.clone())
-        // Entra ID takes the secret in the body; in a header it would have to be encoded twice (RFC 6749, section 2.3.1).
-        .set_auth_type(AuthType::RequestBody);
-        if let Some(secret) = secret {
-            client = client.set_client_secret(ClientSecret::new(secret.expose().clone()));
-        }
-        let client = client.set_token_uri(self.url.clone());
-        let scopes = scopes.iter().cloned().map(Scope::new);
-
-        let noting = Noting { http: &self.http, noted: Mutex::default() };
+        let client = self.client(presentation);
+        let proofs = proofs(presentation);
+        let named = || scopes.iter().cloned().map(Scope::new);
+        let noting = Noting::new(&self.http);
         let answer = match presented {
-            Presented::Client => client.exchange_client_credentials().add_scopes(scopes).request_async(&noting).await,
+            Presented::Client => {
+                let mut request = client.exchange_client_credentials().add_scopes(named());
+                for (name, value) in proofs {
+                    request = request.add_extra_param(name, value);
+                }
+                request.request_async(&noting).await
+            }
             Presented::RefreshToken(token) => {
                 let token = RefreshToken::new(token.expose().clone());
-                client.exchange_refresh_token(&token).add_scopes(scopes).request_async(&noting).await
+                let mut request = client.exchange_refresh_token(&token).add_scopes(named());
+                for (name, value) in proofs {
+                    request = request.add_extra_param(name, value);
+                }
+                request.request_async(&noting).await
+            }
+            Presented::Code { code, verifier, redirect } => {
+                let redirect = RedirectUrl::new((*redirect).to_owned())
+                    .map_err(|error| Denied::Unreachable(format!("the redirect address is no address: {error}")))?;
+                let mut request = client
+                    .exchange_code(AuthorizationCode::new(code.expose().clone()))
+                    .set_pkce_verifier(PkceCodeVerifier::new(verifier.expose().clone()))
+                    .set_redirect_uri(Cow::Owned(redirect))
+                    // Entra ID wants the one resource named here, of all those that were signed in for.
+                    .add_extra_param("scope", scopes.join(" "));
+                for (name, value) in proofs {
+                    request = request.add_extra_param(name, value);
+                }
+                request.request_async(&noting).await
             }
         };
-        let (status, retry_after) = noting
-            .noted
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner)
-            .map_or((None, None), |(status, wait)| (Some(status), wait));
+        let noted = self.note(&noting);
+        answer.map(granted).map_err(|error| denied(error, noted))
+    }
+
+    /// Where to send a browser so that a person signs in (RFC 6749, section 4.1.1, with RFC 7636); `None` without such an address.
+    pub(in crate::broker) fn begin(
+        &self,
+        redirect: &str,
+        scopes: &[String],
+        parameters: &[(String, String)],
+    ) -> Option<Begun> {
+        let client = self.client(&Presentation::Nothing).set_auth_uri(self.authorize_url.clone()?);
+        let redirect = RedirectUrl::new(redirect.to_owned()).ok()?;
+        let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
+        let mut request = client
+            .authorize_url(CsrfToken::new_random)
+            .add_scopes(scopes.iter().cloned().map(Scope::new))
+            .set_pkce_challenge(challenge)
+            .set_redirect_uri(Cow::Owned(redirect));
+        for (name, value) in parameters {
+            request = request.add_extra_param(name.clone(), value.clone());
+        }
+        let (url, state) = request.url();
+        Some(Begun { url, state: Secret::new(state.into_secret()), verifier: Secret::new(verifier.into_secret()) })
+    }
+
+    /// Asks for a device code (RFC 8628, section 3.1); `None` without an address for that.
+    pub(in crate::broker) async fn device_code(
+        &self,
+        presentation: &Presentation,
+        scopes: &[String],
+    ) -> Option<Result<DeviceCode, Denied>> {
+        let client = self.client(presentation).set_device_authorization_url(self.device_url.clone()?);
+        let noting = Noting::new(&self.http);
+        let mut request = client.exchange_device_code().add_scopes(scopes.iter().cloned().map(Scope::new));
+        for (name, value) in proofs(presentation) {
+            request = request.add_extra_param(name, value);
+        }
+        let answer: Result<StandardDeviceAuthorizationResponse, _> = request.request_async(&noting).await;
+        let noted = self.note(&noting);
+        Some(answer.map(DeviceCode).map_err(|error| denied(error, noted)))
+    }
+
+    /// Polls until the person has signed in, at most for `patience` (RFC 8628, section 3.4). `None`: not yet.
+    pub(in crate::broker) async fn poll(
+        &self,
+        code: &DeviceCode,
+        presentation: &Presentation,
+        patience: Duration,
+    ) -> Result<Option<Granted>, Denied> {
+        /// A service that names no interval must not be asked without a pause (RFC 8628, section 3.2: 5 seconds are meant).
+        const LEAST_INTERVAL: Duration = Duration::from_secs(1);
+
+        let client = self.client(presentation);
+        let noting = Noting::new(&self.http);
+        let mut request = client.exchange_device_access_token(&code.0);
+        for (name, value) in proofs(presentation) {
+            request = request.add_extra_param(name, value);
+        }
+        let began = tokio::time::Instant::now();
+        let answer = request
+            .request_async(&noting, |interval| tokio::time::sleep(interval.max(LEAST_INTERVAL)), Some(patience))
+            .await;
+        let noted = self.note(&noting);
         match answer {
-            Ok(answer) => Ok(Granted {
-                access_token: Secret::new(answer.access_token().secret().clone()),
-                life: answer.expires_in().unwrap_or_default(),
-                refresh_token: answer.refresh_token().map(|token| Secret::new(token.secret().clone())),
-            }),
-            Err(RequestTokenError::ServerResponse(body)) => {
-                Err(Denied::Said { body, status: status.unwrap_or(400), retry_after })
+            Ok(answer) => Ok(Some(granted(answer))),
+            // The crate says this of its own patience as well.
+            Err(RequestTokenError::ServerResponse(said))
+                if said.error().as_ref() == "expired_token" && began.elapsed() >= patience =>
+            {
+                Ok(None)
             }
-            Err(RequestTokenError::Request(HttpError::Transport(text))) => Err(Denied::Unreachable(text)),
-            Err(RequestTokenError::Request(error @ HttpError::TooLong)) => {
-                Err(Denied::Garbage { what: error.to_string(), status, retry_after })
+            Err(RequestTokenError::ServerResponse(said)) => {
+                let body = ErrorBody {
+                    error: said.error().as_ref().to_owned(),
+                    error_description: said.error_description().cloned(),
+                    ..ErrorBody::default()
+                };
+                Err(Denied::Said { body, noted })
             }
-            // The answer itself is left out: it could hold a token.
+            Err(RequestTokenError::Request(error)) => Err(of_request(error, noted)),
             Err(RequestTokenError::Parse(_, mut raw)) => {
                 raw.zeroize();
-                Err(Denied::Garbage {
-                    what: "the answer is not what OAuth 2.0 prescribes".to_owned(),
-                    status,
-                    retry_after,
-                })
+                Err(no_oauth(noted))
             }
-            Err(RequestTokenError::Other(_)) => {
-                Err(Denied::Garbage { what: "the answer is empty or not JSON".to_owned(), status, retry_after })
-            }
+            Err(RequestTokenError::Other(_)) => Err(empty(noted)),
         }
+    }
+
+    fn note(&self, noting: &Noting<'_>) -> Noted {
+        let noted = noting.noted();
+        if let Some(seconds) = noted.ahead_seconds {
+            self.ahead_seconds.store(seconds, Ordering::Relaxed);
+        }
+        noted
     }
 }
 
-/// Sends the requests of the `oauth2` crate, and notes status and Retry-After, which that crate does not show of an error.
-struct Noting<'h> {
-    http: &'h reqwest::Client,
-    noted: Mutex<Option<(u16, Option<Duration>)>>,
-}
-
-impl<'c> AsyncHttpClient<'c> for Noting<'_> {
-    type Error = HttpError;
-    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, HttpError>> + Send + 'c>>;
-
-    fn call(&'c self, request: HttpRequest) -> Self::Future {
-        Box::pin(async move {
-            let answer = fetch(self.http, request).await?;
-            *self.noted.lock().unwrap_or_else(PoisonError::into_inner) =
-                Some((answer.status().as_u16(), retry_after(answer.headers())));
-            Ok(answer)
-        })
+/// The parameters of a client assertion (RFC 7521, section 4.2).
+fn proofs(presentation: &Presentation) -> Vec<(&'static str, String)> {
+    match presentation {
+        Presentation::Assertion(assertion) => vec![
+            ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer".to_owned()),
+            ("client_assertion", assertion.expose().clone()),
+        ],
+        Presentation::Nothing | Presentation::Secret(_) => Vec::new(),
     }
 }
 
-async fn fetch(http: &reqwest::Client, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-    let failed = |error: reqwest::Error| HttpError::Transport(chain(&error));
-    let request = reqwest::Request::try_from(request).map_err(failed)?;
-    let mut answer = http.execute(request).await.map_err(failed)?;
-    let status = answer.status();
-    let mut body = Vec::new();
-    while let Some(piece) = answer.chunk().await.map_err(failed)? {
-        if body.len() + piece.len() > LONGEST_ANSWER_OCTETS {
-            body.zeroize();
-            return Err(HttpError::TooLong);
-        }
-        body.extend_from_slice(&piece);
+fn granted(answer: Answer) -> Granted {
+    Granted {
+        access_token: Secret::new(answer.access_token().secret().clone()),
+        life: answer.expires_in().unwrap_or_default(),
+        refresh_in: answer.extra_fields().refresh_in.map(Duration::from_secs),
+        refresh_token: answer.refresh_token().map(|token| Secret::new(token.secret().clone())),
     }
-    let mut whole = Response::new(tidy(status, body));
-    *whole.status_mut() = status;
-    for name in [header::CONTENT_TYPE, header::RETRY_AFTER] {
-        if let Some(value) = answer.headers().get(&name) {
-            whole.headers_mut().insert(name, value.clone());
-        }
-    }
-    Ok(whole)
 }
 
-/// Makes `expires_in` a number that can be believed: 21Vianet sends it as text, and a wrong one must not keep a token for ever.
-fn tidy(status: StatusCode, mut body: Vec<u8>) -> Vec<u8> {
-    if status != StatusCode::OK {
-        return body;
-    }
-    let Ok(Value::Object(mut fields)) = serde_json::from_slice(&body) else {
-        return body;
-    };
-    let seconds = match fields.get("expires_in") {
-        Some(Value::Number(number)) => {
-            number.as_u64().or_else(|| number.as_f64().filter(|n| *n >= 0.0).map(|n| n as u64)).unwrap_or(0)
+fn denied(error: RequestTokenError<HttpError, ErrorBody>, noted: Noted) -> Denied {
+    match error {
+        RequestTokenError::ServerResponse(body) => Denied::Said { body, noted },
+        RequestTokenError::Request(error) => of_request(error, noted),
+        // The answer itself is left out: it could hold a token.
+        RequestTokenError::Parse(_, mut raw) => {
+            raw.zeroize();
+            no_oauth(noted)
         }
-        Some(Value::String(text)) => text.trim().parse().unwrap_or(0),
-        _ => 0,
-    };
-    fields.insert("expires_in".to_owned(), seconds.min(LONGEST_LIFE_SECONDS).into());
-    let tidied = serde_json::to_vec(&fields).unwrap_or_default();
-    body.zeroize();
-    for value in fields.values_mut() {
-        if let Value::String(text) = value {
-            text.zeroize();
-        }
+        RequestTokenError::Other(_) => empty(noted),
     }
-    tidied
 }
 
-/// Retry-After in both of its forms (RFC 9110, section 10.2.3), bounded.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    let wait = match text.parse::<u64>() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
-            let at = chrono::DateTime::parse_from_rfc2822(text).ok()?;
-            (at.to_utc() - chrono::Utc::now()).to_std().unwrap_or_default()
-        }
-    };
-    Some(wait.min(LONGEST_WAIT))
+fn of_request(error: HttpError, noted: Noted) -> Denied {
+    match error {
+        HttpError::Transport(text) => Denied::Unreachable(text),
+        HttpError::TooLong => Denied::Garbage { what: error.to_string(), noted },
+    }
 }
 
-/// The whole chain of causes in one line; reqwest keeps the telling one at the bottom.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = String::new();
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let part = error.to_string();
-        // The URL holds nothing secret, but it is in the configuration already.
-        if !text.ends_with(&part) {
-            if !text.is_empty() {
-                text.push_str(": ");
-            }
-            text.push_str(&part);
-        }
-        next = error.source();
-    }
-    text
+fn no_oauth(noted: Noted) -> Denied {
+    Denied::Garbage { what: "the answer is not what OAuth 2.0 prescribes".to_owned(), noted }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_life_of_a_token_is_read_in_every_form_and_never_believed_beyond_reason() {
-        for (written, seconds) in [
-            ("3599", 3599),
-            ("\"3599\"", 3599),
-            ("3599.5", 3599),
-            ("0", 0),
-            ("-1", 0),
-            ("1000000000000000000", LONGEST_LIFE_SECONDS),
-            ("1e300", LONGEST_LIFE_SECONDS),
-            ("\"soon\"", 0),
-            ("null", 0),
-        ] {
-            let body = format!(r#"{{"token_type":"Bearer","access_token":"x","expires_in":{written}}}"#);
-            let tidied: Value = serde_json::from_slice(&tidy(StatusCode::OK, body.into_bytes())).unwrap();
-            assert_eq!(tidied["expires_in"], seconds, "{written}");
-        }
-        let without = tidy(StatusCode::OK, br#"{"access_token":"x"}"#.to_vec());
-        assert_eq!(serde_json::from_slice::<Value>(&without).unwrap()["expires_in"], 0);
-    }
-
-    #[test]
-    fn retry_after_is_read_as_seconds_and_as_a_date() {
-        let read = |text: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::RETRY_AFTER, text.parse().unwrap());
-            retry_after(&headers)
-        };
-        assert_eq!(read("17"), Some(Duration::from_secs(17)));
-        assert_eq!(read("99999999"), Some(LONGEST_WAIT));
-        assert_eq!(read("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO));
-        assert_eq!(read("soon"), None);
-    }
-
-    #[test]
-    fn a_token_service_in_the_clear_is_accepted_on_loopback_only() {
-        let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(rustls::RootCertStore::empty())
-            .with_no_client_auth();
-        for (url, accepted) in [
-            ("http://127.0.0.1:1/token", true),
-            ("http://[::1]:1/token", true),
-            ("http://192.0.2.1/token", false),
-            ("http://127.0.0.1.evil.example/token", false),
-            ("https://login.microsoftonline.com/token", true),
-        ] {
-            assert_eq!(TokenService::new(&url.parse().unwrap(), "x", &tls).is_ok(), accepted, "{url}");
-        }
-    }
+fn empty(noted: Noted) -> Denied {
+    Denied::Garbage { what: "the answer is empty or not JSON".to_owned(), noted }
 }

@@ -1,7 +1,9 @@
 //! What was written → [`Config`], gathering every fault on the way.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use zeroize::Zeroizing;
 
 use crate::base::Protocol;
 use crate::base::is_host_name;
@@ -9,9 +11,10 @@ use crate::config::Surroundings;
 use crate::config::credential;
 use crate::config::files::{self, Base};
 use crate::config::listener::listeners;
-use crate::config::model::{Config, Delivery, Family, KeySource, Limits, OwnCertificate, Tenant, Upstream};
+use crate::config::model::{Config, Delivery, KeySource, Limits, OwnCertificate, Tenant};
 use crate::config::raw::{self, Report, Section};
 use crate::config::tenant::{self, Around};
+use crate::config::upstream;
 
 /// Checks the whole `text`. Without a fault in the report the result is a configuration in which everything holds.
 pub(super) fn check(text: &str, base: &Base, surroundings: &Surroundings, report: &Report) -> Option<Config> {
@@ -27,7 +30,10 @@ pub(super) fn check(text: &str, base: &Base, surroundings: &Surroundings, report
     let limits = root.table("limits").map(limits).unwrap_or_default();
     let delivery = root.table("delivery").map(delivery).unwrap_or_default();
     let keys = root.table("keys").map_or(KeySource::DefaultFile, |section| keys(section, base));
-    let upstream = root.table("upstream").map(upstream).unwrap_or_default();
+    if keys == KeySource::DefaultFile {
+        files::warn_if_others_may_read_own_key(&data_dir, &root.place_of("data_dir"), report);
+    }
+    let upstream = root.table("upstream").map(|section| upstream::upstream(section, base)).unwrap_or_default();
     metrics(&root);
     root.not_yet(&["console", "store", "store_file", "store_env"]);
     root.finish();
@@ -42,6 +48,17 @@ fn data_dir(root: &Section<'_>, base: &Base, surroundings: &Surroundings) -> Pat
     if data_dir.exists() && !data_dir.is_dir() {
         let message = format!("`{}` is not a folder", data_dir.display());
         root.report().fault(&written.place, message, "Name a folder, or one that is still to be made.");
+    }
+    // The samples say "../data", which is right in a folder of one's own and leads to /etc/data from /etc/postern.
+    let etc = Path::new("/etc");
+    if base.is_below(etc) && data_dir.starts_with(etc) {
+        let message =
+            format!("the data folder would be `{}`, among the configuration of the system", data_dir.display());
+        let remedy = format!(
+            "Take the line out, and it is `{}`; or name a folder outside of /etc.",
+            surroundings.system_data_dir.display()
+        );
+        root.report().warning(&written.place, message, remedy);
     }
     data_dir
 }
@@ -127,34 +144,35 @@ fn keys(section: Section<'_>, base: &Base) -> KeySource {
     let mut found = Vec::new();
     if let Some(file) = section.filled_text("master_file", "Write the path of the file.") {
         let file = file.map(|path| base.resolve(path));
-        files::check_secret(&file, report);
+        files::check_master_key(&file, report);
         found.push((file.place, KeySource::File(file.value)));
     }
     if let Some(name) = credential::variable(&section, "master_env") {
+        let message = "an environment variable shows in /proc/PID/environ to every program of the same user, and is handed to \
+                       every program that Postern is started from";
+        report.warning(&name.place, message, "A file, a systemd credential or `master_command` is safer.");
+        if let Some(text) = std::env::var_os(&name.value).filter(|text| !text.is_empty()) {
+            let text = Zeroizing::new(text.into_encoded_bytes());
+            let what = format!("the environment variable `{}`", name.value);
+            files::check_key_form(&name.place, &what, &text, report);
+        }
         found.push((name.place, KeySource::Env(name.value)));
     }
     if let Some(name) = credential::systemd_credential(&section, "master_credential") {
+        if let Some(folder) = std::env::var_os("CREDENTIALS_DIRECTORY") {
+            let file = name.clone().map(|name| Path::new(&folder).join(name));
+            // That there is none here has been told; the service may be given one all the same.
+            if file.value.is_file() {
+                files::check_master_key(&file, report);
+            }
+        }
         found.push((name.place, KeySource::Credential(name.value)));
     }
-    section.not_yet(&["master_command"]);
+    if let Some(words) = credential::command(&section, "master_command", base) {
+        found.push((words.place, KeySource::Command(words.value)));
+    }
     section.finish();
     credential::only_one(report, found).map_or(KeySource::DefaultFile, |(_, source)| source)
-}
-
-fn upstream(section: Section<'_>) -> Upstream {
-    let families = [("auto", Family::Auto), ("ipv4", Family::Ipv4), ("ipv6", Family::Ipv6)];
-    let family = section.word("family", &families).map(|family| family.value).unwrap_or_default();
-    let hostname = section.filled_text("hostname", "Write a host name, or remove it.").and_then(|name| {
-        if is_host_name(name.value) {
-            return Some(name.value.to_owned());
-        }
-        let message = format!("`{}` is not a host name", name.value.escape_debug());
-        section.report().fault(&name.place, message, "Write it as \"mail.contoso.com\".");
-        None
-    });
-    section.not_yet(&["proxy"]);
-    section.finish();
-    Upstream { family, hostname }
 }
 
 /// `[metrics]` without an address means no metrics, which is what this version can do.

@@ -12,6 +12,7 @@ mod listener;
 mod model;
 mod raw;
 mod tenant;
+mod upstream;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -19,11 +20,14 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, Utc};
 
 pub use duration::{NotADuration, parse_duration};
+pub use files::is_master_key;
 pub use listener::parse_network;
 pub use model::{
     Cloud, Config, Credential, Delivery, DeliveryMode, Endpoints, Family, Grant, Grants, HostPort, KeySource, Limits,
-    Listener, OwnCertificate, Scopes, SmtpTls, Tenant, TlsMode, Upstream,
+    Listener, OwnCertificate, ProxySource, Scopes, SecretPlace, SmtpTls, Tenant, TlsMode, Upstream,
 };
+pub(crate) use raw::distance;
+pub use upstream::NoProxyAddress;
 
 /// Where the program stands: what [`load`] needs to know that is not in the file.
 #[derive(Clone, Debug)]

@@ -9,6 +9,7 @@ use chrono::NaiveDate;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use url::Url;
 
+use crate::base::proxy::{Direct, Proxy};
 use crate::base::{Protocol, TenantName};
 
 pub use crate::base::{Family, HostPort};
@@ -159,6 +160,8 @@ pub struct Tenant {
     pub credential: Credential,
     /// The last day on which the client secret is good, as told.
     pub client_secret_expires: Option<NaiveDate>,
+    /// What else a browser takes along to the sign-in.
+    pub authorize_params: Vec<(String, String)>,
     /// Where everything is.
     pub endpoints: Endpoints,
 }
@@ -242,14 +245,32 @@ impl Grant {
 /// How the application proves itself to the token service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Credential {
-    /// The client secret is in this file.
-    SecretFile(PathBuf),
-    /// The client secret is in this environment variable.
-    SecretEnv(String),
-    /// The client secret is this systemd credential.
-    SecretCredential(String),
+    /// With a client secret.
+    Secret(SecretPlace),
+    /// With a certificate.
+    Certificate {
+        /// The certificate, in PEM or PKCS#12.
+        certificate: PathBuf,
+        /// Its key, where it is not in the same file.
+        key: Option<SecretPlace>,
+        /// What opens the key or the PKCS#12 file.
+        passphrase: Option<SecretPlace>,
+    },
+    /// With a token that another issuer made for this machine.
+    FederatedToken(SecretPlace),
     /// A public client has none.
     None,
+}
+
+/// Where a secret is. Whoever uses it reads it there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretPlace {
+    /// In this file.
+    File(PathBuf),
+    /// In this environment variable.
+    Env(String),
+    /// It is this systemd credential.
+    Credential(String),
 }
 
 /// Where a tenant's services are.
@@ -373,13 +394,35 @@ pub enum KeySource {
     Env(String),
     /// It is this systemd credential.
     Credential(String),
+    /// This program prints it: its name or path, then its arguments.
+    Command(Vec<String>),
+}
+
+/// Where the address of the proxy is.
+#[derive(Clone, Debug, Default)]
+pub enum ProxySource {
+    /// Nowhere: there is no proxy.
+    #[default]
+    None,
+    /// In the configuration.
+    Address(Proxy),
+    /// In this file.
+    File(PathBuf),
+    /// In this environment variable.
+    Env(String),
+    /// It is this systemd credential.
+    Credential(String),
 }
 
 /// How Exchange is reached.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Upstream {
     /// Which addresses are tried.
     pub family: Family,
+    /// The proxy that leads there.
+    pub proxy: ProxySource,
+    /// What is reached without it.
+    pub no_proxy: Vec<Direct>,
     /// Our name in EHLO; `None` takes this machine's.
     pub hostname: Option<String>,
 }

@@ -280,6 +280,24 @@ impl<'a> Section<'a> {
         sections
     }
 
+    /// A table whose keys are free and whose values are texts; this ends the reading.
+    pub(super) fn into_texts(self) -> Vec<(String, Written<&'a str>)> {
+        self.finished.set(true);
+        let mut texts = Vec::new();
+        for (name, value) in self.table {
+            let name: &str = name.get_ref();
+            let place = self.place_of(name);
+            match value.get_ref().as_str() {
+                Some(value) => texts.push((name.to_owned(), Written { value, place })),
+                None => {
+                    let message = format!("this is {}, not a text", type_name(value.get_ref()));
+                    self.report.fault(&place, message, "Put it in quotation marks.");
+                }
+            }
+        }
+        texts
+    }
+
     /// Keys that are planned and have no effect yet. Accepting one would promise what is not kept.
     pub(super) fn not_yet(&self, keys: &[&'static str]) {
         for key in keys {
@@ -382,7 +400,7 @@ fn nearest<'k>(written: &str, known: &[&'k str]) -> Option<&'k str> {
 }
 
 /// The number of letters to put in, take out or change to get from `a` to `b` (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
+pub(crate) fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, letter) in a.chars().enumerate() {

@@ -78,8 +78,8 @@ fn tenant(section: Section<'_>, name: Option<String>, around: &Around<'_>) -> Op
     let credential = application_credential(&section, grants, cloud, around);
     let client_secret_expires = client_secret_expires(&section, around.now);
     routes(&section);
-    section.not_yet(&["certificate_file", "key_file", "certificate_passphrase_file", "federated_token_file"]);
-    section.not_yet(&["sent_folder", "authorize_params"]);
+    section.not_yet(&["sent_folder"]);
+    let authorize_params = authorize_params(&section);
     let endpoints = match section.table("endpoints") {
         // With an unknown cloud nobody can say what is missing; what is there is read all the same.
         written if !cloud_wrong => endpoints(
@@ -114,6 +114,7 @@ fn tenant(section: Section<'_>, name: Option<String>, around: &Around<'_>) -> Op
         grants: grants?,
         credential,
         client_secret_expires,
+        authorize_params,
         endpoints: endpoints?,
     })
 }
@@ -138,6 +139,9 @@ fn tenant_id(section: &Section<'_>, cloud: Cloud, grants: Option<Grants>) -> Opt
         }
         Cloud::Global | Cloud::GccHigh | Cloud::Dod | Cloud::China => {
             let id = section.required_text("tenant_id", remedy)?;
+            if is_left_from_the_instructions(report, &id, remedy) {
+                return None;
+            }
             if !is_host_name(id.value) {
                 let message = format!("`{}` is neither a tenant's number nor its domain", id.value.escape_debug());
                 report.fault(&id.place, message, remedy);
@@ -176,11 +180,32 @@ fn client_id(section: &Section<'_>, cloud: Cloud) -> Option<String> {
         section.report().fault(&id.place, "the client_id has a space or control character in it", remedy);
         return None;
     }
-    if cloud != Cloud::Custom && !is_uuid(id.value) {
+    if cloud == Cloud::Custom {
+        return Some(id.value.to_owned());
+    }
+    if is_left_from_the_instructions(section.report(), &id, remedy) {
+        return None;
+    }
+    if !is_uuid(id.value) {
         let message = format!("`{}` does not look like an application (client) ID", id.value.escape_debug());
         section.report().warning(&id.place, message, remedy);
     }
     Some(id.value.to_owned())
+}
+
+/// Whether an ID is still a word of README.md, which is a fault. The number of zeros in the samples has the form of an ID, so
+/// about that one is only warned.
+fn is_left_from_the_instructions(report: &Report, id: &Written<&str>, remedy: &str) -> bool {
+    if id.value == "00000000-0000-0000-0000-000000000000" {
+        let message = "this is the placeholder of the samples, and no token can be had with it";
+        report.warning(&id.place, message, remedy);
+    }
+    let left = ["DIRECTORY-ID", "CLIENT-ID"].iter().any(|word| id.value.eq_ignore_ascii_case(word));
+    if left {
+        let message = format!("`{}` is a placeholder of the instructions", id.value.escape_debug());
+        report.fault(&id.place, message, remedy);
+    }
+    left
 }
 
 /// Whether `text` has the shape of a UUID: `8-4-4-4-12` hexadecimal digits.
@@ -235,21 +260,19 @@ fn application_credential(
     around: &Around<'_>,
 ) -> Credential {
     let report = section.report();
-    let written = credential::client_secret(section, around.base);
-    let named =
-        ["client_secret_file", "client_secret_env", "client_secret_credential"].iter().any(|key| section.has(key));
-    let planned = ["certificate_file", "key_file", "federated_token_file"].iter().any(|key| section.has(key));
+    let written = credential::of_application(section, around.base, around.now);
     if grants.is_some_and(has_app_only) {
         if cloud == Cloud::Personal {
             let remedy = "Write grant = \"authorization_code\" or \"device_code\".";
             report.fault(&section.place_of("grant"), "personal accounts know no client_credentials", remedy);
-        } else if !named && !planned {
-            let message = "client_credentials needs a client secret, and none is named";
-            let remedy = "Name it with client_secret_file, client_secret_env or client_secret_credential.";
+        } else if !credential::is_named(section) {
+            let message = "client_credentials needs a client secret or a certificate, and none is named";
+            let remedy = "Name it with client_secret_file, client_secret_env or client_secret_credential, with certificate_file and \
+                          key_file, or with federated_token_file.";
             report.fault(&section.place_of("client_secret_file"), message, remedy);
         }
     }
-    written.map_or(Credential::None, |(_, credential)| credential)
+    written.unwrap_or(Credential::None)
 }
 
 fn client_secret_expires(section: &Section<'_>, now: DateTime<Utc>) -> Option<NaiveDate> {
@@ -258,10 +281,27 @@ fn client_secret_expires(section: &Section<'_>, now: DateTime<Utc>) -> Option<Na
     let remedy = "Make a new client secret in the app registration, put it in place, and change this date.";
     if days < 0 {
         section.report().warning(&date.place, format!("the client secret expired on {}", date.value), remedy);
-    } else if days <= 30 {
+    } else if days <= 60 {
         section.report().warning(&date.place, format!("the client secret expires on {}", date.value), remedy);
     }
     Some(date.value)
+}
+
+/// What else a browser takes along to the sign-in: a table of texts. What the flow itself sets cannot be set here.
+fn authorize_params(section: &Section<'_>) -> Vec<(String, String)> {
+    const OURS: [&str; 7] =
+        ["client_id", "code_challenge", "code_challenge_method", "redirect_uri", "response_type", "scope", "state"];
+    let Some(table) = section.table("authorize_params") else { return Vec::new() };
+    let mut found = Vec::new();
+    for (name, text) in table.into_texts() {
+        if OURS.contains(&name.as_str()) {
+            let message = "the sign-in sets this itself";
+            section.report().fault(&text.place, message, "Remove it; scopes stand under [tenant.endpoints.scopes].");
+        } else {
+            found.push((name, text.value.to_owned()));
+        }
+    }
+    found
 }
 
 fn routes(section: &Section<'_>) {

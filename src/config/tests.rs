@@ -1,5 +1,7 @@
 //! Tables of files: what is wrong with each, or what comes of it.
 
+mod upstream;
+
 use std::path::{Path, PathBuf};
 
 use chrono::{TimeZone, Utc};
@@ -173,7 +175,7 @@ pop = "x:995"
             "16 limits.login_seconds: this is a text, not a whole number",
             "18 tenant[0].tenant_id: this is missing",
             "18 tenant[0].client_id: this is missing",
-            "18 tenant[0].client_secret_file: client_credentials needs a client secret, and none is named",
+            "18 tenant[0].client_secret_file: client_credentials needs a client secret or a certificate, and none is named",
             "19 tenant[0].name: the name has a space or control character in it",
             "20 tenant[0].cloud: `globl` is not known here",
             "23 tenant[0].endpoints.imap: `outlook.office365.com` has no port",
@@ -214,21 +216,15 @@ fn keys_without_effect_yet_are_refused_and_never_ignored() {
         ("[delivery]\npatience = \"20s\"", "delivery.patience"),
         ("[delivery]\nspool_bytes = 1", "delivery.spool_bytes"),
         ("[delivery]\nunknown_outcome = \"hold\"", "delivery.unknown_outcome"),
-        ("[upstream]\nproxy = \"http://x\"", "upstream.proxy"),
-        ("[keys]\nmaster_command = \"x\"", "keys.master_command"),
     ] {
         let faulty = folder.parse(text).unwrap_err();
         assert_eq!(faulty.faults.len(), 1, "{text}: {:?}", faulty.faults);
         assert_eq!(faulty.faults[0].key, key);
         assert!(faulty.faults[0].message.contains("not in this version yet"), "{:?}", faulty.faults);
     }
-    for (line, key) in [
-        ("certificate_file = \"x\"\nkey_file = \"y\"", "tenant[0].certificate_file"),
-        ("federated_token_file = \"x\"", "tenant[0].federated_token_file"),
-        ("routes = [\"smtp\", \"graph\"]", "tenant[0].routes[1]"),
-        ("sent_folder = \"Sent\"", "tenant[0].sent_folder"),
-        ("authorize_params = { prompt = \"consent\" }", "tenant[0].authorize_params"),
-    ] {
+    for (line, key) in
+        [("routes = [\"smtp\", \"graph\"]", "tenant[0].routes[1]"), ("sent_folder = \"Sent\"", "tenant[0].sent_folder")]
+    {
         let faulty = folder.parse(&format!("{TENANT}{line}\n")).unwrap_err();
         assert_eq!(faulty.faults[0].key, key);
         assert!(faulty.faults[0].message.contains("not in this version yet"), "{:?}", faulty.faults);
@@ -385,6 +381,86 @@ fn a_tenant_that_cannot_work_is_refused() {
     assert_eq!(folder.faults(TENANT), [""; 0]);
 }
 
+/// The certificates that tests use, beside the file.
+fn certificates() -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/common/certificates").display().to_string()
+}
+
+#[test]
+fn an_application_proves_itself_in_one_of_four_ways() {
+    let folder = Folder::new();
+    folder.write("token", "eyJ");
+    let files = certificates();
+    let credential = |lines: &str| {
+        let text = TENANT.replace("client_secret_file = \"secret\"", lines);
+        folder.config(&text).tenants.remove(0).credential
+    };
+    let file = |name: &str| SecretPlace::File(Path::new(&files).join(name));
+    let secret = SecretPlace::File(folder.path("secret").canonicalize().unwrap());
+    assert_eq!(credential("client_secret_file = \"secret\""), Credential::Secret(secret));
+    assert_eq!(
+        credential(&format!("certificate_file = \"{files}/rsa.pem\"\nkey_file = \"{files}/rsa.key\"")),
+        Credential::Certificate {
+            certificate: Path::new(&files).join("rsa.pem"),
+            key: Some(file("rsa.key")),
+            passphrase: None
+        }
+    );
+    assert_eq!(
+        credential(&format!(
+            "certificate_file = \"{files}/rsa.pfx\"\ncertificate_passphrase_file = \"{files}/passphrase\""
+        )),
+        Credential::Certificate {
+            certificate: Path::new(&files).join("rsa.pfx"),
+            key: None,
+            passphrase: Some(file("passphrase"))
+        }
+    );
+    let token = SecretPlace::File(folder.path("token").canonicalize().unwrap());
+    assert_eq!(credential("federated_token_file = \"token\""), Credential::FederatedToken(token));
+    assert_eq!(
+        credential("federated_token_credential = \"aad\""),
+        Credential::FederatedToken(SecretPlace::Credential("aad".into()))
+    );
+}
+
+#[test]
+fn a_certificate_that_cannot_be_used_is_a_fault_that_says_why() {
+    let folder = Folder::new();
+    let files = certificates();
+    for (lines, expected) in [
+        ("certificate_file = \"FILES/rsa.pem\"", "there is no private key"),
+        ("certificate_file = \"FILES/none.pem\"", "does not exist"),
+        ("certificate_file = \"FILES/ec.pem\"\nkey_file = \"FILES/ec.key\"", "not an RSA key"),
+        ("certificate_file = \"FILES/ec.pem\"\nkey_file = \"FILES/rsa.key\"", "not the one of the certificate"),
+        ("certificate_file = \"FILES/rsa.pfx\"", "the passphrase does not open it"),
+        ("certificate_file = \"FILES/rsa.pem\"\nkey_file = \"FILES/rsa-encrypted.key\"", "no passphrase is named"),
+        ("key_file = \"FILES/rsa.key\"\nclient_secret_file = \"secret\"", "and none is named"),
+        (
+            "client_secret_file = \"secret\"\ncertificate_file = \"FILES/rsa.pem\"\nkey_file = \"FILES/rsa.key\"",
+            "is given as well",
+        ),
+    ] {
+        let text = TENANT.replace("client_secret_file = \"secret\"", &lines.replace("FILES", &files));
+        let faults = folder.faults(&text);
+        assert!(faults.iter().any(|fault| fault.contains(expected)), "{lines}: {faults:?}");
+    }
+}
+
+#[test]
+fn a_browser_takes_along_what_the_file_says_and_nothing_that_the_sign_in_sets_itself() {
+    let folder = Folder::new();
+    let text = format!("{TENANT}authorize_params = {{ access_type = \"offline\", prompt = \"consent\" }}\n");
+    let parameters = folder.config(&text).tenants.remove(0).authorize_params;
+    assert_eq!(parameters, [("access_type".into(), "offline".into()), ("prompt".into(), "consent".into())]);
+    for (parameter, expected) in [("state = \"x\"", "sets this itself"), ("prompt = 5", "this is a number, not a text")]
+    {
+        let faults = folder.faults(&format!("{TENANT}authorize_params = {{ {parameter} }}\n"));
+        assert_eq!(faults.len(), 1);
+        assert!(faults[0].contains(expected), "{faults:?}");
+    }
+}
+
 #[test]
 fn the_date_of_the_secret_is_taken_as_date_or_text_and_warned_about_in_time() {
     let folder = Folder::new();
@@ -498,12 +574,147 @@ fn a_secret_that_everyone_may_read_is_warned_about() {
 #[test]
 fn keys_come_from_one_place() {
     let folder = Folder::new();
-    let config = folder.config("[keys]\nmaster_file = \"secret\"\n");
-    assert!(matches!(config.keys, KeySource::File(path) if path.ends_with("secret")));
+    folder.write("master", KEY);
+    let config = folder.config("[keys]\nmaster_file = \"master\"\n");
+    assert!(matches!(config.keys, KeySource::File(path) if path.ends_with("master")));
     let config = folder.config("[keys]\nmaster_credential = \"postern-key\"\n");
     assert_eq!(config.keys, KeySource::Credential("postern-key".into()));
-    assert_eq!(folder.faults("[keys]\nmaster_file = \"secret\"\nmaster_env = \"X\"\n").len(), 1);
+    assert_eq!(folder.faults("[keys]\nmaster_file = \"master\"\nmaster_env = \"X\"\n").len(), 1);
     assert_eq!(folder.faults("[keys]\nmaster_credential = \"../x\"\n").len(), 1);
+    assert_eq!(folder.faults("[keys]\nmaster_file = \"master\"\nmaster_command = [\"/bin/cat\"]\n").len(), 1);
+}
+
+#[test]
+fn a_variable_is_no_good_place_for_a_key_and_that_is_said() {
+    // That it is not set here is said as well.
+    let warnings = Folder::new().warnings("[keys]\nmaster_env = \"POSTERN_TEST_NO_SUCH_VARIABLE\"\n");
+    assert!(warnings.len() == 2 && warnings.iter().any(|said| said.contains("/proc/PID/environ")), "{warnings:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_command_for_the_key_is_a_list_that_no_shell_sees() {
+    let folder = Folder::new();
+    let config = folder.config("[keys]\nmaster_command = [\"/bin/cat\", \"a b\", \"$HOME\"]\n");
+    assert_eq!(config.keys, KeySource::Command(["/bin/cat", "a b", "$HOME"].map(str::to_owned).into()));
+    folder.write("tool", "#!/bin/sh\n");
+    let local = "[keys]\nmaster_command = [\"./tool\"]\n";
+    let faults = folder.faults(local);
+    assert!(faults.len() == 1 && faults[0].contains("is no program that this user may start"), "{faults:?}");
+    folder.mode("tool", 0o700);
+    let KeySource::Command(words) = folder.config(local).keys else { panic!() };
+    assert_eq!(words, [folder.path("tool").canonicalize().unwrap().to_str().unwrap()], "from the folder of the file");
+    folder.mode("tool", 0o707);
+    let warnings = folder.warnings(local);
+    assert!(warnings.len() == 1 && warnings[0].contains("may change the program"), "{warnings:?}");
+    for (text, told) in [
+        ("master_command = \"vault kv get\"", "this is a text, not a list of texts"),
+        ("master_command = []", "this names no program"),
+        ("master_command = [\" \"]", "this is empty"),
+        ("master_command = [\"/nowhere/vault\"]", "`/nowhere/vault` does not exist"),
+        ("master_command = [\"/tmp\"]", "is no program that this user may start"),
+        ("master_command = [\"cat\", 1]", "not a text"),
+        ("master_command = [\"cat\", \"\\u0000\"]", "this holds a NUL"),
+    ] {
+        let faults = folder.faults(&format!("[keys]\n{text}\n"));
+        assert!(faults.len() == 1 && faults[0].contains(told), "{text}: {faults:?}");
+    }
+    for (text, told) in [("postern-test-no-such-tool", "Install it"), ("vault kv get", "a text of its own")] {
+        let loaded = folder.parse(&format!("[keys]\nmaster_command = [\"{text}\"]\n")).unwrap();
+        assert_eq!(loaded.warnings.len(), 1, "{text}");
+        assert!(loaded.warnings[0].message.contains("in PATH") && loaded.warnings[0].remedy.contains(told), "{text}");
+    }
+    assert!(folder.warnings("[keys]\nmaster_command = [\"cat\"]\n").is_empty());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_master_key_of_posterns_own_that_others_may_read_is_warned_about() {
+    let folder = Folder::new();
+    std::fs::create_dir_all(folder.path("data/keys")).unwrap();
+    folder.write("data/keys/master.key", "x");
+    for (mode, warned) in [(0o600, 0), (0o640, 1), (0o604, 1)] {
+        folder.mode("data/keys/master.key", mode);
+        assert_eq!(folder.warnings("data_dir = \"data\"\n").len(), warned, "{mode:o}");
+    }
+    folder.write("master", KEY);
+    folder.mode("master", 0o600);
+    let elsewhere = "data_dir = \"data\"\n[keys]\nmaster_file = \"master\"\n";
+    assert_eq!(folder.warnings(elsewhere).len(), 0, "it is not the one in use");
+}
+
+/// 32 octets in base64.
+const KEY: &str = "3q2+796tvu/erb7v3q2+796tvu/erb7v3q2+796tvu8=\n";
+
+#[test]
+fn a_master_key_that_is_none_is_told_before_anything_is_started_with_it() {
+    let folder = Folder::new();
+    for (content, fault) in [
+        (KEY, None),
+        (KEY.trim_end(), None),
+        ("", Some("is empty")),
+        ("s3cret", Some("is not a master key, which is 32 octets in base64")),
+        ("3q2+796tvu8=", Some("is not a master key")),
+        (&format!("{KEY}{KEY}"), Some("is not a master key")),
+    ] {
+        folder.write("master", content);
+        let faults = folder.faults("[keys]\nmaster_file = \"master\"\n");
+        match fault {
+            None => assert!(faults.is_empty(), "{faults:?}"),
+            Some(part) => {
+                assert!(faults.len() == 1 && faults[0].starts_with("2 keys.master_file: "), "{faults:?}");
+                assert!(faults[0].contains(part), "{faults:?}");
+            }
+        }
+    }
+    assert!(folder.faults("[keys]\nmaster_file = \"gone\"\n")[0].contains("does not exist"));
+}
+
+#[cfg(unix)]
+#[test]
+fn data_among_the_configuration_of_the_system_is_warned_about() {
+    let folder = Folder::new();
+    for (file, data_dir, warned) in [
+        ("/etc/postern/postern.toml", "../data", Some("/etc/data")),
+        ("/etc/postern/postern.toml", "data", Some("/etc/postern/data")),
+        ("/etc/postern/postern.toml", "/srv/postern", None),
+        ("/srv/postern/config/postern.toml", "../data", None),
+        ("/srv/postern/postern.toml", "/etc/data", None),
+    ] {
+        let text = format!("data_dir = \"{data_dir}\"\n");
+        let loaded = parse(&text, Path::new(file), &surroundings(folder.0.path())).unwrap();
+        let warnings = shown(&loaded.warnings);
+        match warned {
+            None => assert!(warnings.is_empty(), "{file} {data_dir}: {warnings:?}"),
+            Some(leads_to) => {
+                assert!(warnings.len() == 1 && warnings[0].starts_with("1 data_dir: "), "{warnings:?}");
+                assert!(warnings[0].contains(&format!("`{leads_to}`")), "{warnings:?}");
+                assert!(loaded.warnings[0].remedy.contains("/var/lib/postern"), "{:?}", loaded.warnings);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_was_left_from_the_instructions_is_told_apart_from_a_number_of_ones_own() {
+    let folder = Folder::new();
+    let nil = "00000000-0000-0000-0000-000000000000";
+    for (key, own) in
+        [("tenant_id", "11111111-2222-3333-4444-555555555555"), ("client_id", "66666666-7777-8888-9999-000000000000")]
+    {
+        for left in ["DIRECTORY-ID", "CLIENT-ID", "client-id"] {
+            let faults = folder.faults(&TENANT.replace(own, left));
+            assert!(faults.len() == 1 && faults[0].contains("placeholder"), "{key} {left}: {faults:?}");
+            assert!(faults[0].contains(&format!("tenant[0].{key}: ")), "{faults:?}");
+        }
+        let warnings = folder.warnings(&TENANT.replace(own, nil));
+        assert!(warnings.len() == 1 && warnings[0].contains("placeholder"), "{key}: {warnings:?}");
+        let custom = TENANT.replace(own, nil).replace("grant =", "cloud = \"custom\"\ngrant =");
+        let endpoints = "[tenant.endpoints]\ntoken_url = \"https://t.test/\"\nimap = \"i.test:993\"\n\
+                         pop3 = \"p.test:995\"\nsmtp = \"s.test:587\"\n\
+                         scopes = { imap = \"a\", pop3 = \"a\", smtp = \"a\" }\n";
+        assert_eq!(folder.warnings(&format!("{custom}{endpoints}")), [""; 0], "{key}");
+    }
 }
 
 /// A certificate with its key, good from one year to another.

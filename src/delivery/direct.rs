@@ -6,7 +6,8 @@ use std::sync::Arc;
 use tracing::{debug, info};
 
 use crate::auth::{AuthError, Cleared, Permit};
-use crate::delivery::{Delivery, DeliveryError, told};
+use crate::delivery::told::{self, About};
+use crate::delivery::{Delivery, DeliveryError};
 use crate::upstream::UpstreamError;
 use crate::upstream::smtp::Submission;
 use crate::wire::smtp::{RcptTo, Reply};
@@ -15,6 +16,8 @@ use crate::wire::smtp::{RcptTo, Reply};
 pub struct Direct {
     delivery: Delivery,
     permit: Arc<Permit>,
+    /// The sender of the transaction, or of the last one; for the log.
+    sender: Option<String>,
     state: State,
 }
 
@@ -33,16 +36,20 @@ enum State {
 
 impl Direct {
     pub(in crate::delivery) fn new(delivery: Delivery, permit: Arc<Permit>) -> Self {
-        Self { delivery, permit, state: State::Closed }
+        Self { delivery, permit, sender: None, state: State::Closed }
+    }
+
+    fn about(&self, what: &'static str) -> About<'_> {
+        About { permit: &self.permit, incidents: &self.delivery.incidents, sender: self.sender.as_deref(), what }
     }
 
     /// MAIL, with what policy said of it.
     pub async fn mail(&mut self, cleared: Result<Cleared, AuthError>) -> Reply {
-        const DOING: &str = "the sender";
         let cleared = match cleared {
             Ok(cleared) => cleared,
-            Err(error) => return told::policy(&error),
+            Err(error) => return told::policy(&error, self.about(SENDER)),
         };
+        self.sender = cleared.mail().address().map(str::to_owned);
         // A connection kept from the last message may have been closed, or its token may have ended, since.
         if let State::Idle(mut submission) = mem::replace(&mut self.state, State::Closed) {
             match submission.mail(cleared.mail()).await {
@@ -53,39 +60,51 @@ impl Direct {
         }
         let mut submission = match self.delivery.open(&self.permit).await {
             Ok(submission) => submission,
-            Err(error) => return told::trouble(&error, DOING),
+            Err(error) => return told::trouble(&error, self.about(SENDER)),
         };
         match submission.mail(cleared.mail()).await {
             Ok(reply) => self.began(submission, &reply),
-            Err(error) => told::trouble(&error.into(), DOING),
+            Err(error) => told::trouble(&error.into(), self.about(SENDER)),
         }
     }
 
     fn began(&mut self, submission: Submission, reply: &Reply) -> Reply {
-        let told = told::exchange(reply, "the sender");
+        if reply.is_intermediate() {
+            return told::out_of_step(reply, self.about(SENDER));
+        }
+        let told = told::exchange(reply, self.about(SENDER));
         self.state = if reply.is_positive() { State::Open(submission) } else { State::Idle(submission) };
         self.closed_by_421(reply, &told);
         told
     }
 
-    /// RCPT.
-    pub async fn recipient(&mut self, recipient: &RcptTo) -> Reply {
-        const DOING: &str = "a recipient";
-        let State::Open(submission) = &mut self.state else { return self.not_open() };
+    /// RCPT, with what policy said of going on.
+    pub async fn recipient(&mut self, allowed: Result<(), AuthError>, recipient: &RcptTo) -> Reply {
+        let State::Open(submission) = &mut self.state else { return self.not_open(RECIPIENT) };
+        if let Err(error) = allowed {
+            return told::policy(&error, self.about(RECIPIENT));
+        }
         match submission.recipient(recipient).await {
+            Ok(reply) if reply.is_intermediate() => {
+                let told = told::out_of_step(&reply, self.about(RECIPIENT));
+                self.state = State::Broken(told.clone());
+                told
+            }
             Ok(reply) => {
-                let told = told::exchange(&reply, DOING);
+                let told = told::exchange(&reply, self.about(RECIPIENT));
                 self.closed_by_421(&reply, &told);
                 told
             }
-            Err(error) => self.broke(error, DOING),
+            Err(error) => self.broke(error, RECIPIENT),
         }
     }
 
-    /// DATA.
-    pub async fn data(&mut self) -> Reply {
-        const DOING: &str = "the message";
-        let State::Open(submission) = &mut self.state else { return self.not_open() };
+    /// DATA, with what policy said of going on. Once it was let through, the message may finish.
+    pub async fn data(&mut self, allowed: Result<(), AuthError>) -> Reply {
+        let State::Open(submission) = &mut self.state else { return self.not_open(MESSAGE) };
+        if let Err(error) = allowed {
+            return told::policy(&error, self.about(MESSAGE));
+        }
         match submission.data().await {
             Ok(reply) => {
                 if reply.code == 354 {
@@ -97,15 +116,15 @@ impl Direct {
                 }
                 if reply.is_positive() || reply.is_intermediate() {
                     // Only 354 may let the message come, and what Exchange waits for now is not known.
-                    let told = told::out_of_step(&reply, DOING);
+                    let told = told::out_of_step(&reply, self.about(MESSAGE));
                     self.state = State::Broken(told.clone());
                     return told;
                 }
-                let told = told::exchange(&reply, DOING);
+                let told = told::exchange(&reply, self.about(MESSAGE));
                 self.closed_by_421(&reply, &told);
                 told
             }
-            Err(error) => self.broke(error, DOING),
+            Err(error) => self.broke(error, MESSAGE),
         }
     }
 
@@ -114,7 +133,7 @@ impl Direct {
         if let State::Sending(submission) = &mut self.state
             && let Err(error) = submission.content(piece).await
         {
-            self.broke(error, "the message");
+            self.broke(error, MESSAGE);
         }
     }
 
@@ -122,22 +141,29 @@ impl Direct {
     pub async fn end(&mut self) -> Reply {
         match mem::replace(&mut self.state, State::Closed) {
             State::Sending(mut submission) => match submission.finish().await {
+                // What Exchange still waits for is not known, and so not whether it has the message.
+                Ok(reply) if reply.is_intermediate() => told::out_of_step(&reply, self.about(PERHAPS_ARRIVED)),
                 Ok(reply) => {
                     if reply.is_positive() {
-                        info!("Exchange accepted a message: {}", printable(&reply));
+                        info!(
+                            mailbox.id = %self.permit.mailbox(),
+                            password.id = self.permit.password_id(),
+                            "Exchange accepted a message: {}",
+                            told::printable(&reply, 300)
+                        );
                     }
-                    let told = told::exchange(&reply, "the message");
+                    let told = told::exchange(&reply, self.about(MESSAGE));
                     self.state = State::Idle(submission);
                     self.closed_by_421(&reply, &told);
                     told
                 }
                 // Whether Exchange has the message is unknown. The client is told to send it again: twice is better than never.
-                Err(error) => told(error, "the message (it may have arrived all the same)"),
+                Err(error) => told(error, self.about(PERHAPS_ARRIVED)),
             },
             State::Broken(reply) => reply,
             other => {
                 self.state = other;
-                told::no_transaction()
+                told::no_transaction(self.about(MESSAGE))
             }
         }
     }
@@ -167,16 +193,16 @@ impl Direct {
         }
     }
 
-    fn broke(&mut self, error: UpstreamError, doing: &'static str) -> Reply {
-        let reply = told(error, doing);
+    fn broke(&mut self, error: UpstreamError, what: &'static str) -> Reply {
+        let reply = told(error, self.about(what));
         self.state = State::Broken(reply.clone());
         reply
     }
 
-    fn not_open(&self) -> Reply {
+    fn not_open(&self, what: &'static str) -> Reply {
         match &self.state {
             State::Broken(reply) => reply.clone(),
-            _ => told::no_transaction(),
+            _ => told::no_transaction(self.about(what)),
         }
     }
 
@@ -191,17 +217,18 @@ impl Direct {
     }
 }
 
-/// What the client is told of a connection that failed: Exchange's refusal if it said one, else that it may try again.
-fn told(error: UpstreamError, doing: &'static str) -> Reply {
-    match &error {
-        UpstreamError::BrokeOff { reply, .. } => told::exchange(reply, doing),
-        _ => told::trouble(&DeliveryError::from(error), doing),
-    }
-}
+/// What a transaction is made of; for the log.
+const SENDER: &str = "the sender";
+const RECIPIENT: &str = "a recipient";
+const MESSAGE: &str = "the message";
+const PERHAPS_ARRIVED: &str = "the message (it may have arrived all the same)";
 
-/// Exchange's words for the log: its number for the message finds it in a message trace.
-fn printable(reply: &Reply) -> String {
-    reply.text().chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect()
+/// What the client is told of a connection that failed: Exchange's refusal if it said one, else that it may try again.
+fn told(error: UpstreamError, about: About<'_>) -> Reply {
+    match &error {
+        UpstreamError::BrokeOff { reply, .. } => told::exchange(reply, about),
+        _ => told::trouble(&DeliveryError::from(error), about),
+    }
 }
 
 /// Whether a MAIL on a kept connection was refused for the connection's age and not for the sender.

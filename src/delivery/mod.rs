@@ -2,6 +2,7 @@
 //! client hears; nothing is acknowledged before Exchange has acknowledged it.
 
 mod direct;
+mod remedy;
 mod told;
 
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use tokio::time::timeout;
 use crate::auth::Permit;
 use crate::base::{Answer, Fault, Reference, Whose};
 use crate::broker::{Broker, BrokerError};
+use crate::telemetry::Incidents;
 use crate::upstream::smtp::Submission;
 use crate::upstream::{Upstream, UpstreamError};
 
@@ -24,6 +26,8 @@ pub struct Delivery {
     pub broker: Arc<Broker>,
     /// Where messages go.
     pub upstream: Arc<Upstream>,
+    /// What stands behind the references that clients are given.
+    pub incidents: Arc<Incidents>,
     /// How long the way to Exchange may take to open, with every second attempt in it. A client waits for its MAIL meanwhile.
     pub way_time: Duration,
 }
@@ -85,26 +89,23 @@ impl Delivery {
         Direct::new(self.clone(), permit)
     }
 
-    /// An authenticated submission session. What Exchange says to the login is noted for the administrator.
+    /// An authenticated submission session. What comes of the login is noted for the administrator.
     async fn open(&self, permit: &Permit) -> Result<Submission, DeliveryError> {
         let late = DeliveryError::Slow { seconds: self.way_time.as_secs() };
         let opened = timeout(self.way_time, self.log_in(permit)).await.unwrap_or(Err(late));
-        match &opened {
-            Ok(_) => self.broker.report(permit, None).await,
-            Err(DeliveryError::Upstream(refusal)) => self.broker.report(permit, Some(refusal)).await,
-            Err(DeliveryError::Broker(_) | DeliveryError::Slow { .. }) => {}
-        }
+        let trouble = opened.as_ref().err().map(|error| -> &dyn Fault { error });
+        self.broker.report(permit, trouble).await;
         opened
     }
 
     /// Logs in. A token that is not accepted is replaced once.
     async fn log_in(&self, permit: &Permit) -> Result<Submission, DeliveryError> {
         let token = self.broker.token_for(permit).await?;
-        match self.upstream.submission(permit, &token).await {
+        match self.upstream.submission(permit, &token, false).await {
             Err(error) if error.wants_new_token() => {
                 tracing::info!("{error}; trying once more with a new token");
                 let token = self.broker.replace(permit, token).await?;
-                Ok(self.upstream.submission(permit, &token).await?)
+                Ok(self.upstream.submission(permit, &token, true).await?)
             }
             other => Ok(other?),
         }

@@ -2,22 +2,68 @@
 
 use tracing::warn;
 
-use crate::auth::AuthError;
+use crate::auth::{AuthError, Permit};
 use crate::base::{Answer, Fault, Reference};
 use crate::delivery::DeliveryError;
+use crate::delivery::remedy::{Sending, remedy_for};
+use crate::telemetry::{Incidents, Whom};
 use crate::wire::answer;
 use crate::wire::smtp::{Reply, shorten};
 
-/// An answer of Exchange, as the client hears it. `doing` is for the log.
-pub(in crate::delivery) fn exchange(reply: &Reply, doing: &'static str) -> Reply {
+/// What an answer is about; for the log.
+#[derive(Clone, Copy)]
+pub(in crate::delivery) struct About<'a> {
+    /// Whose session it is.
+    pub(in crate::delivery) permit: &'a Permit,
+    /// Where it is kept what stands behind a reference.
+    pub(in crate::delivery) incidents: &'a Incidents,
+    /// The sender of the envelope, where one was named.
+    pub(in crate::delivery) sender: Option<&'a str>,
+    /// What was to be passed on: `the sender`, `a recipient`, `the message`.
+    pub(in crate::delivery) what: &'static str,
+}
+
+impl About<'_> {
+    fn note(&self, reference: Reference, code: &str, reason: String, remedy: Option<String>) {
+        let whom = Whom {
+            mailbox: Some(self.permit.mailbox()),
+            protocol: self.permit.protocol(),
+            password_id: Some(self.permit.password_id()),
+        };
+        self.incidents.note_said(reference, whom, code, reason, remedy);
+    }
+}
+
+/// An answer of Exchange, as the client hears it.
+pub(in crate::delivery) fn exchange(reply: &Reply, about: About<'_>) -> Reply {
     if reply.is_positive() {
         return accepted(reply);
     }
     let reference = Reference::fresh();
-    let said: String = reply.text().chars().map(|c| if c.is_control() { ' ' } else { c }).take(1500).collect();
-    warn!(%reference, "Exchange refused {doing}: {} {said}", reply.code);
+    let About { permit, sender, what, .. } = about;
+    let remedy = remedy_for(reply, Sending { mailbox: permit.mailbox(), account: permit.account(), sender });
+    let reason = format!("Exchange refused {what}: {} {}", reply.code, printable(reply, 1500));
+    warn!(
+        %reference,
+        mailbox.id = %permit.mailbox(),
+        password.id = permit.password_id(),
+        code = remedy.code,
+        remedy = remedy.text,
+        "{reason}"
+    );
+    about.note(reference, remedy.code, reason, remedy.text);
+    refused(reply, reference)
+}
+
+/// Exchange's words, fit for the log.
+pub(in crate::delivery) fn printable(reply: &Reply, most_characters: usize) -> String {
+    reply.text().chars().map(|c| if c.is_control() { ' ' } else { c }).take(most_characters).collect()
+}
+
+/// A refusal, shortened and with its reference. 421 announces that Exchange closes its connection; ours to the client stays open
+/// (RFC 5321, section 3.8).
+fn refused(reply: &Reply, reference: Reference) -> Reply {
     let short = shorten(reply, reference);
-    // 421 announces that Exchange closes its connection; ours to the client stays open (RFC 5321, section 3.8).
     if short.code == 421 { Reply { code: 451, lines: short.lines } } else { short }
 }
 
@@ -33,32 +79,61 @@ fn accepted(reply: &Reply) -> Reply {
 }
 
 /// Trouble on the way to Exchange, as the client hears it: temporary, whatever it is.
-pub(in crate::delivery) fn trouble(error: &DeliveryError, doing: &'static str) -> Reply {
-    told(error, doing)
+pub(in crate::delivery) fn trouble(error: &DeliveryError, about: About<'_>) -> Reply {
+    told(error, about)
 }
 
 /// A refusal of our own policy.
-pub(in crate::delivery) fn policy(error: &AuthError) -> Reply {
-    told(error, "the message")
+pub(in crate::delivery) fn policy(error: &AuthError, about: About<'_>) -> Reply {
+    told(error, about)
 }
 
-fn told(fault: &dyn Fault, doing: &'static str) -> Reply {
+fn told(fault: &dyn Fault, about: About<'_>) -> Reply {
     let reference = Reference::fresh();
-    warn!(%reference, code = fault.code(), remedy = fault.remedy(), "{doing} could not be passed on: {fault}");
-    answer::smtp(fault.answer(reference))
+    let answer = fault.answer(reference);
+    let reason = format!("{} could not be passed on: {fault}", about.what);
+    warn!(
+        reference = answer.reference().map(tracing::field::display),
+        mailbox.id = %about.permit.mailbox(),
+        password.id = about.permit.password_id(),
+        code = fault.code(),
+        remedy = fault.remedy(),
+        "{reason}"
+    );
+    if answer.reference().is_some() {
+        about.note(reference, fault.code(), reason, fault.remedy());
+    }
+    answer::smtp(answer)
 }
 
 /// Exchange's answer is none to what was asked, so its connection is of no more use.
-pub(in crate::delivery) fn out_of_step(reply: &Reply, doing: &'static str) -> Reply {
+pub(in crate::delivery) fn out_of_step(reply: &Reply, about: About<'_>) -> Reply {
     let reference = Reference::fresh();
-    warn!(%reference, "{doing} could not be passed on: Exchange answered {}", reply.code);
+    let (code, said) = ("exchange-protocol", printable(reply, 300));
+    let reason = format!("{} could not be passed on: Exchange answered {} {said}", about.what, reply.code);
+    warn!(
+        %reference,
+        mailbox.id = %about.permit.mailbox(),
+        password.id = about.permit.password_id(),
+        code,
+        "{reason}"
+    );
+    about.note(reference, code, reason, None);
     answer::smtp(Answer::TryLater(reference))
 }
 
 /// There is no transaction for what the client asks.
-pub(in crate::delivery) fn no_transaction() -> Reply {
+pub(in crate::delivery) fn no_transaction(about: About<'_>) -> Reply {
     let reference = Reference::fresh();
-    warn!(%reference, "there is no transaction with Exchange");
+    let reason = format!("{} could not be passed on: there is no transaction with Exchange", about.what);
+    warn!(
+        %reference,
+        mailbox.id = %about.permit.mailbox(),
+        password.id = about.permit.password_id(),
+        code = "exchange-protocol",
+        "{reason}"
+    );
+    about.note(reference, "exchange-protocol", reason, None);
     answer::smtp(Answer::TryLater(reference))
 }
 
@@ -74,16 +149,17 @@ mod tests {
             (Reply::new(250, ""), "250 OK\r\n"),
             (Reply { code: 250, lines: vec![b"one".to_vec(), b"two".to_vec()] }, "250 one\r\n"),
         ] {
-            assert_eq!(String::from_utf8(exchange(&reply, "x").to_bytes()).unwrap(), told);
+            assert_eq!(String::from_utf8(accepted(&reply).to_bytes()).unwrap(), told);
         }
     }
 
     #[test]
     fn a_refusal_is_shortened_and_referenced_and_421_does_not_close_the_client() {
-        let told = exchange(&Reply::new(421, "4.3.2 Service not active [HOST]"), "the sender");
+        let reference = Reference::from_random(0);
+        let told = refused(&Reply::new(421, "4.3.2 Service not active [HOST]"), reference);
         assert_eq!(told.code, 451);
-        assert!(told.text().starts_with("4.3.2 Service not active, ref "), "{}", told.text());
-        let told = exchange(&Reply::new(554, "5.2.252 SendAsDenied; a@x not allowed; STOREDRV"), "the message");
-        assert!(told.text().starts_with("5.2.252 SendAsDenied, ref "), "{}", told.text());
+        assert_eq!(told.text(), "4.3.2 Service not active, ref 222222");
+        let told = refused(&Reply::new(554, "5.2.252 SendAsDenied; a@x not allowed; STOREDRV"), reference);
+        assert_eq!(told.text(), "5.2.252 SendAsDenied, ref 222222");
     }
 }

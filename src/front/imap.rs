@@ -9,7 +9,7 @@ use crate::front::exchange::{Exchange, Turn};
 use crate::front::imap_command::{Announced, Gathered, Pair, TEXT_OCTETS};
 use crate::front::patience::{Patience, client_name, is_http, is_tls};
 use crate::front::steps::{Progress, Steps};
-use crate::front::{Front, Setting, Step, Welcome};
+use crate::front::{Front, Setting, Step, WantOfTls, Welcome};
 use crate::wire::answer;
 use crate::wire::imap::welcome_capabilities;
 use crate::wire::line::{Line, Lines};
@@ -24,6 +24,7 @@ pub struct Imap {
     patience: Patience,
     state: State,
     client_name: Option<String>,
+    want_of_tls: Option<WantOfTls>,
 }
 
 #[derive(Debug)]
@@ -54,6 +55,7 @@ impl Imap {
             patience: Patience::default(),
             state: State::Open,
             client_name: None,
+            want_of_tls: None,
         };
         // Clients choose their quirks by these words.
         let greeting =
@@ -193,6 +195,10 @@ impl Imap {
             return State::Open;
         };
         let alone = command.arguments.is_empty();
+        if !self.may_log_in() && command.verb != b"STARTTLS" {
+            // The greeting has shown it already; now it is a mail program that has seen it, and not somebody who looks at ports.
+            self.want_of_tls.get_or_insert(WantOfTls::Shown);
+        }
         match command.verb.as_slice() {
             b"CAPABILITY" if alone => {
                 let list = format!("* CAPABILITY {}\r\n", self.capabilities());
@@ -225,6 +231,7 @@ impl Imap {
             }
             b"STARTTLS" => self.bad(Some(&tag), "TLS cannot be started here"),
             b"LOGIN" | b"AUTHENTICATE" if !self.may_log_in() => {
+                self.want_of_tls = Some(WantOfTls::Refused);
                 self.steps.say(answer::imap(Some(&tag), Answer::PrivacyRequired));
                 self.count_bad();
             }
@@ -382,6 +389,7 @@ impl Front for Imap {
 
     fn secured(&mut self) {
         self.setting.secured = true;
+        self.want_of_tls = None;
         self.lines.clear();
         self.state = State::Open;
     }
@@ -395,5 +403,9 @@ impl Front for Imap {
 
     fn client_name(&self) -> Option<&str> {
         self.client_name.as_deref()
+    }
+
+    fn want_of_tls(&self) -> Option<WantOfTls> {
+        self.want_of_tls
     }
 }

@@ -48,10 +48,10 @@ pub enum Transact {
     Content(Vec<u8>),
     /// The message is complete. Wants the final reply.
     End,
-    /// The message cannot be passed on and must not be completed; the front itself answers the client when the message has
-    /// been read to its end. Wants no reply.
+    /// The message cannot be passed on and must not be completed. What still comes of it is read and thrown away; at its end there is a
+    /// [`Reset`](Transact::Reset), and the front itself answers the client. Wants no reply.
     Abandon,
-    /// RSET, a second EHLO, or the end of the session: forget the transaction. Wants no reply.
+    /// RSET, a second EHLO, the end of a message that was abandoned, or of the session: forget the transaction. Wants no reply.
     Reset,
 }
 
@@ -66,6 +66,15 @@ pub struct Setting {
     pub starttls: bool,
     /// Whether this client may log in without TLS.
     pub plaintext_login: bool,
+}
+
+/// What became of a client that could not log in because it had not turned on TLS; for the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WantOfTls {
+    /// It asked what there is, and was shown no way to log in. Most programs then go away and tell their user little.
+    Shown,
+    /// It tried to log in, and was refused.
+    Refused,
 }
 
 /// What the client of a successful login is told.
@@ -101,6 +110,9 @@ pub trait Front: Send {
 
     /// What the client calls itself (EHLO, IMAP ID), as told and cut to 128 octets; for the log.
     fn client_name(&self) -> Option<&str>;
+
+    /// Whether the client could not log in for want of TLS; nothing once it is [`secured`](Front::secured).
+    fn want_of_tls(&self) -> Option<WantOfTls>;
 }
 
 #[cfg(test)]

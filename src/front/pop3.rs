@@ -8,7 +8,7 @@ use crate::base::{Answer, Secret};
 use crate::front::exchange::{Exchange, RESPONSE_OCTETS, Turn};
 use crate::front::patience::{Patience, is_http, is_tls};
 use crate::front::steps::{Progress, Steps};
-use crate::front::{Front, Setting, Step, Welcome};
+use crate::front::{Front, Setting, Step, WantOfTls, Welcome};
 use crate::wire::answer;
 use crate::wire::line::{Line, Lines};
 use crate::wire::sasl::Claim;
@@ -21,6 +21,7 @@ pub struct Pop3 {
     steps: Steps,
     patience: Patience,
     state: State,
+    want_of_tls: Option<WantOfTls>,
 }
 
 #[derive(Debug)]
@@ -46,7 +47,7 @@ impl Pop3 {
         // Clients choose their quirks by these words.
         steps.say("+OK The Microsoft Exchange POP3 service is ready.\r\n");
         let lines = Lines::new(RESPONSE_OCTETS);
-        Self { setting, lines, steps, patience: Patience::default(), state: State::Open }
+        Self { setting, lines, steps, patience: Patience::default(), state: State::Open, want_of_tls: None }
     }
 
     fn may_log_in(&self) -> bool {
@@ -125,6 +126,7 @@ impl Pop3 {
                 state
             }
             (b"USER" | b"PASS" | b"AUTH", Some(_), _) if !self.may_log_in() => {
+                self.want_of_tls = Some(WantOfTls::Refused);
                 self.refuse(answer::pop3(Answer::PrivacyRequired));
                 State::Open
             }
@@ -149,6 +151,7 @@ impl Pop3 {
             }
             // Some clients ask so for the list of mechanisms.
             (b"AUTH", None, state) => {
+                self.note_what_is_shown();
                 self.steps.say(if self.may_log_in() { "+OK\r\nPLAIN\r\nLOGIN\r\n.\r\n" } else { "+OK\r\n.\r\n" });
                 self.count_junk();
                 state
@@ -208,7 +211,14 @@ impl Pop3 {
         }
         list.push_str(".\r\n");
         self.steps.say(list);
+        self.note_what_is_shown();
         self.count_junk();
+    }
+
+    fn note_what_is_shown(&mut self) {
+        if !self.may_log_in() {
+            self.want_of_tls.get_or_insert(WantOfTls::Shown);
+        }
     }
 
     fn count_junk(&mut self) {
@@ -279,6 +289,7 @@ impl Front for Pop3 {
 
     fn secured(&mut self) {
         self.setting.secured = true;
+        self.want_of_tls = None;
         self.lines.clear();
         self.state = State::Open;
     }
@@ -293,6 +304,10 @@ impl Front for Pop3 {
     /// POP3 clients do not say what they are.
     fn client_name(&self) -> Option<&str> {
         None
+    }
+
+    fn want_of_tls(&self) -> Option<WantOfTls> {
+        self.want_of_tls
     }
 }
 

@@ -10,7 +10,7 @@ use crate::base::Answer;
 use crate::front::exchange::{Exchange, RESPONSE_OCTETS, Turn};
 use crate::front::patience::{Patience, client_name, is_http, is_tls};
 use crate::front::steps::{Progress, Steps};
-use crate::front::{Front, Setting, Step, Transact, Welcome};
+use crate::front::{Front, Setting, Step, Transact, WantOfTls, Welcome};
 use crate::wire::answer;
 use crate::wire::line::{Line, Lines};
 use crate::wire::sasl::Claim;
@@ -29,6 +29,7 @@ pub struct Smtp {
     /// What is awaited.
     awaits: Awaits,
     client_name: Option<String>,
+    want_of_tls: Option<WantOfTls>,
 }
 
 /// How far a client has come: only from `LoggedIn` on is there a transaction.
@@ -89,6 +90,7 @@ impl Smtp {
             stage: Stage::Silent,
             awaits: Awaits::Command,
             client_name: None,
+            want_of_tls: None,
         };
         let greeting = format!("{} ESMTP Postern", front.setting.hostname);
         front.say(220, greeting);
@@ -216,6 +218,9 @@ impl Smtp {
             }
             offer("8BITMIME");
             offer("SMTPUTF8");
+            if !self.may_log_in() {
+                self.want_of_tls.get_or_insert(WantOfTls::Shown);
+            }
         }
         self.steps.say(Reply { code: 250, lines }.to_bytes());
         self.count_junk();
@@ -246,6 +251,7 @@ impl Smtp {
             Stage::Greeted => {}
         }
         if !self.may_log_in() {
+            self.want_of_tls = Some(WantOfTls::Refused);
             self.steps.say(answer::smtp(Answer::PrivacyRequired).to_bytes());
             return self.count_bad();
         }
@@ -355,6 +361,7 @@ impl Smtp {
             Some(Unacceptable::Nul) => Reply::new(554, "5.6.0 The message holds a NUL"),
             Some(Unacceptable::TooLarge) => Reply::new(552, TOO_LARGE),
         };
+        self.steps.then(Step::Transact(Transact::Reset));
         self.steps.say(reply.to_bytes());
         self.stage = Stage::LoggedIn;
         self.awaits = Awaits::Command;
@@ -400,6 +407,9 @@ impl Smtp {
     }
 
     fn not_logged_in(&mut self) {
+        if !self.may_log_in() {
+            self.want_of_tls.get_or_insert(WantOfTls::Shown);
+        }
         self.bad(530, "5.7.0 Log in first");
     }
 
@@ -525,6 +535,7 @@ impl Front for Smtp {
 
     fn secured(&mut self) {
         self.setting.secured = true;
+        self.want_of_tls = None;
         self.lines.clear();
         self.stage = Stage::Silent;
         self.awaits = Awaits::Command;
@@ -539,6 +550,10 @@ impl Front for Smtp {
 
     fn client_name(&self) -> Option<&str> {
         self.client_name.as_deref()
+    }
+
+    fn want_of_tls(&self) -> Option<WantOfTls> {
+        self.want_of_tls
     }
 }
 

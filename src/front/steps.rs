@@ -23,6 +23,9 @@ pub(super) enum Progress {
 impl Steps {
     /// Says these bytes to the client, behind all that was decided before.
     pub(super) fn say(&mut self, bytes: impl AsRef<[u8]>) {
+        if bytes.as_ref().is_empty() {
+            return;
+        }
         match self.queue.back_mut() {
             Some(Step::Write(words)) => words.extend_from_slice(bytes.as_ref()),
             _ => self.queue.push_back(Step::Write(bytes.as_ref().to_vec())),

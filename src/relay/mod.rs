@@ -6,11 +6,12 @@
 mod half;
 
 use std::future::poll_fn;
+use std::io;
 use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::base::{Answer, Protocol};
@@ -60,7 +61,7 @@ pub enum Why {
     Idle,
     /// The far side finished.
     ServerClosed,
-    /// We ended it: stopping, or the app password no longer holds.
+    /// We ended it: stopping, or the login no longer holds.
     Stopped,
 }
 
@@ -86,8 +87,18 @@ pub struct End<S> {
     pub already_read: Vec<u8>,
 }
 
-/// Joins two ends until both are done, one breaks, nothing passes for too long, or `stop` returns.
-pub async fn join<C, S>(client: End<C>, server: End<S>, settings: Settings, stop: impl Future<Output = ()>) -> Outcome
+/// How long an end may take to accept what it is still sent when its connection is closed. A revoked session has to be closed within five
+/// seconds, of which noticing it takes one and lingering another.
+const FLUSH_TIME: Duration = Duration::from_secs(3);
+
+/// Joins two ends until both are done, one breaks, nothing passes for too long, or `stop` returns: then the client hears its answer, if
+/// it can be said where the stream stands.
+pub async fn join<C, S>(
+    client: End<C>,
+    server: End<S>,
+    settings: Settings,
+    stop: impl Future<Output = Answer>,
+) -> Outcome
 where
     C: AsyncRead + AsyncWrite + Unpin,
     S: AsyncRead + AsyncWrite + Unpin,
@@ -100,6 +111,7 @@ where
         boundary.observe(down.waiting());
     }
     let mut stop = pin!(stop);
+    let mut farewell = Answer::GoodBye;
     let mut last_moved = Instant::now();
     let mut moved_octets = 0;
     let mut timer = pin!(sleep_until(last_moved + settings.idle_time));
@@ -125,7 +137,8 @@ where
             // The far side takes no more; it may have said why, and that has been passed on as far as it had come.
             return Poll::Ready(Why::Broken);
         }
-        if stop.as_mut().poll(cx).is_ready() {
+        if let Poll::Ready(answer) = stop.as_mut().poll(cx) {
+            farewell = answer;
             return Poll::Ready(Why::Stopped);
         }
         let octets = up.octets() + down.octets();
@@ -149,21 +162,44 @@ where
     .await;
 
     let outcome = Outcome { up_octets: up.octets(), down_octets: down.octets(), why };
-    // Nobody may hold up the end by not reading.
-    let goodbye = async {
-        let between = down.waiting().is_empty() && boundary.as_ref().is_some_and(Boundary::between_responses);
-        if matches!(why, Why::Stopped | Why::Idle) && between {
-            drop(
-                client
-                    .write_all(&answer::imap(None, if why == Why::Idle { Answer::GoodBye } else { Answer::Stopping }))
-                    .await,
-            );
-        }
-        drop(client.shutdown().await);
-        drop(server.shutdown().await);
+    let between = down.waiting().is_empty() && boundary.as_ref().is_some_and(Boundary::between_responses);
+    let last_words = match why {
+        Why::Stopped | Why::Idle if between => answer::imap(None, farewell),
+        _ => Vec::new(),
     };
-    drop(timeout(Duration::from_secs(5), goodbye).await);
+    let hang_up = async move { drop(timeout(FLUSH_TIME, server.shutdown()).await) };
+    // Boxed apart, so that a relay of hours does not carry the room for its end.
+    Box::pin(async move { tokio::join!(finish(client, &last_words, usize::MAX), hang_up) }).await;
     outcome
+}
+
+/// Ends a connection so that its last words arrive, and within a few seconds: nobody may hold up the end by not reading.
+///
+/// Closing a socket with unread octets in it, or one that gets more of them, resets the connection, and then Windows takes back what its
+/// program has not read yet; so what still comes is read for a moment and thrown away, up to `most_octets` of it.
+pub async fn finish<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, last_words: &[u8], most_octets: usize) {
+    const LINGER: Duration = Duration::from_secs(1);
+    let goodbye = async {
+        stream.write_all(last_words).await?;
+        stream.shutdown().await
+    };
+    if timeout(FLUSH_TIME, goodbye).await.is_err() {
+        return; // It takes no more, so it does not read either.
+    }
+    let rest = async {
+        // On the heap, so that a session of hours does not carry the room for it.
+        let mut unread = vec![0; 4096];
+        let mut octets = 0;
+        while octets < most_octets {
+            match stream.read(&mut unread).await? {
+                0 => break,
+                count => octets += count,
+            }
+        }
+        io::Result::Ok(())
+    };
+    // A client that is gone is what was wanted.
+    drop(timeout(LINGER, rest).await);
 }
 
 #[cfg(test)]

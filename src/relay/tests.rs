@@ -24,7 +24,10 @@ fn relay(protocol: Protocol, buffer: usize, from_client: &[u8], from_server: &[u
             End { stream: client_end, already_read: early_up },
             End { stream: server_end, already_read: early_down },
             Settings::of(protocol),
-            stopped.cancelled(),
+            async {
+                stopped.cancelled().await;
+                Answer::Ended
+            },
         )
         .await
     });
@@ -103,10 +106,32 @@ async fn stopping_says_bye_between_two_responses_and_only_there() {
         ends.stop.cancel();
         let mut rest = Vec::new();
         ends.client.read_to_end(&mut rest).await.unwrap();
-        assert_eq!(rest.starts_with(b"* BYE "), bye, "{said:?}");
+        assert_eq!(rest.starts_with(b"* BYE The login is no longer valid"), bye, "{said:?}");
         assert_eq!(rest.is_empty(), !bye, "{said:?}");
         assert_eq!(ends.relay.await.unwrap().why, Why::Stopped);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_client_sends_behind_the_goodbye_is_taken_for_a_second_so_that_no_reset_takes_the_goodbye_back() {
+    let mut ends = relay(Protocol::Imap, 64, b"", b"");
+    ends.stop.cancel();
+    let mut heard = Vec::new();
+    ends.client.read_to_end(&mut heard).await.unwrap();
+    assert!(heard.starts_with(b"* BYE "));
+    // More than any buffer holds: somebody has to read it.
+    ends.client.write_all(&[b'x'; 1000]).await.unwrap();
+    assert!(!ends.relay.is_finished());
+    // Exchange is not kept waiting for it.
+    let mut last = Vec::new();
+    ends.server.read_to_end(&mut last).await.unwrap();
+    assert_eq!(last, b"");
+    let began = Instant::now();
+    while ends.client.write_all(&[b'x'; 64]).await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(began.elapsed() <= Duration::from_millis(1100), "{:?}", began.elapsed());
+    assert_eq!(ends.relay.await.unwrap().why, Why::Stopped);
 }
 
 #[tokio::test(start_paused = true)]

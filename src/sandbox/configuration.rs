@@ -15,13 +15,18 @@ const LISTENERS: [(&str, &str, u16); 6] = [
     ("pop3", "implicit", 1995),
 ];
 
-/// Writes `ca.pem`, `client-secret`, a refresh token of every mailbox and `postern.toml` into `dir`; the text of the last one.
+/// Writes `ca.pem`, the credentials of the application, a refresh token of every mailbox and `postern.toml` into `dir`; the
+/// text of the last one.
 pub(super) fn write(sandbox: &Sandbox, dir: &Path) -> Result<String, SandboxError> {
     let text = text(sandbox);
     make_private_folder(dir).map_err(|source| SandboxError::Write { path: dir.to_owned(), source })?;
+    let federated_token = sandbox.federated_token(sandbox.federated_subject())?;
     let mut files = vec![
         ("ca.pem".to_owned(), sandbox.ca_pem().to_owned()),
         ("client-secret".to_owned(), sandbox.client_secret().to_owned()),
+        ("client-certificate.pem".to_owned(), sandbox.client_certificate_pem().to_owned()),
+        ("client-certificate.key".to_owned(), sandbox.client_key_pem().to_owned()),
+        ("federated-token".to_owned(), federated_token),
         ("postern.toml".to_owned(), text.clone()),
     ];
     // For `postern mailbox connect ADDRESS --refresh-token-file`, once the grant is a delegated one.
@@ -46,6 +51,7 @@ fn text(sandbox: &Sandbox) -> String {
         ));
     }
     let scope = "https://outlook.office365.com/.default";
+    let users = "https://outlook.office.com";
     text.push_str(&format!(
         r#"
 [[tenant]]
@@ -54,9 +60,20 @@ cloud = "custom"
 tenant_id = "{tenant_id}"
 client_id = "{client_id}"
 grant = "client_credentials"
+# With users' sign-ins instead: one of these, the other scopes below, and `postern mailbox connect ADDRESS`.
+# grant = "authorization_code"
+# grant = "device_code"
 client_secret_file = "client-secret"
+# In place of the secret, a certificate or a token of the external issuer that the application trusts:
+# certificate_file = "client-certificate.pem"
+# key_file = "client-certificate.key"
+# federated_token_file = "federated-token"
+# An application without any of them, for users' sign-ins alone:
+# client_id = "{public_client_id}"
 
 [tenant.endpoints]
+authorize_url = "{authorize_url}"
+device_url = "{device_url}"
 token_url = "{token_url}"
 imap = "{imap}"
 pop3 = "{pop3}"
@@ -64,9 +81,17 @@ smtp = "{smtp}"
 smtp_tls = "starttls"
 ca_file = "ca.pem"
 scopes = {{ imap = "{scope}", pop3 = "{scope}", smtp = "{scope}" }}
+# For users' sign-ins these stand in place of the line above:
+# [tenant.endpoints.scopes]
+# imap = "{users}/IMAP.AccessAsUser.All offline_access"
+# pop3 = "{users}/POP.AccessAsUser.All offline_access"
+# smtp = "{users}/SMTP.Send offline_access"
 "#,
         tenant_id = sandbox.tenant_id(),
         client_id = sandbox.client_id(),
+        public_client_id = sandbox.public_client_id(),
+        authorize_url = sandbox.authorize_url(),
+        device_url = sandbox.device_url(),
         token_url = sandbox.token_url(),
         imap = sandbox.imap_address(),
         pop3 = sandbox.pop3_address(),
@@ -90,6 +115,13 @@ mod tests {
         assert_eq!(std::fs::read_to_string(dir.join("postern.toml")).unwrap(), text);
         assert_eq!(std::fs::read_to_string(dir.join("client-secret")).unwrap(), sandbox.client_secret());
         assert_eq!(std::fs::read_to_string(dir.join("ca.pem")).unwrap(), sandbox.ca_pem());
+        for (name, content) in [
+            ("client-certificate.pem", sandbox.client_certificate_pem()),
+            ("client-certificate.key", sandbox.client_key_pem()),
+        ] {
+            assert_eq!(std::fs::read_to_string(dir.join(name)).unwrap(), content);
+        }
+        assert_eq!(std::fs::read_to_string(dir.join("federated-token")).unwrap().split('.').count(), 3);
         let sign_in = std::fs::read_to_string(dir.join("refresh-token-alice@contoso.test")).unwrap();
         let redeemed = sandbox.tenant.tokens.redeem(&sign_in, "any", true, false).unwrap();
         assert_eq!(redeemed.map(|(user, _)| user).as_deref(), Ok("alice@contoso.test"));
@@ -100,6 +132,8 @@ mod tests {
         assert_eq!(tenant["client_secret_file"].as_str(), Some("client-secret"));
         let endpoints = &tenant["endpoints"];
         assert_eq!(endpoints["token_url"].as_str(), Some(sandbox.token_url().as_str()));
+        assert_eq!(endpoints["authorize_url"].as_str(), Some(sandbox.authorize_url().as_str()));
+        assert_eq!(endpoints["device_url"].as_str(), Some(sandbox.device_url().as_str()));
         assert_eq!(endpoints["imap"].as_str(), Some(sandbox.imap_address().to_string().as_str()));
         assert_eq!(endpoints["scopes"]["smtp"].as_str(), Some("https://outlook.office365.com/.default"));
 
@@ -108,6 +142,8 @@ mod tests {
             use std::os::unix::fs::PermissionsExt as _;
             let mode = |path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
             assert_eq!(mode(dir.join("client-secret")), 0o600);
+            assert_eq!(mode(dir.join("client-certificate.key")), 0o600);
+            assert_eq!(mode(dir.join("federated-token")), 0o600);
             assert_eq!(mode(dir.join("refresh-token-bob@contoso.test")), 0o600);
             assert_eq!(mode(dir), 0o700);
         }

@@ -1,9 +1,13 @@
 //! The faults that the tenant can be told to have, by name, at start and while it runs.
 
+mod kind;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
+
+use crate::sandbox::faults::kind::Kind;
 
 /// A fault was named wrongly, or given a value that it cannot have.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -22,58 +26,6 @@ pub enum FaultError {
         /// What it takes, in words.
         wants: &'static str,
     },
-}
-
-/// What may stand behind the `=` of a fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    /// Nothing.
-    Switch,
-    /// Nothing (always), or how many times it happens.
-    Times,
-    /// A whole number, with the one that holds when none is given.
-    Number(u64),
-    /// A whole number that must be given.
-    NeedsNumber,
-    /// Nothing (everyone), or addresses separated by commas.
-    MaybeAddresses,
-    /// Addresses separated by commas.
-    Addresses,
-    /// A text that must be given; whoever uses it reads it.
-    Text,
-    /// Nothing, or one of these words.
-    MaybeWord(&'static [&'static str]),
-    /// One of these words.
-    Word(&'static [&'static str]),
-}
-
-impl Kind {
-    fn wants(self) -> &'static str {
-        match self {
-            Self::Switch => "no value",
-            Self::Times => "no value (always), or how many times it happens",
-            Self::Number(_) => "no value, or a whole number",
-            Self::NeedsNumber => "a whole number",
-            Self::MaybeAddresses => "no value (every mailbox), or addresses separated by commas",
-            Self::Addresses => "addresses separated by commas",
-            Self::Text => "a value",
-            Self::MaybeWord(_) | Self::Word(_) => "one of the words that its description names",
-        }
-    }
-
-    fn allows(self, value: Option<&str>) -> bool {
-        match (self, value) {
-            (Self::Switch | Self::Times | Self::Number(_) | Self::MaybeAddresses | Self::MaybeWord(_), None) => true,
-            (Self::Switch, Some(_)) => false,
-            (Self::Times | Self::Number(_) | Self::NeedsNumber, Some(value)) => value.parse::<u64>().is_ok(),
-            (Self::MaybeAddresses | Self::Addresses, Some(value)) => {
-                value.split(',').all(|address| address.contains('@'))
-            }
-            (Self::Text, Some(value)) => !value.is_empty(),
-            (Self::MaybeWord(words) | Self::Word(words), Some(value)) => words.contains(&value),
-            (Self::NeedsNumber | Self::Addresses | Self::Text | Self::Word(_), None) => false,
-        }
-    }
 }
 
 macro_rules! faults {
@@ -110,6 +62,7 @@ faults! {
     TokenError "token-error" Kind::Text, "the token service refuses with this AADSTS number";
     TokenStatus "token-status" Kind::NeedsNumber, "the token service answers with this HTTP status, such as 429, 500 or 503";
     TokenRetryAfter "token-retry-after" Kind::NeedsNumber, "the refusal carries Retry-After with these seconds (429 unless token-status says otherwise)";
+    TokenRetryAfterDate "token-retry-after-date" Kind::NeedsNumber, "the same with a date that is so many seconds ahead";
     TokenDelay "token-delay" Kind::NeedsNumber, "the token service answers after this many milliseconds";
     TokenHang "token-hang" Kind::Switch, "the token service takes the request and never answers";
     TokenGarbage "token-garbage" Kind::MaybeWord(&["deep"]), "the token service answers 200 with something that is not JSON (`deep`: 200,000 brackets)";
@@ -118,10 +71,29 @@ faults! {
     TokenRedirect "token-redirect" Kind::Switch, "the token service redirects (307) to another address";
     TokenClose "token-close" Kind::Switch, "the token service closes the connection without an answer";
     TokenExpiresIn "token-expires-in" Kind::Text, "expires_in: seconds, `string:SECONDS`, 0, a negative number, `huge` or `missing`; the token really lives that long if it is a plain number above 0, else an hour";
+    TokenRefreshIn "token-refresh-in" Kind::NeedsNumber, "answers carry refresh_in with these seconds";
     TokenSize "token-size" Kind::NeedsNumber, "access tokens are padded to this many characters";
     TokenRoleless "token-roleless" Kind::Switch, "access tokens carry no permission";
     TokenWrongAudience "token-wrong-audience" Kind::Switch, "access tokens are for Microsoft Graph";
+    SecretExpired "secret-expired" Kind::Switch, "the client secret has expired (7000222)";
+    CertificateExpired "certificate-expired" Kind::Switch, "the certificates have expired (700027, `The key used is expired`)";
+    AssertionRs256Only "assertion-rs256-only" Kind::Switch, "client assertions signed with PS256 are refused (700027), those with RS256 taken";
+    FederationMissing "federation-missing" Kind::Switch, "no federated credential is registered, as for some minutes after it was added (70021)";
+    FederatedLifetime "federated-lifetime" Kind::NeedsNumber, "the external issuer's tokens live this many seconds (86400; 0: they have expired)";
     RefreshRotation "refresh-rotation" Kind::Word(&["keep", "revoke-family"]), "`keep`: a refresh returns the same refresh token; `revoke-family`: a used one kills the whole family";
+
+    AuthorizeAs "authorize-as" Kind::Address, "the sign-in page is not shown: this user signs in at once";
+    AuthorizeError "authorize-error" Kind::NeedsNumber, "the sign-in page is not shown: it redirects with this AADSTS number, such as 65004";
+    CodeLifetime "code-lifetime" Kind::NeedsNumber, "authorization codes live this many seconds (600)";
+    DeviceAs "device-as" Kind::Address, "a device code is approved by this user after the first poll";
+    DeviceBlocked "device-blocked" Kind::Switch, "Conditional Access blocks device codes: polls are refused (53003)";
+    DeviceError "device-error" Kind::NeedsNumber, "the request for a device code is refused with this AADSTS number";
+    DeviceInterval "device-interval" Kind::NeedsNumber, "the interval between polls for a device code in seconds (5)";
+    DeviceLifetime "device-lifetime" Kind::NeedsNumber, "device codes live this many seconds (900)";
+    DeviceSlowDown "device-slow-down" Kind::Times, "polls that come before the interval has passed hear slow_down; with a number so many polls hear it, whenever they come";
+    PublicFlowsDisabled "public-flows-disabled" Kind::Switch, "`Allow public client flows` is off: device codes need a secret or certificate (7000218)";
+    ConsentMissing "consent-missing" Kind::Text, "users' tokens are refused for these scopes or resources, separated by commas (65001)";
+    RefreshInactive "refresh-inactive" Kind::MaybeAddresses, "refresh tokens have not been used for 90 days (700082)";
 
     MailUnreachable "mail-unreachable" Kind::Switch, "all three mail ports close the connection at once";
     MailboxNoPermission "mailbox-no-permission" Kind::Addresses, "application tokens have no right on these mailboxes";
@@ -132,6 +104,10 @@ faults! {
     SmtpAuthDisabled "smtp-auth-disabled" Kind::Switch, "SMTP AUTH is off for the tenant (535 5.7.139)";
     SmtpMailboxAuthDisabled "smtp-mailbox-auth-disabled" Kind::Addresses, "SMTP AUTH is off for these mailboxes (535 5.7.139)";
     SmtpSecurityDefaults "smtp-security-defaults" Kind::Switch, "security defaults forbid the login (535 5.7.139)";
+    SmtpConditionalAccess "smtp-conditional-access" Kind::Switch, "a policy forbids the login (535 5.7.139, `did not meet the criteria`)";
+    SmtpSharedRefused "smtp-shared-refused" Kind::Switch, "SMTP refuses a delegate's login to a shared mailbox (535 5.7.3); sending as it from the delegate's own goes on";
+    SmtpAuth451 "smtp-auth-451" Kind::Times, "a good login is answered 451 4.7.0 ... PRX2";
+    SmtpHve "smtp-hve" Kind::Switch, "SMTP is that of High Volume Email: tokens with under 600 seconds left (501 5.5.127), unknown users (501 5.5.124) and recipients outside (550 5.5.105) are refused, nothing is filed";
     SmtpAuthReject "smtp-auth-reject" Kind::Times, "SMTP refuses good tokens (535 5.7.3)";
     SmtpBanner421 "smtp-banner-421" Kind::Times, "SMTP greets with 421 and closes";
     SmtpNoStarttls "smtp-no-starttls" Kind::Switch, "SMTP does not offer STARTTLS";
@@ -143,6 +119,8 @@ faults! {
     SmtpQuota "smtp-quota" Kind::Times, "the message is answered 554 5.2.0 (submission quota)";
     SmtpMailboxFull "smtp-mailbox-full" Kind::Times, "the message is answered 554 5.2.2 (the sender's mailbox is full)";
     SmtpDailyLimit "smtp-daily-limit" Kind::Times, "the message is answered 550 5.1.90 (daily recipients)";
+    SmtpBadSender "smtp-bad-sender" Kind::Times, "the message is answered 550 5.1.8 (the mailbox is restricted for spam)";
+    SmtpNoSendPermission "smtp-no-send-permission" Kind::Times, "the message is answered 550 5.7.60 (no right to send as the sender)";
     SmtpSendAsDenied "smtp-send-as-denied" Kind::Times, "the message is answered 554 5.2.252 in one line of over 1,000 octets";
     SmtpSizeLimit "smtp-size-limit" Kind::NeedsNumber, "messages over this many octets are refused when they are complete (552 5.3.4)";
     SmtpDropAfterData "smtp-drop-after-data" Kind::Times, "the connection is cut after the final dot; the message is kept";
@@ -153,6 +131,7 @@ faults! {
 
     ImapNotConnected "imap-not-connected" Kind::MaybeAddresses, "IMAP says OK to the login and then `User is authenticated but not connected.`";
     ImapAuthReject "imap-auth-reject" Kind::Times, "IMAP refuses good tokens";
+    ImapTokenExpires "imap-token-expires" Kind::NeedsNumber, "IMAP sessions end with AccessTokenExpired this many seconds after login, however long the token lives";
     ImapThrottle "imap-throttle" Kind::Number(299_609), "commands after login are throttled for this many milliseconds, then the connection is closed";
     ImapByeGreeting "imap-bye-greeting" Kind::Times, "IMAP greets with BYE and closes";
     ImapPreauth "imap-preauth" Kind::Switch, "IMAP greets with PREAUTH";

@@ -9,11 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::FromRequestParts;
 use axum::extract::connect_info::{ConnectInfo, Connected};
 use axum::http::request::Parts;
-use axum::routing::{any, get, post};
 use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
@@ -23,12 +21,7 @@ use crate::sandbox::entra::{self, Service};
 /// Serves until the token in `service` is cancelled.
 pub(super) async fn serve(listener: TcpListener, service: Service) {
     let stop = service.stop.clone();
-    let router = Router::new()
-        .route("/{tenant}/oauth2/v2.0/token", post(entra::token))
-        .route("/introspect", get(entra::introspect).post(entra::introspect))
-        .route("/elsewhere/token", any(entra::elsewhere))
-        .with_state(service)
-        .into_make_service_with_connect_info::<Cut>();
+    let router = entra::routes().with_state(service).into_make_service_with_connect_info::<Cut>();
     let serving = axum::serve(Cuttable(listener), router).with_graceful_shutdown(stop.clone().cancelled_owned());
     // A client that has sent half a request is not waited for.
     let patience = async {

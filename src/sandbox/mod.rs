@@ -1,4 +1,4 @@
-//! A pretend Microsoft 365 tenant on loopback: token service, IMAP, SMTP and POP3, with faults on demand.
+//! A pretend Microsoft 365 tenant on loopback: Entra ID, IMAP, SMTP and POP3, with faults on demand.
 //!
 //! It behaves as Exchange Online and Entra ID have been seen to behave, with their words, and shares no code with the road
 //! that it tests. What it serves is for tests, the demonstration and trying things out: it listens on loopback only, its
@@ -31,6 +31,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::sandbox::tenant::Tenant;
 
+pub use crate::sandbox::entra::{ClientAuthentication, TokenRequest, is_redirect_uri};
 pub use crate::sandbox::faults::{FaultError, FaultName, Faults, read_fault};
 pub use crate::sandbox::tenant::{Submission, Tally};
 
@@ -84,6 +85,9 @@ pub enum SandboxError {
     /// A certificate could not be made.
     #[error("no certificate could be made for the simulated tenant")]
     Certificate(#[from] rcgen::Error),
+    /// A text is not the certificate of an RSA key.
+    #[error("this is not a certificate (PEM) with an RSA key")]
+    NoClientCertificate,
     /// A fault cannot have the value given.
     #[error("a fault of the simulated tenant is not set right")]
     Fault(#[from] FaultError),
@@ -107,7 +111,6 @@ pub enum SandboxError {
 /// The simulated tenant. It stops when it is dropped; [`stop`](Sandbox::stop) also waits until it has.
 pub struct Sandbox {
     tenant: Arc<Tenant>,
-    token_address: SocketAddr,
     imap_address: SocketAddr,
     smtp_address: SocketAddr,
     pop3_address: SocketAddr,
@@ -131,11 +134,11 @@ impl Sandbox {
         let imap = server::bind(options.imap_port)?;
         let smtp = server::bind(options.smtp_port)?;
         let pop3 = server::bind(options.pop3_port)?;
-        let tenant = Arc::new(Tenant::make(&options, faults)?);
+        let origin = format!("http://{}", token.address);
+        let tenant = Arc::new(Tenant::make(&options, faults, origin)?);
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         let sandbox = Sandbox {
-            token_address: token.address,
             imap_address: imap.address,
             smtp_address: smtp.address,
             pop3_address: pop3.address,
@@ -153,12 +156,36 @@ impl Sandbox {
 
     /// The token endpoint.
     pub fn token_url(&self) -> String {
-        format!("http://{}/{}/oauth2/v2.0/token", self.token_address, self.tenant.tenant_id)
+        self.tenant.token_url()
+    }
+
+    /// The authorization endpoint, where users sign in with a browser.
+    pub fn authorize_url(&self) -> String {
+        self.endpoint("authorize")
+    }
+
+    /// The device authorization endpoint (RFC 8628).
+    pub fn device_url(&self) -> String {
+        self.endpoint("devicecode")
+    }
+
+    /// The page on which an administrator consents for everyone.
+    pub fn admin_consent_url(&self) -> String {
+        format!("{}/{}/v2.0/adminconsent", self.tenant.origin, self.tenant.tenant_id)
+    }
+
+    /// The page on which the code of a device is entered.
+    pub fn device_login_url(&self) -> String {
+        format!("{}{}", self.tenant.origin, entra::DEVICE_PAGE)
+    }
+
+    fn endpoint(&self, name: &str) -> String {
+        format!("{}/{}/oauth2/v2.0/{name}", self.tenant.origin, self.tenant.tenant_id)
     }
 
     /// The introspection endpoint (RFC 7662), for other servers that check these tokens.
     pub fn introspection_url(&self) -> String {
-        format!("http://{}/introspect", self.token_address)
+        format!("{}/introspect", self.tenant.origin)
     }
 
     /// Where IMAP is (implicit TLS).
@@ -196,17 +223,51 @@ impl Sandbox {
         &self.tenant.client_secret
     }
 
+    /// The certificate that it can sign client assertions with in place of the secret (PEM).
+    pub fn client_certificate_pem(&self) -> &str {
+        &self.tenant.credentials.certificate_pem
+    }
+
+    /// The private key of that certificate (PKCS #8, PEM).
+    pub fn client_key_pem(&self) -> &str {
+        &self.tenant.credentials.key_pem
+    }
+
+    /// Registers a further certificate for it (PEM, with an RSA key).
+    ///
+    /// # Errors
+    ///
+    /// When it is not one.
+    pub fn register_certificate(&self, pem: &str) -> Result<(), SandboxError> {
+        self.tenant.credentials.register(pem)
+    }
+
+    /// The subject whose tokens of the external issuer it trusts in place of the secret.
+    pub fn federated_subject(&self) -> &'static str {
+        entra::FEDERATED_SUBJECT
+    }
+
+    /// A token of the external issuer for a subject, as a cluster would put it into a file.
+    ///
+    /// # Errors
+    ///
+    /// When the system gives no random numbers.
+    pub fn federated_token(&self, subject: &str) -> Result<String, SandboxError> {
+        let lifetime_secs = self.tenant.faults.number(FaultName::FederatedLifetime).unwrap_or(24 * 3600);
+        self.tenant.credentials.federated_token(subject, lifetime_secs)
+    }
+
     /// An application registered as a public client: it has no secret and may not send one.
     pub fn public_client_id(&self) -> &str {
         &self.tenant.public_client_id
     }
 
-    /// Writes `ca.pem`, `client-secret`, `refresh-token-ADDRESS` for every mailbox and `postern.toml` into `dir`, which is made
-    /// if it is missing, and returns the configuration.
+    /// Writes `ca.pem`, `client-secret`, `client-certificate.pem` and `.key`, `federated-token`, `refresh-token-ADDRESS` for
+    /// every mailbox and `postern.toml` into `dir`, which is made if it is missing, and returns the configuration.
     ///
     /// # Errors
     ///
-    /// When one of them cannot be written.
+    /// When one of them cannot be written, or the system gives no random numbers.
     pub fn write_configuration(&self, dir: &Path) -> Result<String, SandboxError> {
         configuration::write(self, dir)
     }
@@ -216,9 +277,25 @@ impl Sandbox {
         &self.tenant.faults
     }
 
+    /// Registers a redirect URI for the applications, beside `http://localhost` and `http://127.0.0.1` (both without a path, with
+    /// any port); false if it is no absolute address, or has a fragment.
+    pub fn register_redirect_uri(&self, uri: &str) -> bool {
+        self.tenant.redirect_uris.register(uri)
+    }
+
+    /// Approves the device code that waits for this user code, as that user; false if none does, or there is no such user.
+    pub fn approve_device(&self, user_code: &str, address: &str) -> bool {
+        self.tenant.mailboxes.has(address) && self.tenant.devices.settle(user_code, Some(address))
+    }
+
+    /// Declines the device code that waits for this user code; false if none does.
+    pub fn decline_device(&self, user_code: &str) -> bool {
+        self.tenant.devices.settle(user_code, None)
+    }
+
     /// Signs a user in and returns the refresh token. It belongs to the application that first presents it.
     pub fn refresh_token_for(&self, address: &str) -> String {
-        self.tenant.tokens.sign_in(address)
+        self.tenant.tokens.sign_in(address, None)
     }
 
     /// Revokes all sign-ins of a user, as an administrator would.

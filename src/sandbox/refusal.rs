@@ -1,12 +1,15 @@
-//! How Entra ID says no: status, `error` class and the body with all its fields.
+//! How Entra ID says no: status, `error` class and the body with all its fields, or the parameters of a redirect.
+
+mod known;
 
 use axum::Json;
-use axum::http::StatusCode;
 use axum::http::header::RETRY_AFTER;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use chrono::Utc;
+use chrono::{TimeDelta, Utc};
 use serde_json::json;
 
+use crate::sandbox::refusal::known::KNOWN;
 use crate::sandbox::tokens::guid;
 
 /// A refusal of the token service.
@@ -17,326 +20,20 @@ pub(super) struct Refusal {
     error: &'static str,
     suberror: Option<&'static str>,
     text: String,
-    retry_after_secs: Option<u64>,
+    retry_after: Option<RetryAfter>,
 }
 
-/// Number, HTTP status, `error`, `suberror`, text.
-type Known = (u32, u16, &'static str, Option<&'static str>, &'static str);
-
-/// The numbers that administrators meet, with the class that Entra ID gives them.
-const KNOWN: &[Known] = &[
-    (50001, 400, "invalid_resource", None, "The resource is disabled or does not exist."),
-    (
-        50011,
-        400,
-        "invalid_request",
-        None,
-        "The redirect URI specified in the request does not match the redirect URIs configured for the application.",
-    ),
-    (50012, 401, "invalid_client", None, "Authentication failed."),
-    (50014, 400, "invalid_grant", None, "Guest user has not been added to the tenant."),
-    (
-        50020,
-        400,
-        "invalid_grant",
-        None,
-        "User account from identity provider does not exist in tenant and cannot access the application in that tenant.",
-    ),
-    (50033, 503, "temporarily_unavailable", None, "A retryable error has occurred."),
-    (50034, 400, "invalid_grant", None, "The user account does not exist in the directory."),
-    (
-        50053,
-        400,
-        "invalid_grant",
-        None,
-        "The account is locked, you've tried to sign in too many times with an incorrect user ID or password.",
-    ),
-    (50055, 400, "invalid_grant", None, "The password is expired."),
-    (50057, 400, "invalid_grant", None, "The user account is disabled."),
-    (
-        50059,
-        400,
-        "invalid_request",
-        None,
-        "No tenant-identifying information found in either the request or implied by any provided credentials.",
-    ),
-    (
-        50072,
-        400,
-        "interaction_required",
-        Some("basic_action"),
-        "Due to a configuration change made by your administrator, or because you moved to a new location, you must enroll in multi-factor authentication.",
-    ),
-    (50074, 400, "interaction_required", Some("basic_action"), "Strong Authentication is required."),
-    (
-        50076,
-        400,
-        "interaction_required",
-        Some("basic_action"),
-        "Due to a configuration change made by your administrator, or because you moved to a new location, you must use multi-factor authentication to access the resource.",
-    ),
-    (
-        50078,
-        400,
-        "interaction_required",
-        Some("basic_action"),
-        "Presented multi-factor authentication has expired due to policies configured by your administrator, you must refresh your multi-factor authentication.",
-    ),
-    (
-        50079,
-        400,
-        "interaction_required",
-        Some("basic_action"),
-        "Due to a configuration change made by your administrator, or because you moved to a new location, you must enroll in multi-factor authentication.",
-    ),
-    (
-        50087,
-        503,
-        "temporarily_unavailable",
-        None,
-        "A transient error has occurred during strong authentication. Please try again.",
-    ),
-    (50089, 400, "invalid_grant", None, "Authentication failed due to flow token expired."),
-    (50097, 400, "interaction_required", None, "Device authentication is required."),
-    (
-        50105,
-        400,
-        "access_denied",
-        None,
-        "Your administrator has configured the application to block users unless they are specifically granted access to the application.",
-    ),
-    (50126, 400, "invalid_grant", None, "Error validating credentials due to invalid username or password."),
-    (50131, 400, "access_denied", None, "Device is not in required device state."),
-    (
-        50132,
-        400,
-        "invalid_grant",
-        None,
-        "The session is not valid due to password expiration or recent password change.",
-    ),
-    (50133, 400, "invalid_grant", None, "Session is invalid due to expiration or recent password change."),
-    (50144, 400, "invalid_grant", None, "The user's Active Directory password has expired."),
-    (50158, 400, "interaction_required", None, "External security challenge was not satisfied."),
-    (
-        50173,
-        400,
-        "invalid_grant",
-        Some("token_expired"),
-        "The provided grant has expired due to it being revoked, a fresh auth token is needed. The user might have changed or reset their password.",
-    ),
-    (
-        50194,
-        400,
-        "invalid_request",
-        None,
-        "The application is not configured as a multi-tenant application. Usage of the /common endpoint is not supported for such apps created after '10/15/2018'.",
-    ),
-    (
-        50196,
-        400,
-        "invalid_request",
-        None,
-        "The server terminated an operation because it encountered a client request loop.",
-    ),
-    (53000, 400, "interaction_required", None, "Device is not in required device state: compliant."),
-    (53001, 400, "interaction_required", None, "Device is not in required device state: domain joined."),
-    (
-        53002,
-        400,
-        "interaction_required",
-        None,
-        "Application used is not an approved application for conditional access.",
-    ),
-    (
-        53003,
-        400,
-        "interaction_required",
-        Some("message_only"),
-        "Access has been blocked by Conditional Access policies. The access policy does not allow token issuance.",
-    ),
-    (53011, 400, "interaction_required", None, "User blocked due to risk on home tenant."),
-    (530032, 400, "access_denied", None, "Blocked by security policy."),
-    (530035, 400, "access_denied", None, "Access has been blocked by security defaults."),
-    (
-        54005,
-        400,
-        "invalid_grant",
-        None,
-        "OAuth2 Authorization code was already redeemed, please retry with a new valid code or use an existing refresh token.",
-    ),
-    (
-        65001,
-        400,
-        "invalid_grant",
-        Some("consent_required"),
-        "The user or administrator has not consented to use the application. Send an interactive authorization request for this user and resource.",
-    ),
-    (
-        65002,
-        400,
-        "invalid_client",
-        None,
-        "Consent between first party application and first party resource must be configured via preauthorization.",
-    ),
-    (
-        65005,
-        400,
-        "invalid_resource",
-        None,
-        "The application required resource access list does not contain applications discoverable by the resource.",
-    ),
-    (650056, 400, "invalid_client", None, "Misconfigured application."),
-    (
-        650057,
-        400,
-        "invalid_resource",
-        None,
-        "Invalid resource. The client has requested access to a resource which is not listed in the requested permissions in the client's application registration.",
-    ),
-    (70000, 400, "invalid_grant", None, "Provided grant is invalid or malformed."),
-    (70001, 400, "unauthorized_client", None, "The application is disabled or was not found in the directory."),
-    (70002, 401, "invalid_client", None, "Error validating credentials."),
-    (70003, 400, "unsupported_grant_type", None, "The app requested an unsupported grant type."),
-    (
-        70008,
-        400,
-        "invalid_grant",
-        Some("token_expired"),
-        "The provided authorization code or refresh token has expired due to inactivity. Send a new interactive authorization request for this user and resource.",
-    ),
-    (
-        70011,
-        400,
-        "invalid_scope",
-        None,
-        "The provided request must include a 'scope' input parameter. The provided value for the input parameter 'scope' is not valid.",
-    ),
-    (
-        70016,
-        400,
-        "authorization_pending",
-        None,
-        "OAuth 2.0 device flow error. Authorization is pending. Continue polling.",
-    ),
-    (
-        70018,
-        400,
-        "bad_verification_code",
-        None,
-        "Invalid verification code due to user typing in wrong user code for device code flow.",
-    ),
-    (70019, 400, "expired_token", None, "Verification code expired."),
-    (
-        70043,
-        400,
-        "invalid_grant",
-        Some("bad_token"),
-        "The refresh token has expired or is invalid due to sign-in frequency checks by conditional access.",
-    ),
-    (700011, 400, "unauthorized_client", None, "Application was not found in the directory."),
-    (
-        700016,
-        400,
-        "unauthorized_client",
-        None,
-        "Application was not found in the directory. This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant.",
-    ),
-    (
-        700022,
-        400,
-        "invalid_scope",
-        None,
-        "The provided value for the input parameter scope is not valid because it contains more than one resource.",
-    ),
-    (700024, 401, "invalid_client", None, "Client assertion is not within its valid time range."),
-    (
-        700025,
-        401,
-        "invalid_client",
-        None,
-        "Client is public so neither 'client_assertion' nor 'client_secret' should be presented.",
-    ),
-    (700027, 401, "invalid_client", None, "Client assertion failed signature validation."),
-    (
-        700082,
-        400,
-        "invalid_grant",
-        Some("token_expired"),
-        "The refresh token has expired due to inactivity. The token was inactive for 90.00:00:00.",
-    ),
-    (
-        700084,
-        400,
-        "invalid_grant",
-        Some("token_expired"),
-        "The refresh token was issued to a single page app (SPA), and therefore has a fixed, limited lifetime of 1.00:00:00, which cannot be extended.",
-    ),
-    (500011, 400, "invalid_resource", None, "The resource principal was not found in the tenant."),
-    (7000112, 400, "unauthorized_client", None, "Application is disabled."),
-    (
-        7000215,
-        401,
-        "invalid_client",
-        None,
-        "Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not the client secret ID, for a secret added to app.",
-    ),
-    (
-        7000218,
-        401,
-        "invalid_client",
-        None,
-        "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.",
-    ),
-    (
-        7000222,
-        401,
-        "invalid_client",
-        None,
-        "The provided client secret keys for app are expired. Visit the Azure portal to create new keys for your app: https://aka.ms/NewClientSecret, or consider using certificate credentials for added security: https://aka.ms/certCreds.",
-    ),
-    (
-        90002,
-        400,
-        "invalid_request",
-        None,
-        "Tenant not found. Check to make sure you have the correct tenant ID and are signing into the correct cloud.",
-    ),
-    (90006, 503, "temporarily_unavailable", None, "The service is temporarily unavailable. Please retry later."),
-    (90012, 503, "temporarily_unavailable", None, "The request timed out."),
-    (90014, 400, "invalid_request", None, "The required field is missing from the credential."),
-    (
-        90019,
-        400,
-        "invalid_request",
-        None,
-        "No tenant-identifying information found in either the request or implied by any provided credentials.",
-    ),
-    (90024, 503, "temporarily_unavailable", None, "A transient error has occurred. Please try again."),
-    (90033, 503, "temporarily_unavailable", None, "A transient error has occurred. Please try again."),
-    (90055, 429, "temporarily_unavailable", None, "The tenant is throttled because of too many incoming requests."),
-    (90072, 400, "invalid_grant", None, "The external user account does not exist in the tenant."),
-    (90090, 503, "temporarily_unavailable", None, "A transient error has occurred. Please try again."),
-    (90094, 400, "access_denied", None, "Admin consent is required for the permissions requested by this application."),
-    (900144, 400, "invalid_request", None, "The request body must contain the following parameter."),
-    (
-        9001023,
-        400,
-        "invalid_request",
-        None,
-        "The grant type 'client_credentials' is not supported over the /common or /consumers endpoints. Please use the /organizations or tenant-specific endpoint.",
-    ),
-    (9002313, 400, "invalid_request", None, "Invalid request. Request is malformed or invalid."),
-    (
-        1002012,
-        400,
-        "invalid_scope",
-        None,
-        "The provided value for scope is not valid. Client credential flows must have a scope value with /.default suffixed to the resource identifier (application ID URI).",
-    ),
-];
+/// When it may be asked again, and in which of its two forms that is said (RFC 9110, section 10.2.3).
+#[derive(Clone, Copy, Debug)]
+pub(super) enum RetryAfter {
+    /// So many seconds from now, as a date.
+    Date(u64),
+    /// So many seconds.
+    Seconds(u64),
+}
 
 impl Refusal {
-    /// The refusal of this number; one that is not in the list above is `invalid_grant`.
+    /// The refusal of this number; one that is not in the list is `invalid_grant`.
     pub(super) fn of(code: u32) -> Self {
         let (_, status, error, suberror, text) = KNOWN.iter().find(|known| known.0 == code).copied().unwrap_or((
             code,
@@ -345,7 +42,7 @@ impl Refusal {
             None,
             "The request was refused.",
         ));
-        Self { code, status, error, suberror, text: text.to_owned(), retry_after_secs: None }
+        Self { code, status, error, suberror, text: text.to_owned(), retry_after: None }
     }
 
     /// 900144 with the name of what is missing.
@@ -360,36 +57,94 @@ impl Refusal {
     }
 
     /// The same with a Retry-After.
-    pub(super) fn retry_after(self, seconds: Option<u64>) -> Self {
-        Self { retry_after_secs: seconds, ..self }
+    pub(super) fn retry_after(self, retry_after: Option<RetryAfter>) -> Self {
+        Self { retry_after, ..self }
+    }
+
+    /// The same in other words, where they name what is wrong.
+    pub(super) fn saying(self, text: impl Into<String>) -> Self {
+        Self { text: text.into(), ..self }
+    }
+
+    /// The same under another `error`, where a flow has a word of its own for it.
+    pub(super) fn named(self, error: &'static str) -> Self {
+        Self { error, ..self }
+    }
+
+    /// What a browser is sent back with (RFC 6749, section 4.1.2.1), `state` aside.
+    pub(super) fn parameters(&self) -> Vec<(&'static str, String)> {
+        // The authorization endpoint knows no `invalid_grant`: there the user has to do something.
+        let error = match (self.error, self.suberror) {
+            ("invalid_grant", Some("consent_required")) => "consent_required",
+            ("invalid_grant", _) => "interaction_required",
+            (error, _) => error,
+        };
+        let mut parameters = vec![("error", error.to_owned())];
+        if self.code == 65_004 {
+            parameters.push(("error_subcode", "cancel".to_owned()));
+        }
+        parameters.push(("error_description", self.description(&Details::make())));
+        parameters.push(("error_uri", self.uri()));
+        parameters
+    }
+
+    /// What a person is shown: the text with the lines that support asks for.
+    pub(super) fn description(&self, details: &Details) -> String {
+        let Details { trace_id, correlation_id, timestamp } = details;
+        format!(
+            "AADSTS{}: {} Trace ID: {trace_id} Correlation ID: {correlation_id} Timestamp: {timestamp}",
+            self.code, self.text
+        )
+    }
+
+    fn uri(&self) -> String {
+        format!("https://login.microsoftonline.com/error?code={}", self.code)
+    }
+}
+
+/// What tells one refusal from all others.
+pub(super) struct Details {
+    trace_id: String,
+    correlation_id: String,
+    timestamp: String,
+}
+
+impl Details {
+    pub(super) fn make() -> Self {
+        Self {
+            trace_id: guid().unwrap_or_default(),
+            correlation_id: guid().unwrap_or_default(),
+            timestamp: Utc::now().format("%Y-%m-%d %H:%M:%SZ").to_string(),
+        }
     }
 }
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let trace_id = guid().unwrap_or_default();
-        let correlation_id = guid().unwrap_or_default();
-        let timestamp = Utc::now().format("%Y-%m-%d %H:%M:%SZ").to_string();
-        let code = self.code;
+        let details = Details::make();
         let mut body = json!({
             "error": self.error,
-            "error_description": format!(
-                "AADSTS{code}: {} Trace ID: {trace_id} Correlation ID: {correlation_id} Timestamp: {timestamp}",
-                self.text
-            ),
-            "error_codes": [code],
-            "timestamp": timestamp,
-            "trace_id": trace_id,
-            "correlation_id": correlation_id,
-            "error_uri": format!("https://login.microsoftonline.com/error?code={code}"),
+            "error_description": self.description(&details),
+            "error_codes": [self.code],
+            "timestamp": details.timestamp,
+            "trace_id": details.trace_id,
+            "correlation_id": details.correlation_id,
+            "error_uri": self.uri(),
         });
         if let Some(suberror) = self.suberror {
             body["suberror"] = json!(suberror);
         }
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::BAD_REQUEST);
         let mut response = (status, Json(body)).into_response();
-        if let Some(seconds) = self.retry_after_secs {
-            response.headers_mut().insert(RETRY_AFTER, seconds.into());
+        let retry_after = self.retry_after.map(|retry_after| match retry_after {
+            RetryAfter::Seconds(seconds) => seconds.to_string(),
+            RetryAfter::Date(seconds) => {
+                let wait = i64::try_from(seconds).ok().and_then(TimeDelta::try_seconds).unwrap_or_default();
+                (Utc::now() + wait).format("%a, %d %b %Y %H:%M:%S GMT").to_string()
+            }
+        });
+        if let Some(value) = retry_after.and_then(|value| HeaderValue::try_from(value).ok()) {
+            response.headers_mut().insert(RETRY_AFTER, value);
         }
         response
     }

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::base::Protocol;
+use crate::sandbox::entra::{Codes, Credentials, Devices, RedirectUris, TokenRequest};
 use crate::sandbox::faults::{FaultName, Faults};
 use crate::sandbox::mailbox::Mailboxes;
 use crate::sandbox::tls::Certificates;
@@ -18,6 +19,8 @@ use crate::sandbox::{Options, SandboxError};
 
 /// The tenant.
 pub(super) struct Tenant {
+    /// Scheme, host and port of the token service.
+    pub(super) origin: String,
     pub(super) tenant_id: String,
     pub(super) client_id: String,
     pub(super) public_client_id: String,
@@ -26,6 +29,11 @@ pub(super) struct Tenant {
     pub(super) faults: Faults,
     pub(super) mailboxes: Mailboxes,
     pub(super) tokens: Tokens,
+    /// Where its applications' users may be sent back to after signing in.
+    pub(super) redirect_uris: RedirectUris,
+    pub(super) credentials: Credentials,
+    pub(super) codes: Codes,
+    pub(super) devices: Devices,
     pub(super) certificates: Certificates,
     /// Rung when every IMAP session must end as if its token had expired.
     pub(super) expiry: watch::Sender<u64>,
@@ -46,6 +54,12 @@ struct Book {
 pub struct Tally {
     /// Requests to the token endpoint by `grant_type`; those without one count under the empty name.
     pub token_requests: BTreeMap<String, u64>,
+    /// Every request to the token endpoint, in order.
+    pub token_log: Vec<TokenRequest>,
+    /// The parameters of every request to the authorization endpoint, in order.
+    pub authorizations: Vec<BTreeMap<String, String>>,
+    /// The parameters of every request to the device authorization endpoint, in order.
+    pub device_authorizations: Vec<BTreeMap<String, String>>,
     /// Every refresh token presented, in order, repeated ones too.
     pub refresh_tokens_presented: Vec<String>,
     /// Requests that came to where `token-redirect` points.
@@ -95,14 +109,18 @@ pub(super) struct Entry {
     pub(super) expires: Instant,
     /// The token is good, but has no right on the mailbox that was named.
     pub(super) no_right: bool,
+    /// The token is of another user than the mailbox's own.
+    pub(super) by_delegate: bool,
 }
 
 impl Tenant {
     /// Makes the tenant with its names, secrets and certificates.
-    pub(super) fn make(options: &Options, faults: Faults) -> Result<Self, SandboxError> {
+    pub(super) fn make(options: &Options, faults: Faults, origin: String) -> Result<Self, SandboxError> {
         let tenant_id = guid()?;
         Ok(Self {
             tokens: Tokens::new(tenant_id.clone())?,
+            credentials: Credentials::make(&origin)?,
+            origin,
             tenant_id,
             client_id: guid()?,
             public_client_id: guid()?,
@@ -110,10 +128,18 @@ impl Tenant {
             tarpit: options.tarpit,
             faults,
             mailboxes: Mailboxes::new(&options.mailboxes),
+            redirect_uris: RedirectUris::new(),
+            codes: Codes::default(),
+            devices: Devices::default(),
             certificates: Certificates::make()?,
             expiry: watch::Sender::new(0),
             book: Mutex::default(),
         })
+    }
+
+    /// The token endpoint.
+    pub(super) fn token_url(&self) -> String {
+        format!("{}/{}/oauth2/v2.0/token", self.origin, self.tenant_id)
     }
 
     /// Notes something in the tally.
@@ -157,14 +183,20 @@ impl Tenant {
         if claims.audience != Audience::Exchange || claims.expires <= Instant::now() || !self.mailboxes.has(&user) {
             return None;
         }
-        let (needed, no_right) = match &claims.holder {
-            Holder::Application => (role(protocol), self.no_permission(&user)),
-            Holder::User(holder) => (scope(protocol), !may_open(holder, &user)),
+        let (needed, no_right, by_delegate) = match &claims.holder {
+            Holder::Application => (role(protocol), self.no_permission(&user), false),
+            Holder::User(holder) => (scope(protocol), !may_open(holder, &user), *holder != user),
         };
         if !claims.permissions.iter().any(|permission| permission == needed) {
             return None;
         }
-        Some(Entry { mailbox: user, expires: claims.expires, no_right })
+        let cut_short = match protocol {
+            Protocol::Imap => self.faults.number(FaultName::ImapTokenExpires),
+            Protocol::Pop3 | Protocol::Smtp => None,
+        };
+        let cut_short = cut_short.map(|secs| Instant::now() + Duration::from_secs(secs));
+        let expires = cut_short.map_or(claims.expires, |cut_short| cut_short.min(claims.expires));
+        Some(Entry { mailbox: user, expires, no_right, by_delegate })
     }
 
     fn no_permission(&self, address: &str) -> bool {
@@ -197,7 +229,7 @@ pub(super) fn may_open(user: &str, mailbox: &str) -> bool {
 }
 
 /// `base64("user=" {User} "^Aauth=Bearer " {Access Token} "^A^A")`, in one line with its padding; user (in lower case), token.
-fn read_xoauth2(encoded: &[u8]) -> Option<(String, String)> {
+pub(super) fn read_xoauth2(encoded: &[u8]) -> Option<(String, String)> {
     let message = String::from_utf8(STANDARD.decode(encoded).ok()?).ok()?;
     let message = message.strip_suffix("\u{1}\u{1}")?;
     let (user, token) = message.strip_prefix("user=")?.split_once("\u{1}auth=Bearer ")?;

@@ -133,6 +133,12 @@ pub(super) async fn post(url: &str, fields: &[(&str, &str)]) -> (u16, String, St
 }
 
 pub(super) async fn request(url: &str, method: &str, headers: &str, body: &str) -> (u16, String, String) {
+    let (status, head, body) = raw_request(url, method, headers, body).await;
+    (status, head.to_ascii_lowercase(), body)
+}
+
+/// The same with the header as it came.
+pub(super) async fn raw_request(url: &str, method: &str, headers: &str, body: &str) -> (u16, String, String) {
     let url: url::Url = url.parse().unwrap();
     let address = format!("{}:{}", url.host_str().unwrap(), url.port().unwrap());
     let mut peer = Peer::clear(address.parse().unwrap()).await;
@@ -145,7 +151,7 @@ pub(super) async fn request(url: &str, method: &str, headers: &str, body: &str) 
     let answer = peer.until_closed().await;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((answer.as_str(), ""));
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
-    (status, head.to_ascii_lowercase(), body.to_owned())
+    (status, head.to_owned(), body.to_owned())
 }
 
 pub(super) async fn app_token(sandbox: &Sandbox) -> String {
@@ -236,6 +242,19 @@ async fn a_resumed_tls_session_is_counted() {
     let tally = sandbox.tally();
     assert_eq!((tally.tls_handshakes, tally.tls_resumptions), (3, 2));
     assert_eq!(tally.clear_octets, b"");
+}
+
+#[tokio::test]
+async fn imap_sessions_can_be_told_to_end_before_the_token_does() {
+    let sandbox = start_with(&[(FaultName::ImapTokenExpires, Some("0"))]).await;
+    let token = app_token(&sandbox).await;
+    let mut peer = Peer::tls(sandbox.imap_address(), client_config(&sandbox)).await;
+    peer.line().await;
+    let login = format!("a AUTHENTICATE XOAUTH2 {}", xoauth2(ALICE, &token));
+    assert_eq!(peer.command(&login).await, "a OK AUTHENTICATE completed.\n");
+    assert_eq!(peer.until_closed().await, "* BYE Session invalidated - AccessTokenExpired\r\n");
+    let entry = sandbox.tenant.enter(crate::base::Protocol::Pop3, xoauth2(ALICE, &token).as_bytes()).unwrap();
+    assert!(entry.expires > tokio::time::Instant::now() + Duration::from_secs(3000));
 }
 
 #[tokio::test]

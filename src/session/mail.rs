@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, timeout};
-use tracing::{debug, info};
+use tracing::info;
 
 use crate::auth::Permit;
-use crate::base::Answer;
 use crate::delivery::Direct;
 use crate::front::Transact;
 use crate::listener::ClientStream;
+use crate::session::ending::Ending;
 use crate::session::{Heard, Road};
 use crate::wire::smtp::Reply;
 
@@ -36,8 +36,25 @@ enum Phase {
     Commands,
     /// MAIL was accepted.
     Transaction,
-    /// The message is coming; so much was waited for it, and so many octets have come.
-    Content { waited: Duration, octets: u64 },
+    /// The message is coming, be it one that is refused already and only read to its end.
+    Content(Pace),
+}
+
+/// How fast a message comes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Pace {
+    /// How long we waited for the client.
+    waited: Duration,
+    octets: u64,
+}
+
+impl Pace {
+    /// Counts a read that took so long and brought so many octets; whether that is still fast enough.
+    fn keeps_up(&mut self, waited: Duration, octets: usize) -> bool {
+        self.waited += waited;
+        self.octets += octets as u64;
+        self.waited <= RATE_GRACE || self.octets >= self.waited.as_secs() * LEAST_OCTETS_PER_SECOND
+    }
 }
 
 impl Mail {
@@ -46,7 +63,7 @@ impl Mail {
         Self { permit, direct, phase: Phase::Commands, accepted: 0, content_octets: 0 }
     }
 
-    /// Reads from the client within what its phase allows. Stopping lets a transaction finish; a revoked app password does not.
+    /// Reads from the client within what its phase allows. Stopping lets a transaction finish; a login that holds no more does not.
     pub(in crate::session) async fn read(
         &mut self,
         road: &Road,
@@ -54,7 +71,7 @@ impl Mail {
         buffer: &mut [u8],
     ) -> Heard {
         let patience = match self.phase {
-            Phase::Content { .. } => road.settings.content_time,
+            Phase::Content(_) => road.settings.content_time,
             Phase::Commands | Phase::Transaction => road.settings.command_time,
         };
         let began = Instant::now();
@@ -62,33 +79,34 @@ impl Mail {
         let count = tokio::select! {
             read = timeout(patience, client.read(buffer)) => match read {
                 Ok(read) => read.unwrap_or(0),
-                Err(_) => return Heard::End(Answer::GoodBye),
+                Err(_) => return Heard::End(Ending::Idle),
             },
-            () = road.stopping.cancelled(), if idle => return Heard::End(Answer::Stopping),
-            () = road.cut.cancelled() => return Heard::End(Answer::Stopping),
-            () = self.permit.session().ended() => return Heard::End(Answer::Stopping),
+            () = road.stopping.cancelled(), if idle => return Heard::End(Ending::Stopping),
+            ending = self.cut_off(road) => return Heard::End(ending),
         };
-        if let Phase::Content { waited, octets } = &mut self.phase {
-            *waited += began.elapsed();
-            *octets += count as u64;
-            if *waited > RATE_GRACE && *octets < waited.as_secs() * LEAST_OCTETS_PER_SECOND {
-                debug!("the message comes too slowly");
-                return Heard::End(Answer::GoodBye);
-            }
+        if let Phase::Content(pace) = &mut self.phase
+            && !pace.keeps_up(began.elapsed(), count)
+            && count > 0
+        {
+            return Heard::End(Ending::Slow);
         }
         Heard::Octets(count)
     }
 
-    /// Does a step of a transaction, and gives the reply if the step wants one; or the words to end with, if the step takes too long for
-    /// a service that stops or an app password that was revoked. What Exchange has been asked is then left unanswered.
-    pub(in crate::session) async fn step(&mut self, road: &Road, transact: Transact) -> Result<Option<Reply>, Answer> {
+    /// Does a step of a transaction, and gives the reply if the step wants one; or why the session ends, if the step takes too long for
+    /// a service that stops or a login that holds no more. What Exchange has been asked is then left unanswered.
+    pub(in crate::session) async fn step(&mut self, road: &Road, transact: Transact) -> Result<Option<Reply>, Ending> {
         let permit = Arc::clone(&self.permit);
         tokio::select! {
             biased;
             reply = self.transact(road, transact) => Ok(reply),
-            () = road.cut.cancelled() => Err(Answer::Stopping),
-            () = permit.session().ended() => Err(Answer::Stopping),
+            ending = cut_off(road, &permit) => Err(ending),
         }
+    }
+
+    /// Returns when nothing of this session may go on.
+    pub(in crate::session) async fn cut_off(&self, road: &Road) -> Ending {
+        cut_off(road, &self.permit).await
     }
 
     async fn transact(&mut self, road: &Road, transact: Transact) -> Option<Reply> {
@@ -101,11 +119,16 @@ impl Mail {
                 }
                 Some(reply)
             }
-            Transact::Recipient(recipient) => Some(self.direct.recipient(&recipient).await),
+            // A mailbox that is disabled within a transaction gets no further in it. A message that is on its way already may finish: it
+            // was let through as a whole, and cut off it would only be sent again. An app password that ends takes its session with it,
+            // and the message.
+            Transact::Recipient(recipient) => {
+                Some(self.direct.recipient(road.auth.still_holds(&self.permit), &recipient).await)
+            }
             Transact::Data => {
-                let reply = self.direct.data().await;
+                let reply = self.direct.data(road.auth.still_holds(&self.permit)).await;
                 if reply.is_intermediate() {
-                    self.phase = Phase::Content { waited: Duration::ZERO, octets: 0 };
+                    self.phase = Phase::Content(Pace::default());
                 }
                 Some(reply)
             }
@@ -121,8 +144,8 @@ impl Mail {
                 Some(reply)
             }
             Transact::Abandon => {
+                // What is left of the message is still waited for as a message; a `Reset` says that it has been read.
                 self.direct.abandon();
-                self.phase = Phase::Commands;
                 None
             }
             Transact::Reset => {
@@ -134,15 +157,39 @@ impl Mail {
     }
 
     /// The session is over.
-    pub(in crate::session) async fn end(self, began: Instant) {
-        self.direct.close().await;
+    pub(in crate::session) async fn end(self, began: Instant, ending: Ending) {
         info!(
             mailbox.id = %self.permit.mailbox(),
             password.id = self.permit.password_id(),
             accepted_messages = self.accepted,
             up_octets = self.content_octets,
             took_ms = began.elapsed().as_millis(),
-            "session ended"
+            "session ended: {ending}"
         );
+        self.direct.close().await;
+    }
+}
+
+async fn cut_off(road: &Road, permit: &Permit) -> Ending {
+    tokio::select! {
+        () = road.cut.cancelled() => Ending::Stopping,
+        why = permit.session().ended() => Ending::Ended(why),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_may_be_slow_for_a_minute_and_then_needs_a_hundred_octets_a_second() {
+        let seconds = Duration::from_secs;
+        let mut pace = Pace::default();
+        assert!(pace.keeps_up(seconds(60), 1));
+        assert!(!pace.keeps_up(seconds(1), 1));
+        let mut pace = Pace::default();
+        assert!(pace.keeps_up(seconds(60), 0));
+        assert!(pace.keeps_up(seconds(40), 10_000));
+        assert!(!pace.keeps_up(seconds(1), 99));
     }
 }

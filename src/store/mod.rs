@@ -99,25 +99,65 @@ pub struct SignInRecord {
     pub account: Option<Mailbox>,
     /// The sealed refresh token, if there is one.
     pub sealed: Option<Vec<u8>>,
+    /// Whether it works.
+    pub state: SignInState,
+    /// When its refresh token was last used with success: silence kills it.
+    pub refreshed_at: Option<DateTime<Utc>>,
+}
+
+/// Whether a sign-in works, and if not, whose move it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignInState {
     /// Whose move it is; `Nobody` means that it works.
     pub whose: Whose,
-    /// Since when this state holds.
+    /// Since when.
     pub since: DateTime<Utc>,
     /// Why, in words for the administrator.
     pub reason: Option<String>,
+    /// What to do.
+    pub remedy: Option<String>,
 }
 
-/// Exchange does not let a mailbox in by a protocol, and somebody must mend that.
+/// Something keeps a mailbox from being opened by a protocol, since the last time that it could be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RefusalRecord {
+pub struct TroubleRecord {
     /// The mailbox.
     pub mailbox: Mailbox,
     /// The protocol.
     pub protocol: Protocol,
-    /// Since when.
+    /// The fixed name of the fault.
+    pub code: String,
+    /// Whose move it is; `Nobody`: it should pass by itself.
+    pub whose: Whose,
+    /// Since when it is of this kind.
     pub since: DateTime<Utc>,
-    /// What Exchange said and what to do, in words for the administrator.
+    /// When it was last met.
+    pub last_at: DateTime<Utc>,
+    /// What was said, in words for the administrator.
     pub reason: String,
+    /// What to do.
+    pub remedy: Option<String>,
+}
+
+/// What stood behind a reference that a mail program was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IncidentRecord {
+    /// The six letters and digits.
+    pub reference: String,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// The mailbox, where it is known.
+    pub mailbox: Option<Mailbox>,
+    /// The protocol, where it is known.
+    pub protocol: Option<Protocol>,
+    /// The public ID of the app password, where it is known.
+    pub password_id: Option<String>,
+    /// The fixed name of the fault.
+    pub code: String,
+    /// What happened, in words for the administrator.
+    pub reason: String,
+    /// What to do.
+    pub remedy: Option<String>,
 }
 
 /// The store could not do what was asked.
@@ -176,13 +216,23 @@ impl Fault for StoreError {
 
     fn remedy(&self) -> Option<String> {
         Some(match self {
+            Self::Open { source, .. } | Self::Query(source) if sqlite::is_corrupt(source.as_ref()) => {
+                "The database is damaged. Stop Postern and restore `postern.db` and `keys` from a backup, as docs/OPERATING.md shows; \
+                 keep the damaged files until that has worked, and look at the health of the disk."
+                    .to_owned()
+            }
             Self::Open { .. } => {
                 "Look at the owner and mode of the data folder, and at the space on its disk.".to_owned()
             }
             Self::TooNew { .. } => "Install that newer version again, or restore the store from before it.".to_owned(),
             Self::Query(_) => "Look at the space and the health of the disk that holds `data_dir`.".to_owned(),
             Self::Value { .. } => "Restore the store from a backup, or remove what that row describes.".to_owned(),
-            Self::LoginTaken { .. } => "Choose another alias, or remove it from the other mailbox first.".to_owned(),
+            Self::LoginTaken { login, mailbox } if login == mailbox => {
+                "A login name means one mailbox only: choose another one.".to_owned()
+            }
+            Self::LoginTaken { login, mailbox } => format!(
+                "Choose another one, or take it from that mailbox first: `postern mailbox alias {mailbox} --remove {login}`."
+            ),
         })
     }
 
@@ -192,15 +242,14 @@ impl Fault for StoreError {
     }
 }
 
-/// The store, in the words of the program. SQLite serves one machine.
+/// The list of mailboxes that may be used.
 #[async_trait]
-pub trait Store: Send + Sync {
-    /// A number that grows whenever a mailbox, an alias or an app password changes (uses do not count), by whichever
-    /// process. Cheap enough to ask at every login.
-    async fn revision(&self) -> Result<i64, StoreError>;
-
+pub trait Mailboxes: Send + Sync {
     /// Adds a mailbox, or adds new aliases (and the account to sign in as, if given) to one that is there.
     async fn add_mailbox(&self, mailbox: &MailboxRecord) -> Result<(), StoreError>;
+
+    /// Takes an alias (in lower case) from a mailbox. False: the mailbox has no such alias.
+    async fn remove_alias(&self, address: &Mailbox, login: &str) -> Result<bool, StoreError>;
 
     /// All mailboxes, by address.
     async fn mailboxes(&self) -> Result<Vec<MailboxRecord>, StoreError>;
@@ -211,9 +260,13 @@ pub trait Store: Send + Sync {
     /// Takes a mailbox off the list, revokes its app passwords, and forgets sign-ins that no other mailbox uses. Returns the
     /// number of app passwords revoked now, or `None` if there was no such mailbox.
     async fn remove_mailbox(&self, address: &Mailbox, at: DateTime<Utc>) -> Result<Option<u64>, StoreError>;
+}
 
-    /// Keeps a new app password.
-    async fn add_app_password(&self, record: &AppPasswordRecord) -> Result<(), StoreError>;
+/// The app passwords, as verifiers.
+#[async_trait]
+pub trait AppPasswords: Send + Sync {
+    /// Keeps a new app password. False: its mailbox is not on the list (any more), and nothing was kept.
+    async fn add_app_password(&self, record: &AppPasswordRecord) -> Result<bool, StoreError>;
 
     /// All app passwords, revoked ones too, by time of issue.
     async fn app_passwords(&self) -> Result<Vec<AppPasswordRecord>, StoreError>;
@@ -226,7 +279,11 @@ pub trait Store: Send + Sync {
 
     /// Notes last uses, id and time, in one transaction.
     async fn note_uses(&self, uses: &[(String, DateTime<Utc>)]) -> Result<(), StoreError>;
+}
 
+/// The sign-ins of accounts and of applications.
+#[async_trait]
+pub trait SignIns: Send + Sync {
     /// The sign-in of an account, or of the tenant itself.
     async fn sign_in(&self, tenant: &TenantName, account: Option<&Mailbox>)
     -> Result<Option<SignInRecord>, StoreError>;
@@ -237,39 +294,91 @@ pub trait Store: Send + Sync {
     /// Keeps a sign-in whole, replacing what was there; flushed to disk when this returns.
     async fn keep_sign_in(&self, record: &SignInRecord) -> Result<(), StoreError>;
 
-    /// Puts a rotated refresh token in the place of `before`; false if another stands there by now (somebody signed in anew),
-    /// and then nothing is changed.
+    /// Puts a rotated refresh token in the place of `before` and notes the time of its use; false if another stands there by now
+    /// (somebody signed in anew), and then nothing is changed. The same token under another master key is no other.
     async fn rotate_sign_in(
         &self,
         tenant: &TenantName,
         account: &Mailbox,
         before: &[u8],
         after: &[u8],
+        at: DateTime<Utc>,
     ) -> Result<bool, StoreError>;
 
-    /// Notes whose move it is for a sign-in, making its row if need be; the sealed token stays. `since` is kept where the
-    /// state does not change.
+    /// Notes whose move it is for a sign-in, making its row if need be; the sealed token stays. An earlier `since` is kept
+    /// where it is still the move of the same.
     async fn note_sign_in_state(
         &self,
         tenant: &TenantName,
         account: Option<&Mailbox>,
-        whose: Whose,
-        reason: Option<&str>,
-        at: DateTime<Utc>,
+        state: &SignInState,
     ) -> Result<(), StoreError>;
 
     /// Destroys a sign-in. False: there was none.
     async fn forget_sign_in(&self, tenant: &TenantName, account: Option<&Mailbox>) -> Result<bool, StoreError>;
+}
 
-    /// Notes that Exchange refuses a mailbox; `since` of an earlier note for the same protocol is kept. A mailbox that is not on the list
-    /// is passed over.
-    async fn note_refusal(&self, refusal: &RefusalRecord) -> Result<(), StoreError>;
+/// Something that is sealed by the master key, and where it lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SealedRecord {
+    /// Where it lies.
+    pub of: SealedOf,
+    /// The sealed value.
+    pub sealed: Vec<u8>,
+}
 
-    /// Takes the note back: Exchange lets the mailbox in again by this protocol.
-    async fn clear_refusal(&self, mailbox: &Mailbox, protocol: Protocol) -> Result<(), StoreError>;
+/// Where a sealed value lies in the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SealedOf {
+    /// The refresh token of an account's sign-in.
+    SignIn {
+        /// The tenant.
+        tenant: TenantName,
+        /// The account.
+        account: Mailbox,
+    },
+}
 
-    /// All such notes, by mailbox and protocol.
-    async fn refusals(&self) -> Result<Vec<RefusalRecord>, StoreError>;
+/// Gives the same value sealed anew, or `None` to leave it as it is.
+pub type Anew<'a> = &'a (dyn Fn(&SealedRecord) -> Option<Vec<u8>> + Sync);
+
+/// Everything in the store that is sealed by the master key, of whatever kind: what a change of that key has to go through.
+#[async_trait]
+pub trait SealedRecords: Send + Sync {
+    /// Every sealed value.
+    async fn sealed_records(&self) -> Result<Vec<SealedRecord>, StoreError>;
+
+    /// Puts sealed values in the place of others that hold the same, in one transaction, flushed to disk when this returns.
+    /// Returns how many.
+    async fn reseal(&self, anew: Anew<'_>) -> Result<usize, StoreError>;
+}
+
+/// What keeps mailboxes from being opened, and what stood behind the references that mail programs were given.
+#[async_trait]
+pub trait Troubles: Send + Sync {
+    /// Notes trouble; an earlier `since` is kept where it is still the move of the same. A mailbox that is not on the list is
+    /// passed over.
+    async fn note_trouble(&self, trouble: &TroubleRecord) -> Result<(), StoreError>;
+
+    /// Takes the note back: the mailbox was opened by this protocol.
+    async fn clear_trouble(&self, mailbox: &Mailbox, protocol: Protocol) -> Result<(), StoreError>;
+
+    /// All trouble, by mailbox and protocol.
+    async fn troubles(&self) -> Result<Vec<TroubleRecord>, StoreError>;
+
+    /// Keeps incidents, in one transaction; the oldest make room.
+    async fn add_incidents(&self, incidents: &[IncidentRecord]) -> Result<(), StoreError>;
+
+    /// The incidents of a reference, the newest first. References are short, so there may be several.
+    async fn incidents(&self, reference: &str) -> Result<Vec<IncidentRecord>, StoreError>;
+}
+
+/// The store, in the words of the program. SQLite serves one machine.
+#[async_trait]
+pub trait Store: Mailboxes + AppPasswords + SignIns + SealedRecords + Troubles {
+    /// A number that grows whenever a mailbox, an alias or an app password changes (uses do not count), by whichever
+    /// process. Cheap enough to ask at every login.
+    async fn revision(&self) -> Result<i64, StoreError>;
 
     /// Closes every connection to the database.
     async fn close(&self);

@@ -51,9 +51,8 @@ fn sign_in(account: &str, sealed: &[u8]) -> SignInRecord {
         tenant: TenantName::new("contoso"),
         account: Some(address(account)),
         sealed: Some(sealed.to_vec()),
-        whose: Whose::Nobody,
-        since: at(2),
-        reason: None,
+        state: SignInState { whose: Whose::Nobody, since: at(2), reason: None, remedy: None },
+        refreshed_at: Some(at(2)),
     }
 }
 
@@ -77,6 +76,38 @@ async fn what_is_kept_comes_back_as_it_was_also_after_a_restart() {
     assert_eq!(store.app_password_by_verifier(&Verifier([1; 32])).await.unwrap(), Some(record));
     assert_eq!(store.app_password_by_verifier(&Verifier([2; 32])).await.unwrap(), None);
     assert_eq!(store.sign_ins().await.unwrap(), [sign_in("alice@contoso.test", b"sealed")]);
+}
+
+#[tokio::test]
+async fn no_password_is_kept_for_a_mailbox_that_is_not_on_the_list_any_more() {
+    let (store, _folder) = store().await;
+    store.add_mailbox(&mailbox("alice@contoso.test", &["bob@contoso.test"])).await.unwrap();
+    store.add_mailbox(&mailbox("carol@contoso.test", &[])).await.unwrap();
+    store.remove_mailbox(&address("carol@contoso.test"), at(1)).await.unwrap();
+    for (id, of, kept) in
+        [("a", "alice@contoso.test", true), ("b", "bob@contoso.test", false), ("c", "carol@contoso.test", false)]
+    {
+        assert_eq!(store.add_app_password(&password(id, of, id.as_bytes()[0])).await.unwrap(), kept, "{of}");
+    }
+    let kept: Vec<_> = store.app_passwords().await.unwrap().into_iter().map(|row| row.id).collect();
+    assert_eq!(kept, ["a"]);
+}
+
+#[tokio::test]
+async fn an_alias_is_taken_from_its_own_mailbox_only_and_can_then_be_anothers() {
+    let (store, _folder) = store().await;
+    let (alice, bob) = (address("alice@contoso.test"), address("bob@contoso.test"));
+    store.add_mailbox(&mailbox("alice@contoso.test", &["al", "scanner"])).await.unwrap();
+    store.add_mailbox(&mailbox("bob@contoso.test", &[])).await.unwrap();
+    let before = store.revision().await.unwrap();
+    assert!(!store.remove_alias(&bob, "scanner").await.unwrap());
+    assert!(!store.remove_alias(&alice, "alice@contoso.test").await.unwrap(), "the address is no alias");
+    assert!(store.remove_alias(&alice, "scanner").await.unwrap());
+    assert!(!store.remove_alias(&alice, "scanner").await.unwrap());
+    assert!(store.revision().await.unwrap() > before, "a running process has to see it");
+    store.add_mailbox(&mailbox("bob@contoso.test", &["scanner"])).await.unwrap();
+    let aliases: Vec<_> = store.mailboxes().await.unwrap().into_iter().map(|mailbox| mailbox.aliases).collect();
+    assert_eq!(aliases, [["al"], ["scanner"]]);
 }
 
 #[tokio::test]
@@ -156,9 +187,9 @@ async fn a_rotated_token_never_replaces_one_of_a_newer_sign_in() {
     let (store, _folder) = store().await;
     let (tenant, alice) = (TenantName::new("contoso"), address("alice@contoso.test"));
     store.keep_sign_in(&sign_in("alice@contoso.test", b"one")).await.unwrap();
-    assert!(store.rotate_sign_in(&tenant, &alice, b"one", b"two").await.unwrap());
+    assert!(store.rotate_sign_in(&tenant, &alice, b"one", b"two", at(7)).await.unwrap());
     store.keep_sign_in(&sign_in("alice@contoso.test", b"signed in anew")).await.unwrap();
-    assert!(!store.rotate_sign_in(&tenant, &alice, b"two", b"three").await.unwrap());
+    assert!(!store.rotate_sign_in(&tenant, &alice, b"two", b"three", at(8)).await.unwrap());
     let kept = store.sign_in(&tenant, Some(&alice)).await.unwrap().unwrap();
     assert_eq!(kept.sealed.as_deref(), Some(&b"signed in anew"[..]));
     assert!(store.forget_sign_in(&tenant, Some(&alice)).await.unwrap());
@@ -175,34 +206,62 @@ async fn the_state_of_a_sign_in_keeps_its_token_and_the_time_since_it_holds() {
         (20, Whose::User, Some("AADSTS50173"), 10),
         (30, Whose::Nobody, None, 30),
     ] {
-        store.note_sign_in_state(&tenant, Some(&alice), whose, reason, at(second)).await.unwrap();
+        let (reason, remedy) = (reason.map(str::to_owned), reason.map(|_| "Sign in again.".to_owned()));
+        let state = SignInState { whose, since: at(second), reason, remedy };
+        store.note_sign_in_state(&tenant, Some(&alice), &state).await.unwrap();
         let row = store.sign_in(&tenant, Some(&alice)).await.unwrap().unwrap();
-        assert_eq!((row.whose, row.reason.as_deref(), row.since), (whose, reason, at(since)));
+        assert_eq!(row.state, SignInState { since: at(since), ..state });
         assert_eq!(row.sealed.as_deref(), Some(&b"one"[..]), "a failure never deletes anything");
     }
-    store.note_sign_in_state(&tenant, None, Whose::Administrator, Some("expired"), at(40)).await.unwrap();
+    let state =
+        SignInState { whose: Whose::Administrator, since: at(40), reason: Some("expired".to_owned()), remedy: None };
+    store.note_sign_in_state(&tenant, None, &state).await.unwrap();
     assert_eq!(store.sign_in(&tenant, None).await.unwrap().unwrap().sealed, None);
 }
 
 #[tokio::test]
-async fn refusals_are_kept_by_mailbox_and_protocol_and_go_with_the_mailbox() {
+async fn trouble_is_kept_by_mailbox_and_protocol_and_goes_with_the_mailbox() {
     let (store, _folder) = store().await;
-    let refusal = |of: &str, reason: &str, second| RefusalRecord {
+    let trouble = |of: &str, whose, since, last| TroubleRecord {
         mailbox: address(of),
         protocol: Protocol::Smtp,
-        since: at(second),
-        reason: reason.to_owned(),
+        code: "token-rejected".to_owned(),
+        whose,
+        since: at(since),
+        last_at: at(last),
+        reason: "it was said".to_owned(),
+        remedy: Some("Mend it.".to_owned()),
     };
-    store.note_refusal(&refusal("nobody@contoso.test", "x", 1)).await.unwrap();
-    assert!(store.refusals().await.unwrap().is_empty());
+    store.note_trouble(&trouble("nobody@contoso.test", Whose::Nobody, 1, 1)).await.unwrap();
+    assert!(store.troubles().await.unwrap().is_empty());
     store.add_mailbox(&mailbox("alice@contoso.test", &[])).await.unwrap();
-    store.note_refusal(&refusal("alice@contoso.test", "first", 1)).await.unwrap();
-    store.note_refusal(&refusal("alice@contoso.test", "second", 2)).await.unwrap();
-    assert_eq!(store.refusals().await.unwrap(), [refusal("alice@contoso.test", "second", 1)]);
-    store.clear_refusal(&address("alice@contoso.test"), Protocol::Imap).await.unwrap();
-    assert_eq!(store.refusals().await.unwrap().len(), 1);
+    store.note_trouble(&trouble("alice@contoso.test", Whose::Nobody, 1, 1)).await.unwrap();
+    store.note_trouble(&trouble("alice@contoso.test", Whose::Nobody, 2, 2)).await.unwrap();
+    assert_eq!(store.troubles().await.unwrap(), [trouble("alice@contoso.test", Whose::Nobody, 1, 2)]);
+    store.note_trouble(&trouble("alice@contoso.test", Whose::Administrator, 3, 3)).await.unwrap();
+    assert_eq!(store.troubles().await.unwrap(), [trouble("alice@contoso.test", Whose::Administrator, 3, 3)]);
+    store.clear_trouble(&address("alice@contoso.test"), Protocol::Imap).await.unwrap();
+    assert_eq!(store.troubles().await.unwrap().len(), 1);
     store.remove_mailbox(&address("alice@contoso.test"), at(3)).await.unwrap();
-    assert!(store.refusals().await.unwrap().is_empty());
+    assert!(store.troubles().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn incidents_are_found_by_their_reference_the_newest_first() {
+    let (store, _folder) = store().await;
+    let incident = |reference: &str, second| IncidentRecord {
+        reference: reference.to_owned(),
+        at: at(second),
+        mailbox: Some(address("alice@contoso.test")),
+        protocol: Some(Protocol::Imap),
+        password_id: None,
+        code: "exchange-busy".to_owned(),
+        reason: "throttled".to_owned(),
+        remedy: None,
+    };
+    store.add_incidents(&[incident("7F3K2Q", 1), incident("222222", 2), incident("7F3K2Q", 3)]).await.unwrap();
+    assert_eq!(store.incidents("7F3K2Q").await.unwrap(), [incident("7F3K2Q", 3), incident("7F3K2Q", 1)]);
+    assert!(store.incidents("ZZZZZZ").await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -243,11 +302,12 @@ async fn many_may_open_an_empty_folder_at_once_and_write_to_it_at_once() {
         let path = Arc::clone(&path);
         tokio::spawn(async move {
             let store = SqliteStore::open(&path).await.unwrap();
+            store.add_mailbox(&mailbox("alice@contoso.test", &[])).await.unwrap();
             for turn in 0..10 {
                 let id = format!("{number}-{turn}");
                 let mut record = password(&id, "alice@contoso.test", number);
                 record.verifier.0[0] = turn;
-                store.add_app_password(&record).await.unwrap();
+                assert!(store.add_app_password(&record).await.unwrap());
             }
         })
     });
@@ -281,8 +341,9 @@ async fn a_full_disk_is_an_error_for_as_long_as_it_is_full_and_no_longer() {
         record.verifier.0[..4].copy_from_slice(&u32::to_be_bytes(number));
         record.label = "x".repeat(200);
         match store.add_app_password(&record).await {
-            Ok(()) if failures > 0 => break,
-            Ok(()) => {}
+            Ok(true) if failures > 0 => break,
+            Ok(true) => {}
+            Ok(false) => panic!("the mailbox is on the list"),
             Err(StoreError::Query(_)) if failures < 8 => {
                 failures += 1;
                 // Each failure costs its connection; the others still have the limit.
@@ -309,7 +370,10 @@ async fn a_store_of_a_newer_version_is_left_alone_and_a_broken_one_is_named() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join(SqliteStore::FILE), vec![b'x'; 8192]).unwrap();
     match SqliteStore::open(folder.path()).await {
-        Err(error @ StoreError::Open { .. }) => assert!(error.to_string().contains(SqliteStore::FILE), "{error}"),
+        Err(error @ StoreError::Open { .. }) => {
+            assert!(error.to_string().contains(SqliteStore::FILE), "{error}");
+            assert!(error.remedy().unwrap().contains("from a backup"), "{:?}", error.remedy());
+        }
         other => panic!("{:?}", other.err()),
     }
     assert_eq!(std::fs::read(folder.path().join(SqliteStore::FILE)).unwrap(), vec![b'x'; 8192]);

@@ -1,4 +1,4 @@
-//! Finding a host, racing its addresses (RFC 8305), and TLS that is always verified.
+//! Finding a host, racing its addresses (RFC 8305) or asking a proxy for it, and TLS that is always verified.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,10 +11,11 @@ use rustls::{CertificateError, ClientConfig, RootCertStore};
 use rustls_platform_verifier::Verifier;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpStream, lookup_host};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_rustls::TlsConnector;
 
-use crate::base::{Family, HostPort};
+use crate::base::{Family, HostPort, Proxy};
+use crate::upstream::proxy::{self, ProxyTrouble};
 use crate::upstream::{Endpoints, ServerStream, Settings, UpstreamError};
 
 /// How long one address is given before the next one is tried beside it (RFC 8305, section 8).
@@ -60,16 +61,14 @@ pub(in crate::upstream) async fn tls(
     endpoints: &Endpoints,
     settings: &Settings,
 ) -> Result<ServerStream, UpstreamError> {
-    within(settings, host, "connecting", async {
-        let stream = race(host, settings.family).await?;
-        handshake(stream, host, &endpoints.tls).await
-    })
-    .await
+    let deadline = Instant::now() + settings.connect_time;
+    let stream = reach(host, settings, deadline).await?;
+    by(deadline, settings, host, "connecting", handshake(stream, host, &endpoints.tls)).await
 }
 
 /// Connects without TLS yet, for STARTTLS.
 pub(in crate::upstream) async fn tcp(host: &HostPort, settings: &Settings) -> Result<TcpStream, UpstreamError> {
-    within(settings, host, "connecting", race(host, settings.family)).await
+    reach(host, settings, Instant::now() + settings.connect_time).await
 }
 
 /// Does the handshake on a connection that is there already, for STARTTLS.
@@ -79,18 +78,40 @@ pub(in crate::upstream) async fn upgrade(
     endpoints: &Endpoints,
     settings: &Settings,
 ) -> Result<ServerStream, UpstreamError> {
-    within(settings, host, "the TLS handshake", handshake(stream, host, &endpoints.tls)).await
+    let deadline = Instant::now() + settings.connect_time;
+    by(deadline, settings, host, "the TLS handshake", handshake(stream, host, &endpoints.tls)).await
 }
 
-async fn within<T>(
+async fn by<T>(
+    deadline: Instant,
     settings: &Settings,
     host: &HostPort,
     doing: &'static str,
     work: impl Future<Output = Result<T, UpstreamError>>,
 ) -> Result<T, UpstreamError> {
-    timeout(settings.connect_time, work).await.unwrap_or_else(|_| {
+    timeout_at(deadline, work).await.unwrap_or_else(|_| {
         Err(UpstreamError::Silent { host: host.clone(), doing, seconds: settings.connect_time.as_secs() })
     })
+}
+
+/// A connection that leads to the host: its own, or one to the proxy that has been told where to lead. The name of a host behind a proxy
+/// is not resolved here.
+async fn reach(host: &HostPort, settings: &Settings, deadline: Instant) -> Result<TcpStream, UpstreamError> {
+    if let Some(proxy) = settings.proxy.as_ref().filter(|proxy| proxy.serves(&host.host)) {
+        let silent = ProxyTrouble::Silent { seconds: settings.connect_time.as_secs() };
+        let led = timeout_at(deadline, through(proxy, host, settings.family)).await.unwrap_or(Err(silent));
+        return led.map_err(|why| UpstreamError::Proxy { proxy: proxy.address().clone(), host: host.clone(), why });
+    }
+    by(deadline, settings, host, "connecting", async {
+        race(host, settings.family).await.map_err(|reason| UpstreamError::Unreachable { host: host.clone(), reason })
+    })
+    .await
+}
+
+async fn through(proxy: &Proxy, host: &HostPort, family: Family) -> Result<TcpStream, ProxyTrouble> {
+    let mut stream = race(proxy.address(), family).await.map_err(|reason| ProxyTrouble::Unreachable { reason })?;
+    proxy::lead(&mut stream, proxy, host).await?;
+    Ok(stream)
 }
 
 async fn handshake(stream: TcpStream, host: &HostPort, tls: &Arc<ClientConfig>) -> Result<ServerStream, UpstreamError> {
@@ -125,12 +146,11 @@ fn in_words(error: &rustls::Error) -> String {
     }
 }
 
-/// Tries the addresses of a host, each with a head start on the next, and keeps the first that connects.
-async fn race(host: &HostPort, family: Family) -> Result<TcpStream, UpstreamError> {
-    let unreachable = |reason: String| UpstreamError::Unreachable { host: host.clone(), reason };
+/// Tries the addresses of a host, each with a head start on the next, and keeps the first that connects; else, in words, why none does.
+async fn race(host: &HostPort, family: Family) -> Result<TcpStream, String> {
     let found = lookup_host((host.host.as_str(), host.port))
         .await
-        .map_err(|error| unreachable(format!("its name cannot be resolved: {error}")))?;
+        .map_err(|error| format!("its name cannot be resolved: {error}"))?;
     let addresses = in_turn(found, family);
     let mut waiting = addresses.into_iter();
     let mut attempts = FuturesUnordered::new();
@@ -143,7 +163,7 @@ async fn race(host: &HostPort, family: Family) -> Result<TcpStream, UpstreamErro
         if let Some(address) = waiting.next() {
             attempts.push(async move { (address, TcpStream::connect(address).await) });
         } else if attempts.is_empty() {
-            return Err(unreachable(last));
+            return Err(last);
         }
         let more = waiting.len() > 0;
         tokio::select! {
@@ -208,8 +228,8 @@ mod tests {
         drop(listener);
         let host = HostPort { host: "127.0.0.1".to_owned(), port };
         let error = race(&host, Family::Auto).await.unwrap_err();
-        assert!(error.to_string().contains(&format!("127.0.0.1:{port}")), "{error}");
+        assert!(error.contains(&format!("127.0.0.1:{port}")), "{error}");
         let error = race(&host, Family::Ipv6).await.unwrap_err();
-        assert!(error.to_string().contains("no IPv6 address"), "{error}");
+        assert!(error.contains("no IPv6 address"), "{error}");
     }
 }

@@ -4,6 +4,7 @@ mod conversation;
 pub mod dial;
 mod imap;
 mod pop3;
+pub mod proxy;
 mod refusal;
 pub mod smtp;
 
@@ -11,12 +12,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dashmap::DashSet;
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
+use tracing::info;
 
 use crate::auth::Permit;
-use crate::base::{Answer, Family, Fault, HostPort, Mailbox, Protocol, Reference, TenantName, Whose};
+use crate::base::{Answer, Family, Fault, HostPort, Mailbox, Protocol, Proxy, Reference, TenantName, Whose};
 use crate::broker::AccessToken;
+use crate::upstream::proxy::ProxyTrouble;
 use crate::wire::smtp::Reply;
 
 /// The stream to the far side. Boxed: it is over a kilobyte, and every future that it passes through would hold room for it.
@@ -27,8 +31,10 @@ pub type ServerStream = Box<TlsStream<TcpStream>>;
 pub struct Settings {
     /// The hosts of each tenant.
     pub tenants: HashMap<TenantName, Endpoints>,
-    /// Which addresses may be used.
+    /// Which addresses may be connected to: the hosts', or the proxy's own where there is one.
     pub family: Family,
+    /// The proxy that leads to the hosts.
+    pub proxy: Option<Proxy>,
     /// Our name in EHLO.
     pub hostname: String,
     /// How long to find a host, connect and do the handshake.
@@ -42,6 +48,7 @@ impl Default for Settings {
         Self {
             tenants: HashMap::new(),
             family: Family::Auto,
+            proxy: None,
             hostname: "localhost".to_owned(),
             connect_time: Duration::from_secs(15),
             answer_time: Duration::from_secs(30),
@@ -141,6 +148,16 @@ pub enum UpstreamError {
         /// What was wrong.
         what: String,
     },
+    /// The proxy on the way does not lead to the host.
+    #[error("the proxy {proxy} does not lead to {host}: {why}")]
+    Proxy {
+        /// The proxy.
+        proxy: HostPort,
+        /// The host.
+        host: HostPort,
+        /// Why not.
+        why: ProxyTrouble,
+    },
     /// The far side did not answer in time.
     #[error("{host} did not answer within {seconds} s while {doing}")]
     Silent {
@@ -196,6 +213,7 @@ impl Fault for UpstreamError {
             Self::NoHost { .. } => "no-host",
             Self::NotConnected { .. } => "authenticated-but-not-connected",
             Self::Protocol { .. } => "exchange-protocol",
+            Self::Proxy { why, .. } => why.code(),
             Self::Silent { .. } => "exchange-silent",
             Self::Tls { .. } => "exchange-tls",
             Self::TokenRejected { .. } => "token-rejected",
@@ -205,6 +223,7 @@ impl Fault for UpstreamError {
 
     fn whose(&self) -> Whose {
         match self {
+            Self::Proxy { why, .. } => why.whose(),
             Self::Denied { .. } | Self::NoHost { .. } | Self::TokenRejected { .. } => Whose::Administrator,
             Self::BrokeOff { .. }
             | Self::Busy { .. }
@@ -226,8 +245,9 @@ impl Fault for UpstreamError {
                  (`Add-MailboxPermission`), and check that IMAP is enabled for it (`Get-CASMailbox`); \
                  `postern explain authenticated-but-not-connected` shows each step."
             )),
+            Self::Proxy { host, why, .. } => Some(why.remedy(host)),
             Self::Tls { .. } => Some(
-                "If the network inspects TLS, put its CA into `ca_file` under [tenant.endpoints]; check this machine's clock."
+                "If the network or a proxy inspects TLS, put its CA into `ca_file` under [tenant.endpoints]; check this machine's clock."
                     .to_owned(),
             ),
             Self::TokenRejected { mailbox, .. } => Some(format!(
@@ -237,7 +257,11 @@ impl Fault for UpstreamError {
                  (`Get-CASMailbox`). Exchange says the same during an outage. `postern explain token-rejected` shows each step."
             )),
             Self::Unreachable { .. } | Self::Silent { .. } => {
-                Some("Check this machine's way to the internet: name resolution, firewall, and `family` under [upstream].".to_owned())
+                Some(
+                    "Check this machine's way to the internet: name resolution, firewall, and `family` under [upstream]; if only a \
+                     proxy leads out, name it there as `proxy`."
+                        .to_owned(),
+                )
             }
             Self::BrokeOff { .. } | Self::Busy { .. } | Self::Closed { .. } | Self::Protocol { .. } => None,
         }
@@ -255,12 +279,14 @@ impl Fault for UpstreamError {
 #[derive(Debug)]
 pub struct Upstream {
     settings: Settings,
+    /// The mailboxes whose submissions are let in under the name of the account that signs in for them.
+    by_account: DashSet<Mailbox>,
 }
 
 impl Upstream {
     /// Takes the settings; nothing is connected yet.
     pub fn new(settings: Settings) -> Self {
-        Self { settings }
+        Self { settings, by_account: DashSet::new() }
     }
 
     /// Opens an IMAP or POP3 connection for the mailbox of this permit and logs in with its token. IMAP is probed, since Exchange
@@ -283,11 +309,43 @@ impl Upstream {
 
     /// Opens an SMTP connection for the mailbox of this permit and logs in with its token.
     ///
+    /// A mailbox that another account signs in for is named in the login, as Microsoft says. Some tenants refuse that with 535 5.7.3 and
+    /// take the account itself, with the mailbox as the sender only. So where it is refused the account is tried once, and what works is
+    /// tried first from then on. With `again`, which is a second attempt with a new token, nothing else than that is tried.
+    ///
     /// # Errors
     /// As [`open`](Upstream::open).
-    pub async fn submission(&self, permit: &Permit, token: &AccessToken) -> Result<smtp::Submission, UpstreamError> {
+    pub async fn submission(
+        &self,
+        permit: &Permit,
+        token: &AccessToken,
+        again: bool,
+    ) -> Result<smtp::Submission, UpstreamError> {
         let (endpoints, host) = self.host(permit)?;
-        smtp::open(host, endpoints, &self.settings, permit.mailbox(), token).await
+        let mailbox = permit.mailbox();
+        let log_in = async |user: &Mailbox| smtp::open(host, endpoints, &self.settings, user, token).await;
+        let Some(account) = token.account().filter(|account| *account != mailbox) else {
+            return log_in(mailbox).await;
+        };
+        let by_account = self.by_account.contains(mailbox);
+        let (first, second) = if by_account { (account, mailbox) } else { (mailbox, account) };
+        match log_in(first).await {
+            Err(refused @ UpstreamError::TokenRejected { .. }) if !again => match log_in(second).await {
+                Ok(submission) => {
+                    info!(mailbox.id = %mailbox, "{host} lets {second} in and not {first}: that is tried first from now on");
+                    if by_account {
+                        self.by_account.remove(mailbox);
+                    } else {
+                        self.by_account.insert(mailbox.clone());
+                    }
+                    Ok(submission)
+                }
+                // Both are refused, so it is not the name; the first answer is the one to show.
+                Err(UpstreamError::TokenRejected { .. }) => Err(refused),
+                Err(error) => Err(error),
+            },
+            opened => opened,
+        }
     }
 
     fn host(&self, permit: &Permit) -> Result<(&Endpoints, &HostPort), UpstreamError> {

@@ -23,21 +23,22 @@ pub fn smtp(answer: Answer) -> Reply {
         Answer::TooManyFailures | Answer::TooManyConnections | Answer::TooManySessions => (421, "4.7.0"),
         Answer::TryLater(_) => (451, "4.3.0"),
         Answer::MustAct(_) => (451, "4.7.0"),
-        Answer::Stopping => (421, "4.3.2"),
+        Answer::Ended | Answer::Stopping => (421, "4.3.2"),
         // What stopped a client that took too long (RFC 3463, section 3.5: bad connection).
         _ => (421, "4.4.2"),
     };
     Reply::new(code, format!("{enhanced} {}", words(answer)))
 }
 
-/// The answer to an IMAP command with this tag, and the BYE behind it where the connection [`closes`]. Without a tag it is the
-/// BYE alone.
+/// The answer to an IMAP command with this tag, and the BYE behind it where the connection [`closes`]. Without a tag, and where the
+/// end of the session has nothing to do with the command, it is the BYE alone.
 pub fn imap(tag: Option<&[u8]>, answer: Answer) -> Vec<u8> {
+    let tag = tag.filter(|_| !matches!(answer, Answer::Ended | Answer::Stopping));
     let code = match answer {
         Answer::WrongPassword => "[AUTHENTICATIONFAILED] ",
         Answer::PrivacyRequired => "[PRIVACYREQUIRED] ",
         Answer::TooManyFailures | Answer::TooManyConnections | Answer::TooManySessions => "[LIMIT] ",
-        Answer::TryLater(_) | Answer::Stopping => "[UNAVAILABLE] ",
+        Answer::TryLater(_) => "[UNAVAILABLE] ",
         Answer::MustAct(_) => "[CONTACTADMIN] ",
         _ => "",
     };
@@ -52,14 +53,16 @@ pub fn imap(tag: Option<&[u8]>, answer: Answer) -> Vec<u8> {
     out
 }
 
-/// The answer to a POP3 command.
+/// The answer to a POP3 command; nothing where the connection is closed without a word. POP3 has no way to say that a session ends:
+/// an `-ERR` would be taken for the answer to a command, and behind a login for a wrong password.
 pub fn pop3(answer: Answer) -> Vec<u8> {
     let code = match answer {
         Answer::WrongPassword | Answer::PrivacyRequired => "[AUTH] ",
         Answer::TooManyFailures => "[LOGIN-DELAY] ",
         Answer::TooManySessions => "[IN-USE] ",
-        Answer::TooManyConnections | Answer::TryLater(_) | Answer::Stopping => "[SYS/TEMP] ",
+        Answer::TooManyConnections | Answer::TryLater(_) => "[SYS/TEMP] ",
         Answer::MustAct(_) => "[SYS/PERM] ",
+        Answer::Ended | Answer::Stopping => return Vec::new(),
         _ => "",
     };
     format!("-ERR {code}{}\r\n", words(answer)).into_bytes()
@@ -74,6 +77,8 @@ fn words(answer: Answer) -> String {
         Answer::TooManySessions => "Too many sessions with this password, close one or try again later".to_owned(),
         Answer::TryLater(reference) => format!("The mailbox cannot be reached now, try again later, ref {reference}"),
         Answer::MustAct(reference) => format!("The mailbox needs your administrator, ref {reference}"),
+        // Not why: whoever holds a password that was taken from its owner need not hear that it was noticed.
+        Answer::Ended => "The login is no longer valid, log in again".to_owned(),
         Answer::Stopping => "The service is stopping, try again later".to_owned(),
         _ => "Closing the connection".to_owned(),
     }
@@ -95,7 +100,6 @@ mod tests {
             (Answer::TooManyConnections, "421 4.7.0 ", "a NO [LIMIT] ", "-ERR [SYS/TEMP] ", true),
             (Answer::TryLater(reference), "451 4.3.0 ", "a NO [UNAVAILABLE] ", "-ERR [SYS/TEMP] ", false),
             (Answer::MustAct(reference), "451 4.7.0 ", "a NO [CONTACTADMIN] ", "-ERR [SYS/PERM] ", false),
-            (Answer::Stopping, "421 4.3.2 ", "a NO [UNAVAILABLE] ", "-ERR [SYS/TEMP] ", true),
             (Answer::GoodBye, "421 4.4.2 ", "a NO Closing", "-ERR Closing", true),
         ] {
             let said = [smtp(answer).to_bytes(), imap(Some(b"a"), answer), pop3(answer)]
@@ -108,6 +112,21 @@ mod tests {
             assert_eq!(closes(answer), ends, "{answer:?}");
             assert_eq!(said[1].contains("\r\n* BYE "), ends, "{answer:?}");
             assert!(imap(None, answer).starts_with(b"* BYE "), "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_session_is_told_as_an_end_and_not_as_the_answer_to_a_command() {
+        for (answer, words) in [
+            (Answer::Stopping, "The service is stopping, try again later"),
+            (Answer::Ended, "The login is no longer valid, log in again"),
+        ] {
+            assert_eq!(smtp(answer).to_bytes(), format!("421 4.3.2 {words}\r\n").into_bytes());
+            for tag in [None, Some(&b"a"[..])] {
+                assert_eq!(imap(tag, answer), format!("* BYE {words}\r\n").into_bytes());
+            }
+            assert_eq!(pop3(answer), b"");
+            assert!(closes(answer));
         }
     }
 }

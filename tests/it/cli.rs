@@ -5,6 +5,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
+mod unhappy;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -56,6 +58,13 @@ impl Place {
     fn with_tenant() -> Self {
         let place = Self::new();
         place.write("config/postern.toml", TENANT);
+        place
+    }
+
+    /// The same, with alice@contoso.test on the list.
+    fn with_mailbox() -> Self {
+        let place = Self::with_tenant();
+        place.json(&["mailbox", "add", "alice@contoso.test"], 0);
         place
     }
 
@@ -194,6 +203,8 @@ fn the_runner_itself_tells_right_from_wrong() {
 #[test]
 fn an_app_password_lives_from_issue_to_revocation_in_fixed_documents() {
     let place = Place::with_tenant();
+    place.json(&["mailbox", "add", "bob@contoso.test"], 0);
+    place.json(&["mailbox", "remove", "bob@contoso.test"], 0);
     let refused = place.json(&["password", "issue", "alice@contoso.test", "--label", "Scanner"], 1);
     assert_eq!(refused["error"]["code"], "mailbox-not-listed");
     assert!(refused["error"]["remedy"].as_str().unwrap().contains("postern mailbox add alice@contoso.test"));
@@ -257,8 +268,7 @@ fn keys(object: &Value) -> Vec<&str> {
 
 #[test]
 fn a_new_password_stands_alone_on_stdout_and_is_nowhere_else() {
-    let place = Place::with_tenant();
-    place.run(&["mailbox", "add", "alice@contoso.test"]);
+    let place = Place::with_mailbox();
     for (more, length, hyphens) in [(&[][..], 23, 3), (&["--short"][..], 16, 0)] {
         let args = [&["password", "issue", "alice@contoso.test", "--label", "x"], more].concat();
         let output = place.run(&args);
@@ -277,7 +287,7 @@ fn a_new_password_stands_alone_on_stdout_and_is_nowhere_else() {
 
 #[test]
 fn the_ca_is_printed_once_made_and_is_the_same_each_time() {
-    let place = Place::with_tenant();
+    let place = Place::with_mailbox();
     let first = place.run(&["certificate"]);
     assert_eq!(first.status.code(), Some(0), "{}", text(&first.stderr));
     let pem = text(&first.stdout);
@@ -319,7 +329,7 @@ fn completions_and_the_manual_name_every_command() {
 #[cfg(unix)]
 #[test]
 fn a_reader_that_has_seen_enough_is_no_failure() {
-    let place = Place::with_tenant();
+    let place = Place::with_mailbox();
     for args in [&["man"][..], &["completions", "zsh"], &["mailbox", "list", "--json"], &["certificate"], &["--help"]] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
@@ -364,7 +374,10 @@ struct Service {
 impl Service {
     /// Starts it and reads stderr until a line ends with `last`.
     fn start(place: &Place, args: &[&str], last: &str) -> Self {
-        let mut command = place.command(args);
+        Self::start_as(place.command(args), last)
+    }
+
+    fn start_as(mut command: Command, last: &str) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut service = Self { child: command.spawn().unwrap(), said: Vec::new() };
         let mut lines = BufReader::new(service.child.stderr.take().unwrap()).lines();
@@ -376,14 +389,19 @@ impl Service {
                 return service;
             }
         }
-        panic!("{args:?} ended before it said `{last}`: {:#?}", service.said);
+        panic!("{command:?} ended before it said `{last}`: {:#?}", service.said);
+    }
+
+    #[cfg(unix)]
+    fn signal(&self, signal: nix::sys::signal::Signal) {
+        let process = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        nix::sys::signal::kill(process, signal).unwrap();
     }
 
     /// Sends a signal, waits, and returns the status and what stood on stdout.
     #[cfg(unix)]
     fn stop(mut self, signal: nix::sys::signal::Signal) -> (Option<i32>, String) {
-        let process = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap());
-        nix::sys::signal::kill(process, signal).unwrap();
+        self.signal(signal);
         let mut stdout = String::new();
         self.child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
         (self.child.wait().unwrap().code(), stdout)

@@ -3,7 +3,7 @@
 use postern::base::Protocol;
 use tokio::net::TcpStream;
 
-use crate::common::{Peer, World, eventually, plain, reference};
+use crate::common::{Peer, World, eventually, plain, reference, turn_clock};
 
 const ALICE: &str = "alice@contoso.test";
 const BOB: &str = "bob@contoso.test";
@@ -88,17 +88,24 @@ async fn the_full_reason_of_a_refusal_stands_in_the_log_under_its_reference() {
     let mut world = World::start().await;
     let password = world.issue(ALICE).await;
     let serving = crate::common::child::Serving::instead_of(&mut world, &[]).await;
-    world.fault("smtp-send-as-denied=1");
     let mut smtp = world.smtp(ALICE, &password).await;
-    let told = send(&mut smtp, MESSAGE).await;
+    let told = send(&mut smtp, MESSAGE.replace(ALICE, BOB)).await;
     let reference = reference(&told);
     serving.says(&reference).await;
     let log = serving.said();
     let line = log.lines().find(|line| line.contains(&reference)).unwrap();
-    assert!(
-        line.contains("WARN") && line.contains("not allowed to send as") && line.contains("BeginDiagnosticData"),
-        "{line}"
-    );
+    let id = &world.ops.passwords().await.unwrap()[0].id;
+    for expected in [
+        "WARN",
+        "not allowed to send as",
+        "BeginDiagnosticData",
+        "mailbox.id=alice@contoso.test",
+        &format!("password.id=\"{id}\""),
+        "code=\"send-as-denied\"",
+        "`Add-RecipientPermission -Identity bob@contoso.test -Trustee alice@contoso.test -AccessRights SendAs`",
+    ] {
+        assert!(line.contains(expected), "{expected} is missing: {line}");
+    }
     assert!(!told.contains("not allowed"), "{told}");
     serving.signal(nix::sys::signal::Signal::SIGTERM);
     assert!(serving.ended().await.0.success());
@@ -409,6 +416,55 @@ async fn a_disabled_mailbox_is_let_in_and_told_at_mail() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_mailbox_that_is_disabled_within_a_transaction_gets_no_further_in_it() {
+    let (world, mut smtp) = alice().await;
+    let alice = ALICE.parse().unwrap();
+    assert_eq!(&smtp.smtp(&format!("MAIL FROM:<{ALICE}>")).await[..9], "250 2.1.0");
+    assert_eq!(&smtp.smtp(&format!("RCPT TO:<{BOB}>")).await[..9], "250 2.1.5");
+    world.ops.disable_mailbox(&alice).await.unwrap();
+    world.upkeep().await;
+    for command in ["RCPT TO:<scanner@contoso.test>", "DATA"] {
+        let told = smtp.smtp(command).await;
+        assert!(told.starts_with("451 4.7.0 The mailbox needs your administrator, ref "), "{command}: {told}");
+    }
+    // What was said of the envelope so far still stands when it is enabled again.
+    world.ops.enable_mailbox(&alice).await.unwrap();
+    world.upkeep().await;
+    assert_eq!(&smtp.smtp("DATA").await[..4], "354 ");
+    smtp.send(format!("{MESSAGE}.\r\n")).await;
+    assert_eq!(&smtp.reply().await[..9], "250 2.0.0");
+    assert_eq!(world.sandbox.submissions()[0].recipients, [BOB]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_on_its_way_when_its_mailbox_is_disabled_may_finish() {
+    let (world, mut smtp) = alice().await;
+    open(&mut smtp).await;
+    smtp.send(MESSAGE).await;
+    world.ops.disable_mailbox(&ALICE.parse().unwrap()).await.unwrap();
+    world.upkeep().await;
+    smtp.send(".\r\n").await;
+    assert_eq!(&smtp.reply().await[..9], "250 2.0.0");
+    let told = smtp.smtp(&format!("MAIL FROM:<{ALICE}>")).await;
+    assert!(told.starts_with("451 4.7.0 "), "{told}");
+    assert_eq!(world.sandbox.submissions().len(), 1);
+}
+
+#[tokio::test]
+async fn the_rest_of_a_message_that_is_refused_already_may_not_dawdle_either() {
+    for (silence, last) in [(61, "x"), (181, "")] {
+        let (world, mut smtp) = alice().await;
+        open(&mut smtp).await;
+        smtp.send("Subject: x\r\n\r\nbe\0fore\r\n").await;
+        eventually("the message to be given up", async || world.sandbox.tally().open_connections == 0).await;
+        turn_clock(std::time::Duration::from_secs(silence)).await;
+        smtp.send(last).await;
+        let told = smtp.rest().await;
+        assert_eq!(told, "421 4.4.2 Closing the connection\r\n", "after {silence} s");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn revoking_ends_the_session_with_421_and_a_message_under_way_is_not_completed() {
     let world = World::start().await;
     let issued = world.issue_with(ALICE, |_| {}).await;
@@ -419,10 +475,9 @@ async fn revoking_ends_the_session_with_421_and_a_message_under_way_is_not_compl
     sending.send(MESSAGE).await;
     let began = std::time::Instant::now();
     world.ops.revoke_password(&issued.row.id).await.unwrap();
-    let told = idle.rest().await;
-    assert!(told.starts_with("421 4.3.2 "), "{told}");
-    let told = sending.rest().await;
-    assert!(told.is_empty() || told.starts_with("421 4.3.2 "), "{told}");
+    for told in [idle.rest().await, sending.rest().await] {
+        assert_eq!(told, "421 4.3.2 The login is no longer valid, log in again\r\n");
+    }
     assert!(began.elapsed() < std::time::Duration::from_secs(8), "{:?}", began.elapsed());
     assert_eq!(world.sandbox.submissions().len(), 0);
     let mut again = world.connect(Protocol::Smtp, "none").await;

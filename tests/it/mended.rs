@@ -53,22 +53,29 @@ async fn a_new_sign_in_counts_within_seconds_though_the_token_of_the_old_one_sti
     assert_eq!(world.sandbox.tally().access_tokens.len(), issued, "a token that lives is used again");
     sign_in().await;
     let issued = world.sandbox.tally().access_tokens.len();
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    let began = Instant::now();
+    world.upkeep().await;
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     assert!(imap_login(&world, ALICE, &password).await.starts_with("a1 OK"));
     assert_eq!(world.sandbox.tally().access_tokens.len(), issued + 1);
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    world.upkeep().await;
     assert!(imap_login(&world, ALICE, &password).await.starts_with("a1 OK"));
     assert_eq!(world.sandbox.tally().access_tokens.len(), issued + 1, "and the new one is kept");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_does_not_begin_its_tls_does_not_hold_up_the_end() {
-    let mut world = World::start().await;
+    let more = "\n[limits]\nper_address_before_login = 2\n".to_owned();
+    let mut world = World::planned(Plan { more, ..Plan::default() }).await;
     let _silent = TcpStream::connect(world.address(Protocol::Imap, "implicit")).await.unwrap();
     let mut half = world.connect(Protocol::Imap, "starttls").await;
     half.line().await;
     assert!(half.imap("a1 STARTTLS").await.starts_with("a1 OK"));
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    // The silent one says nothing, and nothing is said to it; it has been let in once there is no room for a third.
+    eventually("both connections to be let in", async || {
+        world.connect(Protocol::Imap, "none").await.line().await.starts_with("* BYE Too many")
+    })
+    .await;
     let began = Instant::now();
     world.stop_serving().await;
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
@@ -92,17 +99,18 @@ async fn begin_message(smtp: &mut Peer<TcpStream>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_waits_for_exchange_ends_when_its_app_password_is_revoked() {
-    let world = World::start().await;
+    let mut world = World::start().await;
+    let script = Script { answers: vec![(".", SILENCE)], ..Script::default() };
+    script.instead_of(&mut world).await;
     let issued = world.issue_with(ALICE, |_| {}).await;
-    world.sandbox.faults().set("smtp-slow-data".parse().unwrap(), Some("20000")).unwrap();
     let mut smtp = smtp_login(&world, ALICE, issued.password.expose()).await;
     begin_message(&mut smtp).await;
     smtp.send("Subject: slow\r\n\r\nslow\r\n.\r\n").await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    script.hears(".").await;
     world.ops.revoke_password(&issued.row.id).await.unwrap();
     let began = Instant::now();
     let answer = smtp.reply().await;
-    assert!(answer.starts_with("421 4.3.2"), "{answer}");
+    assert_eq!(answer, "421 4.3.2 The login is no longer valid, log in again");
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     assert_eq!(smtp.rest().await, "");
 }
@@ -128,14 +136,21 @@ async fn logins_whose_password_was_right_are_not_counted_while_exchange_makes_th
 struct Script {
     answers: Vec<(&'static str, &'static str)>,
     in_the_middle: Option<&'static str>,
+    /// The commands, `.` for the end of a message, and `(cut)` when a message was ended in the middle.
     heard: Arc<Mutex<Vec<String>>>,
 }
+
+/// The answer that never comes.
+const SILENCE: &str = "(silence)";
 
 impl Script {
     async fn play(self, stream: TcpStream, acceptor: Acceptor) -> Option<()> {
         let mut stream = BufReader::new(ClientStream::Clear(stream).secure(&acceptor).await.ok()?);
         let mut says = "220 scripted".to_owned();
         loop {
+            if says == SILENCE {
+                std::future::pending::<()>().await;
+            }
             stream.get_mut().write_all(format!("{says}\r\n").as_bytes()).await.ok()?;
             stream.get_mut().flush().await.ok()?;
             if says.starts_with("354") {
@@ -145,17 +160,29 @@ impl Script {
                     stream.read_line(&mut line).await.ok().filter(|octets| *octets > 0)?;
                     if let Some(words) = self.in_the_middle {
                         stream.get_mut().write_all(format!("{words}\r\n").as_bytes()).await.ok()?;
-                        return stream.get_mut().flush().await.ok();
+                        stream.get_mut().shutdown().await.ok()?;
+                        return self.note("(cut)");
                     }
                 }
+                self.note(".");
                 says = self.answer(".   ");
                 continue;
             }
             let mut line = String::new();
             stream.read_line(&mut line).await.ok().filter(|octets| *octets > 0)?;
-            self.heard.lock().unwrap().push(line.trim_end().to_owned());
+            self.note(line.trim_end());
             says = self.answer(&line);
         }
+    }
+
+    fn note(&self, what: &str) -> Option<()> {
+        self.heard.lock().unwrap().push(what.to_owned());
+        Some(())
+    }
+
+    /// Waits until it has heard this.
+    async fn hears(&self, what: &str) {
+        eventually(what, async || self.heard.lock().unwrap().iter().any(|line| line == what)).await;
     }
 
     fn answer(&self, line: &str) -> String {
@@ -223,11 +250,9 @@ async fn a_message_that_is_refused_half_way_is_refused_with_the_words_of_exchang
     let password = world.issue(ALICE).await;
     let mut smtp = smtp_login(&world, ALICE, &password).await;
     begin_message(&mut smtp).await;
-    for _ in 0..4 {
-        smtp.send("Subject: large\r\n").await;
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-    smtp.send("\r\n.\r\n").await;
+    smtp.send("Subject: large\r\n").await;
+    script.hears("(cut)").await;
+    smtp.send("\r\nmore\r\n.\r\n").await;
     let answer = smtp.reply().await;
     assert!(answer.starts_with("552 5.3.4 Message size exceeds limit, ref "), "{answer}");
 }
@@ -246,6 +271,32 @@ async fn a_connection_out_of_step_is_not_used_again() {
         assert!(answer.starts_with("451 "), "{answer}");
     }
     assert_eq!(script.heard.lock().unwrap().iter().filter(|line| *line == "DATA").count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_answer_is_not_waited_behind_but_told_as_temporary() {
+    for command in ["MAIL", "RCPT", "."] {
+        let mut world = World::start().await;
+        let script = Script { answers: vec![(command, "334 And now?")], ..Script::default() };
+        script.instead_of(&mut world).await;
+        let password = world.issue(ALICE).await;
+        let mut smtp = smtp_login(&world, ALICE, &password).await;
+        for _ in 0..2 {
+            let mut told = smtp.smtp(&format!("MAIL FROM:<{ALICE}>")).await;
+            if command != "MAIL" {
+                assert!(told.starts_with("250 "), "{command}: {told}");
+                told = smtp.smtp(&format!("RCPT TO:<{BOB}>")).await;
+            }
+            if command == "." {
+                assert!(told.starts_with("250 ") && smtp.smtp("DATA").await.starts_with("354 "), "{told}");
+                told = smtp.smtp("Subject: kept\r\n\r\nkept\r\n.").await;
+            }
+            assert!(told.starts_with("451 4.3.0 "), "{command}: {told}");
+            assert!(smtp.smtp("RSET").await.starts_with("250 "));
+        }
+        // Each on a connection of its own.
+        assert_eq!(script.heard.lock().unwrap().iter().filter(|line| line.starts_with("AUTH")).count(), 2, "{command}");
+    }
 }
 
 #[cfg(unix)]
@@ -277,7 +328,80 @@ async fn a_refusal_of_exchange_is_noted_again_for_a_mailbox_that_was_off_the_lis
         assert!(told.starts_with("in NO [CONTACTADMIN] "), "{told}");
         assert_eq!(world.ops.mailbox(&alice).await.unwrap().state.name(), "needs-administrator");
         world.ops.remove_mailbox(&alice).await.unwrap();
-        tokio::time::sleep(Duration::from_secs(3)).await;
+        world.upkeep().await;
         world.ops.add_mailbox(&alice, None, &[], None).await.unwrap();
     }
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_says_what_to_do_for_a_client_that_came_without_tls() {
+    const REFUSED: &str = "login refused: it came without TLS";
+    const LEFT: &str = "left without a login: none was offered, since it came without TLS";
+    let edit = |text: String| {
+        text.replace("\ntls = \"starttls\"", "\ntls = \"starttls\"\nplaintext_from = [\"192.0.2.0/24\"]")
+    };
+    let mut world = World::planned(Plan { edit, ..Plan::default() }).await;
+    let password = world.issue(ALICE).await;
+    let mut serving = Serving::instead_of(&mut world, &[]).await;
+    let count = |serving: &Serving, words: &str| serving.said().matches(words).count();
+
+    // One line for each connection, however often it tries.
+    for protocol in Protocol::ALL {
+        let port = |tls: &str| world.address(protocol, tls).port();
+        let mut peer = world.connect(protocol, "starttls").await;
+        peer.line().await;
+        for _ in 0..2 {
+            let (told, expected) = match protocol {
+                Protocol::Smtp => {
+                    peer.smtp("EHLO old-scanner").await;
+                    (peer.smtp(&format!("AUTH PLAIN {}", plain(ALICE, &password))).await, "538 5.7.11 ")
+                }
+                Protocol::Imap => (peer.imap(&format!("a LOGIN {ALICE} {password}")).await, "a NO [PRIVACYREQUIRED] "),
+                Protocol::Pop3 => (peer.ask(&format!("USER {ALICE}")).await, "-ERR [AUTH] Turn on TLS first"),
+            };
+            assert!(told.starts_with(expected), "{told}");
+        }
+        let mark = format!("protocol={protocol} ");
+        eventually("the refusal in the log", async || {
+            serving.said().lines().any(|line| line.contains(REFUSED) && line.contains(&mark))
+        })
+        .await;
+        let said = serving.said();
+        let line = said.lines().find(|line| line.contains(REFUSED) && line.contains(&mark)).unwrap();
+        for expected in [
+            "WARN".to_owned(),
+            "code=\"tls-required\"".to_owned(),
+            format!("STARTTLS with port {}, or SSL/TLS with port {}.", port("starttls"), port("implicit")),
+            format!("to `plaintext_from` of the {protocol} listener on 127.0.0.1:{}", port("starttls")),
+        ] {
+            assert!(line.contains(&expected), "{expected} is missing: {line}");
+        }
+        assert!(!line.contains(&password) && !line.contains(LEFT));
+    }
+
+    // Who looks and goes away is told of as well, but not who only connects.
+    drop(world.connect(Protocol::Imap, "starttls").await.line().await);
+    for (protocol, question) in
+        [(Protocol::Smtp, "EHLO old-scanner"), (Protocol::Imap, "a CAPABILITY"), (Protocol::Pop3, "CAPA")]
+    {
+        let mut peer = world.connect(protocol, "starttls").await;
+        peer.line().await;
+        peer.ask(question).await;
+        drop(peer);
+        let mark = format!("protocol={protocol} ");
+        eventually("the departure in the log", async || {
+            serving.said().lines().any(|line| line.contains(LEFT) && line.contains(&mark) && line.contains("INFO"))
+        })
+        .await;
+    }
+    // Nor who turned TLS on in the end.
+    let mut peer = world.connect(Protocol::Imap, "starttls").await;
+    peer.line().await;
+    assert!(peer.imap("a CAPABILITY").await.contains("LOGINDISABLED"));
+    assert!(peer.imap("b STARTTLS").await.starts_with("b OK"));
+    let mut peer = Peer::new(world.handshake(peer.stream.into_inner()).await);
+    assert!(peer.imap(&format!("c LOGIN {ALICE} {password}")).await.starts_with("c OK"));
+    assert_eq!((count(&serving, REFUSED), count(&serving, LEFT)), (3, 3), "{}", serving.said());
+    assert!(serving.runs());
 }

@@ -56,7 +56,7 @@ async fn a_mailbox_that_exchange_refuses_shows_it_with_the_remedy_until_it_is_le
     let password = world.issue(ALICE).await;
     let state = async || {
         let row = world.ops.mailbox(&ALICE.parse().unwrap()).await.unwrap();
-        (row.state.name(), row.reason.unwrap_or_default())
+        (row.state.name(), row.whole_reason().unwrap_or_default())
     };
     assert_eq!(state().await.0, "ready");
 

@@ -7,7 +7,8 @@
 //!
 //! Events that the front must bring about: `checks LOGIN PASSWORD`, `starts tls`, `hands over OCTETS`, `closes`, `mail LINE`,
 //! `recipient LINE`, `data`, `content LINE`, `end`, `abandon`, `reset`. What is done to it: `accepts CAPABILITY...`,
-//! `refuses REASON`, `replies CODE TEXT`, `secured`, `farewell REASON TEXT`.
+//! `refuses REASON`, `replies CODE TEXT`, `secured`, `farewell REASON TEXT`. What the log is told: `wants tls shown`, `wants tls refused`,
+//! `wants tls no`.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -16,7 +17,7 @@ use postern::base::{Answer, Reference};
 use postern::front::imap::Imap;
 use postern::front::pop3::Pop3;
 use postern::front::smtp::Smtp;
-use postern::front::{Front, Setting, Step, Transact, Welcome};
+use postern::front::{Front, Setting, Step, Transact, WantOfTls, Welcome};
 use postern::wire::smtp::Reply;
 
 #[test]
@@ -181,6 +182,16 @@ impl Player<'_> {
                 return self.front.reply(Reply::new(code.parse().unwrap(), text));
             }
             "secured" => return self.front.secured(),
+            "wants" => {
+                let expected = match rest {
+                    "tls no" => None,
+                    "tls shown" => Some(WantOfTls::Shown),
+                    "tls refused" => Some(WantOfTls::Refused),
+                    other => panic!("{place}: what is `{other}`?"),
+                };
+                assert_eq!(self.front.want_of_tls(), expected, "{place}");
+                return;
+            }
             "farewell" => {
                 let (reason, words) = rest.split_once(' ').unwrap_or((rest, ""));
                 let said = String::from_utf8(self.front.farewell(answer(reason))).unwrap();
@@ -244,6 +255,7 @@ fn answer(name: &str) -> Answer {
         "too-many-sessions" => Answer::TooManySessions,
         "try-later" => Answer::TryLater(reference),
         "must-act" => Answer::MustAct(reference),
+        "ended" => Answer::Ended,
         "stopping" => Answer::Stopping,
         "goodbye" => Answer::GoodBye,
         other => panic!("no answer `{other}`"),

@@ -6,11 +6,12 @@ use serde::Serialize;
 use crate::admin::cli::failure::Failure;
 use crate::admin::cli::set_up::SetUp;
 use crate::admin::cli::values::timestamp;
+use crate::admin::ops::require_store;
 use crate::listener::certificate;
 
 /// Print the CA that Postern made, its fingerprint, and how to trust it
 ///
-/// The CA (PEM) goes to stdout, the rest to stderr. It is made if this is the first run.
+/// The CA (PEM) goes to stdout, the rest to stderr. In a data directory that has a store it is made if `serve` has not made it yet.
 #[derive(Args, Debug)]
 pub(super) struct Certificate {}
 
@@ -32,6 +33,10 @@ impl Certificate {
             );
             let remedy = "Clients must trust the CA of that certificate; ask whoever issued it.";
             return Err(Failure::operation("own-certificate", message, remedy));
+        }
+        // A CA that was made in a wrong folder would be trusted by every client and vouch for nothing.
+        if !config.certificate_dir().join("ca.pem").exists() {
+            require_store(&config, None)?;
         }
         let material = certificate::ensure(&config.certificate_dir(), &config.tls_names, set_up.now())?;
         let Some(ca) = material.ca else {

@@ -83,12 +83,19 @@ impl Demo {
     }
 
     async fn day(self, set_up: &SetUp) -> Result<(), Failure> {
-        let mut signals = Signals::listen()?;
+        let mut signals = Signals::listen_with_hangup()?;
         let output = &set_up.output;
         let folder = Folder::named_or_passing(None)?;
         let mut steps = Vec::new();
         let spinner = output.spinner("the day goes by");
-        let day = Day::live(&folder.path, &mut steps).await;
+        let day = tokio::select! {
+            day = Day::live(&folder.path, &mut steps) => day,
+            () = signals.stop() => {
+                drop(spinner);
+                let remedy = "Run it again and let it come to its end.";
+                return Err(Failure::operation("demo", "the demonstration was interrupted; nothing is left behind", remedy));
+            }
+        };
         drop(spinner);
 
         let ok = day.is_some() && steps.iter().all(|step| step.ok);

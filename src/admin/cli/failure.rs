@@ -77,11 +77,22 @@ impl Failure {
             Self::ReaderGone => 0,
             Self::Told(status) => status,
             Self::Usage(message) => {
-                output.problem(Tone::Error, &message, Some("Run the command with --help for how it is used."));
+                if output.is_json() {
+                    tell_usage(output, &message, SEE_HELP);
+                }
+                output.problem(Tone::Error, &message, Some(SEE_HELP));
                 USAGE
             }
         }
     }
+}
+
+/// Where wrong usage can be set right.
+pub(super) const SEE_HELP: &str = "Run the command with --help for how it is used.";
+
+/// Prints the document of wrong usage on stdout.
+pub(super) fn tell_usage(output: &Output, message: &str, remedy: &str) {
+    drop(output.json(&ErrorDocument { error: ErrorParts { code: "usage", message, remedy: Some(remedy) } }));
 }
 
 /// Tells each fault and warning of the configuration on stderr.

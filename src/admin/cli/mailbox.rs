@@ -1,14 +1,13 @@
 //! `postern mailbox`: the list of mailboxes that may be used, and their sign-ins.
 
-use std::io::Read;
-use std::path::{Path, PathBuf};
-
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use zeroize::Zeroizing;
 
+use crate::admin::cli::connect;
 use crate::admin::cli::failure::Failure;
+use crate::admin::cli::listing::{self, Column};
 use crate::admin::cli::output::{Entry, Output};
+use crate::admin::cli::reason;
 use crate::admin::cli::set_up::SetUp;
 use crate::admin::cli::values::{self, timestamp};
 use crate::admin::cli::view::MailboxDocument;
@@ -27,12 +26,13 @@ pub(super) struct MailboxGroup {
 #[derive(Subcommand, Debug)]
 enum MailboxCommand {
     Add(Add),
+    Alias(Alias),
     List(List),
     Show(Show),
     Disable(Disable),
     Enable(Enable),
     Remove(Remove),
-    Connect(Connect),
+    Connect(connect::Connect),
     Disconnect(Disconnect),
 }
 
@@ -55,11 +55,28 @@ struct Add {
     sign_in_as: Option<Mailbox>,
 }
 
-/// List the mailboxes
+/// Change the further login names of a mailbox
+///
+/// A name that is taken from it is refused from the next login on. The address itself is no alias and stays.
+#[derive(Args, Debug)]
+#[command(group(clap::ArgGroup::new("change").required(true).multiple(true).args(["add", "remove"])))]
+struct Alias {
+    /// The address of the mailbox
+    #[arg(value_parser = values::address)]
+    address: Mailbox,
+    /// A further login name; can be repeated
+    #[arg(long, value_name = "LOGIN", value_parser = values::login)]
+    add: Vec<String>,
+    /// An alias that is to be one no more; can be repeated
+    #[arg(long, value_name = "LOGIN", value_parser = values::login)]
+    remove: Vec<String>,
+}
+
+/// List the mailboxes, each with the reason in short if it cannot be used
 #[derive(Args, Debug)]
 struct List {}
 
-/// Show one mailbox
+/// Show one mailbox; if it cannot be used, why and what to do
 #[derive(Args, Debug)]
 struct Show {
     /// The address of the mailbox
@@ -91,19 +108,6 @@ struct Remove {
     address: Mailbox,
 }
 
-/// Sign a mailbox in with a refresh token
-///
-/// The token is tried before it is kept. With client_credentials no sign-in exists and none is needed.
-#[derive(Args, Debug)]
-struct Connect {
-    /// The address of the mailbox
-    #[arg(value_parser = values::address)]
-    address: Mailbox,
-    /// The file that holds the refresh token and nothing else; `-` is stdin
-    #[arg(long, value_name = "FILE", required = true)]
-    refresh_token_file: PathBuf,
-}
-
 /// Destroy the sign-in of a mailbox
 #[derive(Args, Debug)]
 struct Disconnect {
@@ -123,17 +127,35 @@ impl MailboxGroup {
         let config = set_up.config()?;
         // Read before anything is opened, so that a missing file changes nothing.
         let token = match &self.command {
-            MailboxCommand::Connect(connect) => Some(read_token(&connect.refresh_token_file)?),
+            MailboxCommand::Connect(connect) => connect.read_token()?,
             _ => None,
         };
         set_up.wait_for(async {
-            let ops = Ops::open(&config).await?;
+            let ops = match &self.command {
+                MailboxCommand::Add(_) => Ops::open(&config).await?,
+                other => Ops::open_existing(&config, other.address()).await?,
+            };
             self.command.run(&ops, &set_up.output, token).await
         })
     }
 }
 
 impl MailboxCommand {
+    /// The mailbox that it is about.
+    fn address(&self) -> Option<&Mailbox> {
+        match self {
+            Self::Add(Add { address, .. })
+            | Self::Alias(Alias { address, .. })
+            | Self::Show(Show { address })
+            | Self::Disable(Disable { address })
+            | Self::Enable(Enable { address })
+            | Self::Remove(Remove { address })
+            | Self::Connect(connect::Connect { address, .. })
+            | Self::Disconnect(Disconnect { address }) => Some(address),
+            Self::List(List {}) => None,
+        }
+    }
+
     async fn run(self, ops: &Ops, output: &Output, token: Option<Secret<String>>) -> Result<(), Failure> {
         match self {
             Self::Add(Add { address, tenant, aliases, sign_in_as }) => {
@@ -146,10 +168,24 @@ impl MailboxCommand {
                 let row = ops.mailbox(&address).await?;
                 output.note(&format!("{address} {what}, tenant {}: {}", row.tenant, row.state.name()));
                 if row.state == MailboxState::NeedsSignIn {
-                    output.note(&format!("next: postern mailbox connect {address} --refresh-token-file FILE"));
+                    output.note(&format!("next: postern mailbox connect {address}"));
                 } else if row.state == MailboxState::Ready {
                     output.note(&format!("next: postern password issue {address} --label TEXT"));
                 }
+                document(output, &row)
+            }
+            Self::Alias(Alias { address, add, remove }) => {
+                // Refused for a mailbox that is not on the list, which adding would put there.
+                ops.mailbox(&address).await?;
+                if !remove.is_empty() {
+                    ops.remove_aliases(&address, &remove).await?;
+                }
+                if !add.is_empty() {
+                    ops.add_mailbox(&address, None, &add, None).await?;
+                }
+                let row = ops.mailbox(&address).await?;
+                let aliases = if row.aliases.is_empty() { "none".to_owned() } else { row.aliases.join(", ") };
+                output.note(&format!("aliases of {address}: {aliases}"));
                 document(output, &row)
             }
             Self::List(List {}) => list(output, &ops.mailboxes().await?),
@@ -176,17 +212,7 @@ impl MailboxCommand {
                 }
                 Ok(())
             }
-            Self::Connect(Connect { address, .. }) => {
-                let Some(token) = token else {
-                    return Err(Failure::Usage("--refresh-token-file is missing".to_owned()));
-                };
-                let spinner = output.spinner(&format!("signing {address} in"));
-                let connected = ops.connect_with_refresh_token(&address, token).await;
-                drop(spinner);
-                connected?;
-                output.note(&format!("{address} is signed in"));
-                document(output, &ops.mailbox(&address).await?)
-            }
+            Self::Connect(connect) => connect.run(ops, output, token).await,
             Self::Disconnect(Disconnect { address }) => {
                 let there_was_one = ops.disconnect(&address).await?;
                 let what = if there_was_one { "its sign-in is destroyed" } else { "there was no sign-in" };
@@ -198,7 +224,7 @@ impl MailboxCommand {
 }
 
 /// What a program is told after a change.
-fn document(output: &Output, row: &MailboxRow) -> Result<(), Failure> {
+pub(super) fn document(output: &Output, row: &MailboxRow) -> Result<(), Failure> {
     if output.is_json() { output.json(&MailboxDocument::from(row)) } else { Ok(()) }
 }
 
@@ -210,18 +236,22 @@ fn list(output: &Output, rows: &[MailboxRow]) -> Result<(), Failure> {
         output.note("no mailbox is on the list; add one with `postern mailbox add ADDRESS`");
         return Ok(());
     }
-    let cells = rows.iter().map(|row| {
+    let texts = |text: fn(&MailboxRow) -> String| rows.iter().map(text).map(Entry::from);
+    listing::print(
+        output,
         vec![
-            row.address.to_string().into(),
-            row.tenant.to_string().into(),
-            state(row.state),
-            timestamp(row.since).into(),
-            row.aliases.join(", ").into(),
-            row.sign_in_as.as_ref().map(ToString::to_string).unwrap_or_default().into(),
-            row.reason.clone().unwrap_or_default().into(),
-        ]
-    });
-    output.table(&["MAILBOX", "TENANT", "STATE", "SINCE", "ALIASES", "SIGNS IN AS", "REASON"], cells.collect())
+            Column::fixed("MAILBOX", texts(|row| row.address.to_string())),
+            Column::fixed("TENANT", texts(|row| row.tenant.to_string())).if_it_differs(),
+            Column::fixed("STATE", rows.iter().map(|row| state(row.state))),
+            Column::fixed("SINCE", texts(|row| timestamp(row.since))),
+            Column::loose("ALIASES", texts(|row| row.aliases.join(", "))),
+            Column::loose(
+                "SIGNS IN AS",
+                texts(|row| row.sign_in_as.as_ref().map(ToString::to_string).unwrap_or_default()),
+            ),
+            Column::loose("REASON", texts(|row| row.reason.as_deref().map(reason::short).unwrap_or_default())),
+        ],
+    )
 }
 
 fn show(output: &Output, row: &MailboxRow) -> Result<(), Failure> {
@@ -229,18 +259,19 @@ fn show(output: &Output, row: &MailboxRow) -> Result<(), Failure> {
         return output.json(&MailboxDocument::from(row));
     }
     let or_none = |text: String| if text.is_empty() { Entry::Faint("none".to_owned()) } else { text.into() };
-    output.table(
-        &[],
-        vec![
-            vec!["mailbox".into(), row.address.to_string().into()],
-            vec!["tenant".into(), row.tenant.to_string().into()],
-            vec!["state".into(), state(row.state)],
-            vec!["since".into(), timestamp(row.since).into()],
-            vec!["reason".into(), or_none(row.reason.clone().unwrap_or_default())],
-            vec!["aliases".into(), or_none(row.aliases.join(", "))],
-            vec!["signs in as".into(), row.sign_in_as.as_ref().unwrap_or(&row.address).to_string().into()],
-        ],
-    )
+    let mut cells = vec![
+        vec!["mailbox".into(), row.address.to_string().into()],
+        vec!["tenant".into(), row.tenant.to_string().into()],
+        vec!["state".into(), state(row.state)],
+        vec!["since".into(), timestamp(row.since).into()],
+        vec!["reason".into(), or_none(row.reason.clone().unwrap_or_default())],
+    ];
+    if let Some(remedy) = &row.remedy {
+        cells.push(vec!["remedy".into(), remedy.clone().into()]);
+    }
+    cells.push(vec!["aliases".into(), or_none(row.aliases.join(", "))]);
+    cells.push(vec!["signs in as".into(), row.sign_in_as.as_ref().unwrap_or(&row.address).to_string().into()]);
+    output.table(&[], cells)
 }
 
 fn state(state: MailboxState) -> Entry {
@@ -249,73 +280,5 @@ fn state(state: MailboxState) -> Entry {
         MailboxState::Ready => Entry::Good(name),
         MailboxState::Disabled => Entry::Faint(name),
         MailboxState::NeedsAdministrator | MailboxState::NeedsSignIn => Entry::Bad(name),
-    }
-}
-
-/// Largest refresh token that is taken. Those of Entra ID have 1 to 2 KiB.
-const MAX_TOKEN_BYTES: u64 = 64 * 1024;
-
-/// Reads a refresh token: the file's one line, without the line end that editors add.
-fn read_token(path: &Path) -> Result<Secret<String>, Failure> {
-    let from_stdin = path.as_os_str() == "-";
-    let name = if from_stdin { "stdin".to_owned() } else { format!("`{}`", path.display()) };
-    // Room for the whole at once: growing would leave copies of the token behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(64 * 1024 + 1));
-    let read = if from_stdin {
-        std::io::stdin().lock().take(MAX_TOKEN_BYTES + 1).read_to_end(&mut bytes)
-    } else {
-        std::fs::File::open(path).and_then(|file| file.take(MAX_TOKEN_BYTES + 1).read_to_end(&mut bytes))
-    };
-    let wrong = |what: &str| {
-        let message = format!("{name} holds no refresh token: {what}");
-        Failure::operation(
-            "refresh-token-file",
-            message,
-            "Put the refresh token into it, on one line, and nothing else.",
-        )
-    };
-    if let Err(error) = read {
-        let message = format!("{name} cannot be read: {error}");
-        return Err(Failure::operation(
-            "refresh-token-file",
-            message,
-            "Correct the path, or let this user read the file.",
-        ));
-    }
-    if bytes.len() as u64 > MAX_TOKEN_BYTES {
-        return Err(wrong("it is larger than 64 KiB"));
-    }
-    let text = std::str::from_utf8(&bytes).map_err(|_| wrong("it is not text"))?.trim();
-    if text.is_empty() {
-        return Err(wrong("it is empty"));
-    }
-    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(wrong("it has more than one word, or a character that no token has"));
-    }
-    Ok(Secret::new(text.to_owned()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::read_token;
-
-    #[test]
-    fn a_refresh_token_is_one_word_in_a_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("token");
-        for (content, expected) in [
-            ("0.AXyz-_~\r\n", Some("0.AXyz-_~")),
-            ("", None),
-            ("\n", None),
-            ("two words", None),
-            ("one\ntwo", None),
-            ("jörg", None),
-        ] {
-            std::fs::write(&path, content).unwrap();
-            assert_eq!(read_token(&path).ok().map(|token| token.expose().clone()).as_deref(), expected, "{content:?}");
-        }
-        std::fs::write(&path, "x".repeat(70_000)).unwrap();
-        assert!(read_token(&path).is_err());
-        assert!(read_token(&folder.path().join("gone")).is_err());
     }
 }

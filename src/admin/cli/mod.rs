@@ -5,20 +5,26 @@
 
 mod certificate;
 mod check;
+mod connect;
 mod demo;
 mod explain;
 mod failure;
 mod generated;
 mod identity;
+mod key;
 mod limits;
+mod listing;
 mod mailbox;
 mod output;
 mod password;
+mod reason;
+mod redirect;
 mod sandbox;
 mod serve;
 mod set_up;
 mod signals;
 mod status;
+mod usage;
 mod values;
 mod view;
 
@@ -37,10 +43,14 @@ use crate::telemetry::log::{self, Level};
 pub fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
     let definition = Arguments::command().color(ColourWish::among(&words).of_clap());
+    let as_document = usage::is_document_asked(&words);
     let arguments = definition.try_get_matches_from(words).and_then(|found| Arguments::from_arg_matches(&found));
     match arguments {
         Ok(arguments) => run(arguments),
         Err(told) => {
+            if told.use_stderr() && as_document {
+                usage::tell(&told);
+            }
             // Help and version are data and go to stdout; a reader that has gone is no failure.
             drop(told.print());
             if told.use_stderr() { ExitCode::from(failure::USAGE) } else { ExitCode::SUCCESS }
@@ -121,6 +131,7 @@ enum Command {
     Mailbox(mailbox::MailboxGroup),
     Password(password::PasswordGroup),
     Explain(explain::Explain),
+    Key(key::KeyGroup),
     Completions(generated::Completions),
     Man(generated::Manual),
 }
@@ -137,6 +148,7 @@ impl Command {
             Self::Mailbox(command) => command.run(set_up),
             Self::Password(command) => command.run(set_up),
             Self::Explain(command) => command.run(set_up),
+            Self::Key(command) => command.run(set_up),
             Self::Completions(command) => command.run(set_up),
             Self::Man(command) => command.run(set_up),
         }

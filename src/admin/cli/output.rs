@@ -86,11 +86,21 @@ impl Tone {
 }
 
 /// A cell of a table: a text, and whether it is good or bad news.
+#[derive(Clone, Debug)]
 pub(super) enum Entry {
     Plain(String),
     Good(String),
     Bad(String),
     Faint(String),
+}
+
+impl Entry {
+    /// The text alone.
+    pub(super) fn text(&self) -> &str {
+        match self {
+            Self::Plain(text) | Self::Good(text) | Self::Bad(text) | Self::Faint(text) => text,
+        }
+    }
 }
 
 impl<T: Into<String>> From<T> for Entry {
@@ -167,19 +177,24 @@ impl Output {
 
     /// A table for stdout: as wide as the terminal there, whole lines elsewhere.
     pub(super) fn table(&self, header: &[&str], rows: Vec<Vec<Entry>>) -> Result<(), Failure> {
-        self.data(&format!("{}\n", self.lay_out(header, rows, io::stdout().is_terminal())))
+        self.data(&format!("{}\n", self.lay_out(header, rows, Self::room()).trim_fmt()))
     }
 
-    fn lay_out(&self, header: &[&str], rows: Vec<Vec<Entry>>, terminal: bool) -> String {
+    /// The width of the terminal that stdout is, if it is one.
+    pub(super) fn room() -> Option<u16> {
+        if io::stdout().is_terminal() { Table::new().width() } else { None }
+    }
+
+    /// Makes a table for a terminal of this width, or for none.
+    pub(super) fn lay_out(&self, header: &[&str], rows: Vec<Vec<Entry>>, room: Option<u16>) -> Table {
         let mut table = Table::new();
         // One line under the header: with one under each row a list of mailboxes would be twice as long.
         let ruled = TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
-        table.load_style(if terminal { ruled } else { presets::NOTHING });
-        table.set_content_arrangement(if terminal {
-            ContentArrangement::Dynamic
-        } else {
-            ContentArrangement::Disabled
-        });
+        table.load_style(if room.is_some() { ruled } else { presets::NOTHING });
+        match room {
+            Some(width) => table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width),
+            None => table.set_content_arrangement(ContentArrangement::Disabled),
+        };
         if self.stdout_colour {
             table.enforce_styling();
         }
@@ -189,7 +204,7 @@ impl Output {
         for row in rows {
             table.add_row(row.into_iter().map(|entry| self.cell(entry)));
         }
-        table.trim_fmt()
+        table
     }
 
     fn cell(&self, entry: Entry) -> Cell {
@@ -262,7 +277,7 @@ impl Drop for Spinner {
 }
 
 /// The text without control characters, except line ends.
-fn harmless(text: &str) -> String {
+pub(super) fn harmless(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
 }
 
@@ -278,7 +293,7 @@ mod tests {
     fn a_table_that_no_person_sees_is_plain_lines_without_colour() {
         let rows =
             vec![vec![Entry::Good("ready".into()), "a\u{1b}[31mb".into()], vec![Entry::Bad("off".into()), "".into()]];
-        let text = output(false).lay_out(&["STATE", "LABEL"], rows, false);
+        let text = output(false).lay_out(&["STATE", "LABEL"], rows, None).trim_fmt();
         let lines: Vec<&str> = text.lines().map(str::trim).collect();
         assert_eq!(lines, ["STATE  LABEL", "ready  a\u{fffd}[31mb", "off"]);
         assert!(!text.contains('\u{1b}'));
@@ -286,7 +301,7 @@ mod tests {
 
     #[test]
     fn colour_is_there_when_it_is_wished_for() {
-        let text = output(true).lay_out(&["STATE"], vec![vec![Entry::Good("ready".into())]], false);
+        let text = output(true).lay_out(&["STATE"], vec![vec![Entry::Good("ready".into())]], None).trim_fmt();
         assert!(text.contains('\u{1b}'), "{text:?}");
         assert!(ColourWish::Always.decide(false) && !ColourWish::Never.decide(true) && !ColourWish::Auto.decide(false));
     }

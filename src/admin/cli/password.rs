@@ -1,19 +1,22 @@
 //! `postern password`: the app passwords that mail programs log in with.
 
+mod card;
+
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use ipnet::IpNet;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use crate::admin::cli::failure::Failure;
-use crate::admin::cli::output::{Entry, Output};
+use crate::admin::cli::failure::{Failure, with_causes};
+use crate::admin::cli::listing::{self, Column};
+use crate::admin::cli::output::{Entry, Output, Tone};
 use crate::admin::cli::set_up::SetUp;
 use crate::admin::cli::values::{self, Expiry, timestamp};
 use crate::admin::cli::view::{IssuedDocument, PasswordDocument, protocols};
 use crate::admin::ops::{IssueRequest, Issued, Ops, PasswordRow, PasswordState, RevokeOutcome};
 use crate::base::{Mailbox, Protocol};
-use crate::config::{self, Config, Listener, TlsMode};
+use crate::config::{self, Config};
 use crate::store::DeliveryMode;
 
 /// Issue, list and revoke app passwords
@@ -94,7 +97,11 @@ impl PasswordGroup {
         };
         let config = set_up.config()?;
         set_up.wait_for(async {
-            let ops = Ops::open(&config).await?;
+            let mailbox = match &self.command {
+                PasswordCommand::Issue(issue) => Some(&issue.address),
+                _ => None,
+            };
+            let ops = Ops::open_existing(&config, mailbox).await?;
             self.command.run(&ops, &config, &set_up.output, end).await
         })
     }
@@ -120,7 +127,11 @@ impl PasswordCommand {
                     short: issue.short,
                     delivery,
                 };
-                hand_out(output, config, &ops.issue_password(request).await?)
+                let issued = ops.issue_password(request).await?;
+                match hand_out(output, config, &issued) {
+                    Ok(()) => Ok(()),
+                    Err(failure) => Err(take_back(ops, &issued.row.id, failure).await),
+                }
             }
             Self::List(List {}) => list(output, &ops.passwords().await?),
             Self::Show(Show { id }) => show(output, &ops.password(&id).await?),
@@ -153,6 +164,13 @@ fn unique<T: PartialEq>(list: Vec<T>) -> Vec<T> {
 
 fn hand_out(output: &Output, config: &Config, issued: &Issued) -> Result<(), Failure> {
     let Issued { password, row } = issued;
+    for network in card::unreachable_from(config, row) {
+        output.problem(
+            Tone::Warning,
+            &format!("no listener of the configuration can be reached from {network}"),
+            Some("Add a [[listener]] with an address of the network, as README.md shows in step 5; the default ones are open to this machine only."),
+        );
+    }
     if output.is_json() {
         return output.json(&IssuedDocument {
             id: &row.id,
@@ -165,55 +183,29 @@ fn hand_out(output: &Output, config: &Config, issued: &Issued) -> Result<(), Fai
         });
     }
     output.data(&Zeroizing::new(format!("{}\n", password.expose())))?;
-    output.note(&card(config, row));
+    output.note(&card::text(config, row));
     Ok(())
 }
 
-/// What to enter in the mail program.
-fn card(config: &Config, row: &PasswordRow) -> String {
-    let mut lines = vec![
-        format!(
-            "App password {} for {} ({}). It is shown this once; only you have it now.",
-            row.id, row.mailbox, row.label
-        ),
-        String::new(),
-        format!("  user name  {}", row.mailbox),
-        "  password   the line above; hyphens may be left out".to_owned(),
-    ];
-    for protocol in &row.protocols {
-        for listener in config.listeners.iter().filter(|listener| listener.protocol == *protocol) {
-            lines.push(format!("  {:<9}  {}", protocol.name().to_uppercase(), server(listener)));
+/// Revokes a new app password that could not be printed: nobody has seen it, and it would stay in force unknown.
+async fn take_back(ops: &Ops, id: &str, failure: Failure) -> Failure {
+    let why = match failure {
+        Failure::Operation { message, .. } => message,
+        Failure::ReaderGone => "the reader of stdout has gone".to_owned(),
+        other => return other,
+    };
+    let unseen = format!("{why}: nobody has seen the new app password {id}");
+    match ops.revoke_password(id).await {
+        Ok(_) => {
+            let remedy = "Let the output go where it can be written, and issue another one.";
+            Failure::operation("password-not-shown", format!("{unseen}, and it is revoked again"), remedy)
+        }
+        Err(error) => {
+            let message = format!("{unseen}, and it could not be revoked: {}", with_causes(&error));
+            let remedy = format!("Run `postern password revoke {id}`, and issue another one.");
+            Failure::operation("password-not-shown", message, remedy)
         }
     }
-    if !row.networks.is_empty() {
-        let networks: Vec<String> = row.networks.iter().map(ToString::to_string).collect();
-        lines.push(format!("  only from  {}", networks.join(", ")));
-    }
-    lines.push(format!("  ends       {}", row.expires_at.map_or_else(|| "never".to_owned(), timestamp)));
-    lines.push(format!("  to revoke  postern password revoke {}", row.id));
-    lines.join("\n")
-}
-
-/// Host, port and encryption as mail programs call them.
-fn server(listener: &Listener) -> String {
-    let ip = listener.address.ip();
-    let host = if ip.is_loopback() {
-        "localhost".to_owned()
-    } else if ip.is_unspecified() {
-        "this machine's name".to_owned()
-    } else {
-        ip.to_string()
-    };
-    let port = match listener.address.port() {
-        0 => "the port that `postern serve` prints".to_owned(),
-        port => format!("port {port}"),
-    };
-    let encryption = match listener.tls {
-        TlsMode::Implicit => "SSL/TLS",
-        TlsMode::Starttls => "STARTTLS",
-        TlsMode::None => "no encryption",
-    };
-    format!("{host}, {port}, {encryption}")
 }
 
 fn list(output: &Output, rows: &[PasswordRow]) -> Result<(), Failure> {
@@ -224,28 +216,30 @@ fn list(output: &Output, rows: &[PasswordRow]) -> Result<(), Failure> {
         output.note("there is no app password; issue one with `postern password issue ADDRESS --label TEXT`");
         return Ok(());
     }
-    let cells = rows.iter().map(|row| {
+    let texts = |text: fn(&PasswordRow) -> String| rows.iter().map(text).map(Entry::from);
+    listing::print(
+        output,
         vec![
-            row.id.clone().into(),
-            row.mailbox.to_string().into(),
-            row.label.clone().into(),
-            state(row.state),
-            protocols(&row.protocols).into(),
-            networks(row),
-            row.expires_at.map_or(Entry::Faint("never".to_owned()), |end| timestamp(end).into()),
-            row.last_used_at.map_or(Entry::Faint("never".to_owned()), |used| timestamp(used).into()),
-        ]
-    });
-    output.table(&["ID", "MAILBOX", "LABEL", "STATE", "PROTOCOLS", "NETWORKS", "ENDS", "LAST USED"], cells.collect())
+            Column::fixed("ID", texts(|row| row.id.clone())),
+            Column::fixed("MAILBOX", texts(|row| row.mailbox.to_string())),
+            Column::fixed("LABEL", texts(|row| row.label.clone())),
+            Column::fixed("STATE", rows.iter().map(|row| state(row.state))),
+            Column::loose("PROTOCOLS", texts(|row| protocols(&row.protocols))),
+            Column::loose("NETWORKS", rows.iter().map(networks)),
+            Column::loose("ENDS", rows.iter().map(|row| or_never(row.expires_at))),
+            Column::loose("LAST USED", rows.iter().map(|row| or_never(row.last_used_at))),
+        ],
+    )
+}
+
+fn or_never(moment: Option<DateTime<Utc>>) -> Entry {
+    moment.map_or(Entry::Faint("never".to_owned()), |moment| timestamp(moment).into())
 }
 
 fn show(output: &Output, row: &PasswordRow) -> Result<(), Failure> {
     if output.is_json() {
         return output.json(&PasswordDocument::from(row));
     }
-    let or_never = |moment: Option<DateTime<Utc>>| {
-        moment.map_or(Entry::Faint("never".to_owned()), |moment| timestamp(moment).into())
-    };
     let mut cells = vec![
         vec!["id".into(), row.id.clone().into()],
         vec!["mailbox".into(), row.mailbox.to_string().into()],
@@ -283,35 +277,6 @@ fn state(state: PasswordState) -> Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_card_names_the_listeners_of_the_protocols_it_is_good_for() {
-        let config = Config::built_in("data".into());
-        let row = PasswordRow {
-            id: "k7m2qx".into(),
-            mailbox: "alice@contoso.test".parse().unwrap(),
-            label: "Scanner".into(),
-            state: PasswordState::Active,
-            protocols: vec![Protocol::Smtp],
-            networks: vec!["10.1.0.0/16".parse().unwrap()],
-            delivery: DeliveryMode::Direct,
-            created_at: DateTime::UNIX_EPOCH,
-            expires_at: None,
-            revoked_at: None,
-            last_used_at: None,
-        };
-        let card = card(&config, &row);
-        for part in [
-            "k7m2qx",
-            "  SMTP       localhost, port 1587, STARTTLS",
-            "  SMTP       localhost, port 1465, SSL/TLS",
-            "  only from  10.1.0.0/16",
-            "  ends       never",
-        ] {
-            assert!(card.contains(part), "{part}\n{card}");
-        }
-        assert!(!card.contains("IMAP"), "{card}");
-    }
 
     #[test]
     fn what_is_named_twice_counts_once() {

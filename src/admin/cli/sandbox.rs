@@ -10,7 +10,7 @@ use crate::admin::cli::failure::{Failure, with_causes};
 use crate::admin::cli::output::Entry;
 use crate::admin::cli::set_up::SetUp;
 use crate::admin::cli::signals::Signals;
-use crate::sandbox::{FaultName, Faults, Options, Sandbox, SandboxError};
+use crate::sandbox::{FaultName, Faults, Options, Sandbox, SandboxError, is_redirect_uri};
 
 /// Run the simulated tenant alone: token service, IMAP, SMTP and POP3 on loopback
 ///
@@ -18,7 +18,7 @@ use crate::sandbox::{FaultName, Faults, Options, Sandbox, SandboxError};
 /// holds outlives it.
 #[derive(Args, Debug)]
 pub(super) struct SandboxCommand {
-    /// Where postern.toml, ca.pem, client-secret and a refresh-token-ADDRESS for each mailbox are written [default: a folder that goes when it ends]
+    /// Where postern.toml, ca.pem, what the application proves itself with, and a refresh-token-ADDRESS for each mailbox are written [default: a folder that goes when it ends]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
     /// The port of the token service [default: a free one]
@@ -33,6 +33,9 @@ pub(super) struct SandboxCommand {
     /// The port of POP3 [default: a free one]
     #[arg(long, value_name = "PORT", default_value_t = 0, hide_default_value = true)]
     pop3_port: u16,
+    /// A redirect URI of the applications, beside http://localhost and http://127.0.0.1 (any port, no path); can be repeated
+    #[arg(long = "redirect-uri", value_name = "URI", value_parser = redirect_uri)]
+    redirect_uris: Vec<String>,
     /// A fault that the tenant has from the start; can be repeated
     #[arg(long = "fault", value_name = "NAME[=VALUE]", value_parser = fault)]
     faults: Vec<(FaultName, Option<String>)>,
@@ -52,6 +55,15 @@ fn fault(text: &str) -> Result<(FaultName, Option<String>), String> {
     Ok((name, value.map(str::to_owned)))
 }
 
+/// Reads an address that a browser may be sent back to.
+fn redirect_uri(text: &str) -> Result<String, String> {
+    if is_redirect_uri(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("it is not a whole address without a fragment, such as http://localhost/callback".to_owned())
+    }
+}
+
 #[derive(Serialize)]
 struct FaultDocument {
     name: &'static str,
@@ -63,6 +75,8 @@ struct FaultDocument {
 struct Document<'a> {
     configuration: &'a str,
     dir: String,
+    authorize_url: String,
+    device_url: String,
     token_url: String,
     introspection_url: String,
     imap: String,
@@ -79,7 +93,7 @@ impl SandboxCommand {
     }
 
     async fn serve(self, set_up: &SetUp) -> Result<(), Failure> {
-        let mut signals = Signals::listen()?;
+        let mut signals = Signals::listen_with_hangup()?;
         let folder = Folder::named_or_passing(self.dir)?;
         let options = Options {
             token_port: self.token_port,
@@ -91,6 +105,9 @@ impl SandboxCommand {
         };
         let mailboxes = options.mailboxes.join(", ");
         let sandbox = Sandbox::start(options).await.map_err(failed)?;
+        for uri in &self.redirect_uris {
+            sandbox.register_redirect_uri(uri);
+        }
         let text = sandbox.write_configuration(&folder.path).map_err(failed)?;
         let text = with_whole_paths(&text, &folder.path);
         let output = &set_up.output;
@@ -98,6 +115,8 @@ impl SandboxCommand {
             output.json(&Document {
                 configuration: &text,
                 dir: folder.path.display().to_string(),
+                authorize_url: sandbox.authorize_url(),
+                device_url: sandbox.device_url(),
                 token_url: sandbox.token_url(),
                 introspection_url: sandbox.introspection_url(),
                 imap: sandbox.imap_address().to_string(),
@@ -107,6 +126,8 @@ impl SandboxCommand {
         } else {
             output.data(&text)?;
         }
+        output.note(&format!("sign in {}", sandbox.authorize_url()));
+        output.note(&format!("device  {} (codes are entered here)", sandbox.device_login_url()));
         output.note(&format!("token   {}", sandbox.token_url()));
         output.note(&format!("introspection {}", sandbox.introspection_url()));
         output.note(&format!("imap    {} (implicit TLS)", sandbox.imap_address()));
@@ -149,7 +170,9 @@ fn failed(error: SandboxError) -> Failure {
 fn with_whole_paths(text: &str, dir: &Path) -> String {
     let whole = |line: &str| {
         let (key, value) = line.split_once(" = ")?;
-        if !matches!(key, "data_dir" | "client_secret_file" | "ca_file") {
+        // Also those that are there to be switched on.
+        let name = key.strip_prefix("# ").unwrap_or(key);
+        if name != "data_dir" && !name.ends_with("_file") {
             return None;
         }
         let path = dir.join(value.trim_matches('"')).display().to_string();
@@ -222,8 +245,13 @@ mod tests {
 
     #[test]
     fn on_stdout_the_paths_are_whole() {
-        let text = "data_dir = \"data\"\nimap = \"127.0.0.1:1\"\nca_file = \"ca.pem\"\n";
+        let text =
+            "data_dir = \"data\"\nimap = \"127.0.0.1:1\"\nca_file = \"ca.pem\"\n# key_file = \"key\"\n# imap = \"1\"\n";
         let whole = with_whole_paths(text, Path::new("/tmp/a b"));
-        assert_eq!(whole, "data_dir = \"/tmp/a b/data\"\nimap = \"127.0.0.1:1\"\nca_file = \"/tmp/a b/ca.pem\"\n");
+        assert_eq!(
+            whole,
+            "data_dir = \"/tmp/a b/data\"\nimap = \"127.0.0.1:1\"\nca_file = \"/tmp/a b/ca.pem\"\n\
+             # key_file = \"/tmp/a b/key\"\n# imap = \"1\"\n"
+        );
     }
 }

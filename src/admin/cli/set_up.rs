@@ -42,11 +42,40 @@ impl SetUp {
         Ok(loaded.config)
     }
 
+    /// The configuration as the proxy will find it: the file is read by whoever runs the command, and everything that it names
+    /// by the user whose data directory it is. The inner error is the configuration's.
+    pub(super) fn load_as_owner(&self) -> Result<Result<Loaded, config::Faulty>, Failure> {
+        let loaded = match self.load() {
+            Ok(loaded) => loaded,
+            Err(faulty) => return Ok(Err(faulty)),
+        };
+        // Read once more before root is given up: the file itself may be root's alone.
+        let text = loaded.path.as_ref().and_then(|path| std::fs::read_to_string(path).ok());
+        let Some(user) = identity::become_owner_of(&loaded.config.data_dir)? else { return Ok(Ok(loaded)) };
+        self.output.note(&format!("acting as {user}, whose `{}` is", loaded.config.data_dir.display()));
+        let (Some(path), Some(text)) = (&loaded.path, text) else { return Ok(Ok(loaded)) };
+        let mut again = config::parse(&text, path, &Surroundings::of_this_process(self.now()));
+        if std::fs::File::open(path).is_err() {
+            let warnings = match &mut again {
+                Ok(loaded) => &mut loaded.warnings,
+                Err(faulty) => &mut faulty.warnings,
+            };
+            let path = path.display();
+            warnings.push(config::Warning {
+                key: String::new(),
+                line: None,
+                message: format!("`{path}` may not be read by {user}, so only root can start Postern with it"),
+                remedy: format!("Give {user} the right to read it, such as `chmod 644 {path}`; it holds no secret."),
+            });
+        }
+        Ok(again)
+    }
+
     /// The configuration with its warnings told, for a command that goes on running.
     pub(super) fn config_with_warnings(&self) -> Result<Config, Failure> {
-        let warnings = self.load()?.warnings;
-        failure::tell_warnings(&self.output, &warnings);
-        self.config()
+        let loaded = self.load_as_owner()??;
+        failure::tell_warnings(&self.output, &loaded.warnings);
+        Ok(loaded.config)
     }
 
     /// Runs `work` to its end on this thread.

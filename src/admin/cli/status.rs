@@ -7,7 +7,7 @@ use crate::admin::cli::failure::Failure;
 use crate::admin::cli::output::{Entry, Output, Tone};
 use crate::admin::cli::set_up::SetUp;
 use crate::admin::cli::values::timestamp;
-use crate::admin::ops::{MailboxState, Ops, Status};
+use crate::admin::ops::{MailboxState, Status};
 
 /// Tell whether Postern is running, ready, and well
 ///
@@ -48,7 +48,7 @@ struct Mailboxes {
 impl StatusCommand {
     pub(super) fn run(self, set_up: &SetUp) -> Result<(), Failure> {
         let config = set_up.config()?;
-        let status = set_up.wait_for(async { Ok(Ops::open(&config).await?.status().await?) })?;
+        let status = set_up.wait_for(async { Ok(Status::of(&config).await?) })?;
         if set_up.output.is_json() {
             set_up.output.json(&document(&status))?;
         } else {

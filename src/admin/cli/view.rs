@@ -27,7 +27,7 @@ impl From<&MailboxRow> for MailboxDocument {
             sign_in_as: row.sign_in_as.as_ref().map(ToString::to_string),
             state: row.state.name(),
             since: timestamp(row.since),
-            reason: row.reason.clone(),
+            reason: row.whole_reason(),
         }
     }
 }
@@ -106,10 +106,11 @@ mod tests {
             state: MailboxState::NeedsSignIn,
             since: moment,
             reason: Some("nobody has signed in".into()),
+            remedy: Some("Sign in.".into()),
         };
         assert_eq!(
             serde_json::to_string(&MailboxDocument::from(&mailbox)).unwrap(),
-            r#"{"address":"alice@contoso.test","tenant":"contoso","aliases":["scanner"],"sign_in_as":null,"state":"needs-sign-in","since":"2026-11-23T12:00:00Z","reason":"nobody has signed in"}"#
+            r#"{"address":"alice@contoso.test","tenant":"contoso","aliases":["scanner"],"sign_in_as":null,"state":"needs-sign-in","since":"2026-11-23T12:00:00Z","reason":"nobody has signed in. Sign in."}"#
         );
         let password = PasswordRow {
             id: "k7m2qx".into(),

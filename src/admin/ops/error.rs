@@ -1,5 +1,7 @@
 //! Why an administrative act could not be done, and what to do about it.
 
+use std::path::PathBuf;
+
 use chrono::{DateTime, Utc};
 
 use crate::base::{Fault, Mailbox, TenantName, Whose};
@@ -18,6 +20,16 @@ pub enum OpsError {
         alias: String,
         /// Why not.
         why: &'static str,
+    },
+    /// The mailbox has no such alias.
+    #[error("`{alias}` is no alias of the mailbox {mailbox}")]
+    AliasUnknown {
+        /// What was named.
+        alias: String,
+        /// The mailbox.
+        mailbox: Mailbox,
+        /// The aliases that it has.
+        aliases: Vec<String>,
     },
     /// The token service or the sign-in.
     #[error(transparent)]
@@ -50,6 +62,17 @@ pub enum OpsError {
         /// Its tenant.
         tenant: TenantName,
     },
+    /// The data folder holds no store. What can only act on something that is there makes none: the folder may be a wrong one.
+    #[error(
+        "there is no store in `{}` yet: neither `postern serve` nor `postern mailbox add` has run with this data folder",
+        data_dir.display()
+    )]
+    NoStore {
+        /// The data folder.
+        data_dir: PathBuf,
+        /// The mailbox that something was to be done with.
+        mailbox: Option<Mailbox>,
+    },
     /// There is no tenant at all.
     #[error("the configuration has no tenant yet")]
     NoTenant,
@@ -58,6 +81,8 @@ pub enum OpsError {
     NotListed {
         /// The mailbox.
         mailbox: Mailbox,
+        /// Those on the list that may have been meant, the likeliest first.
+        near: Vec<Mailbox>,
     },
     /// The mailbox is on the list for another tenant.
     #[error("the mailbox {mailbox} is on the list for the tenant `{tenant}`")]
@@ -99,12 +124,14 @@ impl Fault for OpsError {
     fn code(&self) -> &'static str {
         match self {
             Self::Alias { .. } => "alias-unfit",
+            Self::AliasUnknown { .. } => "alias-unknown",
             Self::Broker(error) => error.code(),
             Self::EndInThePast { .. } => "end-in-the-past",
             Self::Foundation(error) => error.code(),
             Self::Label { .. } => "label-unfit",
             Self::NoRandomness => "no-randomness",
             Self::NoSignIn { .. } => "no-sign-in",
+            Self::NoStore { .. } => "no-store",
             Self::NoTenant => "no-tenant",
             Self::NotListed { .. } => "mailbox-not-listed",
             Self::OtherTenant { .. } => "mailbox-of-another-tenant",
@@ -124,6 +151,10 @@ impl Fault for OpsError {
     fn remedy(&self) -> Option<String> {
         match self {
             Self::Alias { .. } => Some("Use a name without spaces and control characters.".to_owned()),
+            Self::AliasUnknown { mailbox, aliases, .. } if aliases.is_empty() => {
+                Some(format!("{mailbox} has no alias."))
+            }
+            Self::AliasUnknown { aliases, .. } => Some(format!("Its aliases are: {}.", aliases.join(", "))),
             Self::Broker(error) => error.remedy(),
             Self::EndInThePast { .. } => Some("Give a later date, or a span such as 90d.".to_owned()),
             Self::Foundation(error) => error.remedy(),
@@ -131,7 +162,22 @@ impl Fault for OpsError {
             Self::NoRandomness => Some("Look at the system's random number generator.".to_owned()),
             Self::NoSignIn { mailbox, .. } => Some(format!("Nothing has to be done: {mailbox} can be used as it is.")),
             Self::NoTenant => Some("Add a [[tenant]] to the configuration; config/minimal.toml shows one.".to_owned()),
-            Self::NotListed { mailbox } => Some(format!("Add it with `postern mailbox add {mailbox}`.")),
+            Self::NoStore { mailbox, .. } => {
+                let address = mailbox.as_ref().map_or("ADDRESS", Mailbox::as_str);
+                Some(format!(
+                    "If that is so, begin with `postern serve` or `postern mailbox add {address}`; if not, correct `data_dir` in the \
+                     configuration."
+                ))
+            }
+            Self::NotListed { mailbox, near } => {
+                let add = format!("dd it with `postern mailbox add {mailbox}`.");
+                let near: Vec<&str> = near.iter().map(Mailbox::as_str).collect();
+                Some(if near.is_empty() {
+                    format!("A{add}")
+                } else {
+                    format!("Did you mean {}? If not, a{add}", near.join(" or "))
+                })
+            }
             Self::OtherTenant { mailbox, .. } => {
                 Some(format!("Take it off first with `postern mailbox remove {mailbox}`."))
             }

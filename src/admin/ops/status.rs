@@ -1,15 +1,15 @@
 //! Is it running, ready, and well?
 
-use std::time::Duration;
+use std::fs::File;
+use std::io::ErrorKind;
 
 use chrono::{DateTime, Utc};
-use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
-use tokio::time::timeout;
 
-use crate::admin::ops::{MailboxState, Ops, OpsError, PasswordState};
-use crate::base::files::open_private;
+use crate::admin::ops::greeting::{self, Greeting};
+use crate::admin::ops::{MailboxState, Ops, OpsError, PasswordState, has_no_store};
+use crate::config::Config;
 use crate::foundation::{self, Bound, FoundationError, Running};
+use crate::store::StoreError;
 
 /// What `postern status` shows.
 #[derive(Clone, Debug)]
@@ -35,19 +35,62 @@ pub struct Status {
 pub struct ListenerStatus {
     /// Where it is.
     pub bound: Bound,
-    /// Whether it took a connection and, where it speaks first in the clear, greeted.
+    /// Whether it greeted as its protocol does, behind the handshake where it is one of implicit TLS.
     pub answers: bool,
 }
 
+const STATES: [MailboxState; 4] =
+    [MailboxState::Ready, MailboxState::NeedsSignIn, MailboxState::NeedsAdministrator, MailboxState::Disabled];
+
 impl Status {
+    /// Looks whether a process serves the data folder of this configuration, whether its listeners answer, and what needs
+    /// somebody. Nothing is made where nothing is yet.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn of(config: &Config) -> Result<Self, OpsError> {
+        if has_no_store(config) {
+            return Ok(Self::of_nothing(config));
+        }
+        Ops::open(config).await?.status().await
+    }
+
     /// Running, every listener answering, and nothing for anybody to mend.
     pub fn is_well(&self) -> bool {
         self.process.is_some() && self.troubles.is_empty()
     }
+
+    /// Where not even a store is.
+    fn of_nothing(config: &Config) -> Self {
+        let mut troubles = vec![format!(
+            "it is not running, and there is no store in `{}` yet: start it with `postern serve`, or correct `data_dir` in the \
+             configuration",
+            config.data_dir.display()
+        )];
+        troubles.extend(no_tenant(config));
+        Self {
+            process: None,
+            ready_at: None,
+            listeners: Vec::new(),
+            tenants: tenants(config),
+            mailboxes: STATES.map(|state| (state, 0)),
+            active_passwords: 0,
+            troubles,
+        }
+    }
+}
+
+fn tenants(config: &Config) -> Vec<String> {
+    config.tenants.iter().map(|tenant| tenant.name.to_string()).collect()
+}
+
+fn no_tenant(config: &Config) -> Option<String> {
+    let trouble = "there is no tenant, so every login is refused: add a [[tenant]] to the configuration";
+    config.tenants.is_empty().then(|| trouble.to_owned())
 }
 
 impl Ops {
-    /// Looks whether a process serves this data folder, whether its listeners answer, and what needs somebody.
+    /// The same for the store that is open.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -57,27 +100,25 @@ impl Ops {
         let mut listeners = Vec::new();
         match &running {
             Some(running) => {
-                for bound in &running.listeners {
-                    let answers = answers(bound).await;
-                    if !answers {
-                        troubles.push(format!("{} {} {} does not answer", bound.protocol, bound.tls, bound.address));
+                let greetings = greeting::of_all(&self.config, &running.listeners).await;
+                for (bound, greeting) in running.listeners.iter().zip(greetings) {
+                    let name = format!("{} {} {}", bound.protocol, bound.tls, bound.address);
+                    match &greeting {
+                        Greeting::Heard => {}
+                        Greeting::OtherCertificate(why) => troubles.push(format!("{name}: {why}")),
+                        Greeting::None(why) => troubles.push(format!("{name} does not answer: {why}")),
                     }
+                    let answers = !matches!(greeting, Greeting::None(_));
                     listeners.push(ListenerStatus { bound: bound.clone(), answers });
                 }
             }
             None => troubles.push("it is not running: start it with `postern serve`".to_owned()),
         }
-        if self.config.tenants.is_empty() {
-            troubles.push(
-                "there is no tenant, so every login is refused: add a [[tenant]] to the configuration".to_owned(),
-            );
-        }
+        troubles.extend(no_tenant(&self.config));
         let rows = self.mailboxes().await?;
-        let states =
-            [MailboxState::Ready, MailboxState::NeedsSignIn, MailboxState::NeedsAdministrator, MailboxState::Disabled];
         for row in &rows {
             if matches!(row.state, MailboxState::NeedsSignIn | MailboxState::NeedsAdministrator) {
-                let reason = row.reason.as_deref().unwrap_or("no reason was noted");
+                let reason = row.whole_reason().unwrap_or_else(|| "no reason was noted".to_owned());
                 troubles.push(format!("{} {}: {reason}", row.address, row.state.name()));
             }
         }
@@ -85,8 +126,8 @@ impl Ops {
             process: running.as_ref().map(|running| running.process),
             ready_at: running.as_ref().map(|running| running.ready_at),
             listeners,
-            tenants: self.config.tenants.iter().map(|tenant| tenant.name.to_string()).collect(),
-            mailboxes: states.map(|state| (state, rows.iter().filter(|row| row.state == state).count())),
+            tenants: tenants(&self.config),
+            mailboxes: STATES.map(|state| (state, rows.iter().filter(|row| row.state == state).count())),
             active_passwords: self.passwords().await?.iter().filter(|row| row.state == PasswordState::Active).count(),
             troubles,
         })
@@ -95,11 +136,15 @@ impl Ops {
     /// What the process left that holds the lock; `None` if nobody holds it.
     fn running(&self) -> Result<Option<Running>, OpsError> {
         let failed = |path: std::path::PathBuf, error: std::io::Error| {
-            let source = error.into();
-            OpsError::Foundation(FoundationError::Store(crate::store::StoreError::Open { path, source }))
+            OpsError::Foundation(FoundationError::Store(StoreError::Open { path, source: error.into() }))
         };
         let path = foundation::running_lock(self.data_dir());
-        let lock = open_private(&path).map_err(|error| failed(path, error))?;
+        let lock = match File::open(&path) {
+            Ok(lock) => lock,
+            // Nobody has served this folder yet.
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(path, error)),
+        };
         match lock.try_lock_shared() {
             Ok(()) => Ok(None),
             Err(_) => {
@@ -107,24 +152,11 @@ impl Ops {
                 let text = match std::fs::read(&path) {
                     Ok(text) => text,
                     // It holds the lock and is not ready yet.
-                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+                    Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
                     Err(error) => return Err(failed(path, error)),
                 };
                 Ok(serde_json::from_slice(&text).ok())
             }
         }
     }
-}
-
-async fn answers(bound: &Bound) -> bool {
-    const PATIENCE: Duration = Duration::from_secs(3);
-    let attempt = async {
-        let mut stream = TcpStream::connect(&bound.address).await.ok()?;
-        if bound.tls == "implicit" {
-            return Some(());
-        }
-        let mut first = [0; 1];
-        stream.read_exact(&mut first).await.ok().map(|_| ())
-    };
-    matches!(timeout(PATIENCE, attempt).await, Ok(Some(())))
 }

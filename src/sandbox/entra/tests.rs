@@ -1,3 +1,7 @@
+mod assertion;
+mod device;
+mod sign_in;
+
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -5,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use crate::sandbox::tests::{
-    ALICE, APP_SCOPE, Peer, app_token, eventually, post, request, start, start_with, user_token,
+    ALICE, APP_SCOPE, Peer, app_token, eventually, post, raw_request, request, start, start_with, user_token,
 };
 use crate::sandbox::{FaultName, Sandbox};
 
@@ -67,7 +71,7 @@ async fn each_mistake_of_an_application_has_its_number() {
         (vec![grant, ("client_id", id), scope], 7_000_218, 401, "invalid_client"),
         (vec![grant, ("client_id", public), scope], 7_000_218, 401, "invalid_client"),
         (vec![grant, ("client_id", public), ("client_secret", secret), scope], 700_025, 401, "invalid_client"),
-        (vec![grant, ("client_id", id), ("client_assertion", "a.b.c"), scope], 700_027, 401, "invalid_client"),
+        (vec![grant, ("client_id", id), ("client_assertion", "a.b.c"), scope], 900_144, 400, "invalid_request"),
         (vec![grant, ("client_id", id), ("client_secret", secret)], 900_144, 400, "invalid_request"),
         (
             vec![
@@ -182,6 +186,46 @@ async fn a_refresh_names_one_resource_and_gives_a_new_refresh_token_while_the_ol
 }
 
 #[tokio::test]
+async fn a_refresh_token_that_nobody_has_used_for_ninety_days_is_refused_and_so_is_a_scope_without_consent() {
+    let sandbox = start().await;
+    let token = sandbox.refresh_token_for(ALICE);
+    let fields = |scope: &'static str| {
+        [
+            ("grant_type", "refresh_token"),
+            ("client_id", sandbox.public_client_id()),
+            ("refresh_token", token.as_str()),
+            ("scope", scope),
+        ]
+    };
+    sandbox.faults().set(FaultName::RefreshInactive, Some("bob@contoso.test")).unwrap();
+    assert_eq!(ask(&sandbox, &fields(USER_SCOPE)).await.0, 200);
+    sandbox.faults().set(FaultName::RefreshInactive, None).unwrap();
+    let (status, body) = ask(&sandbox, &fields(USER_SCOPE)).await;
+    assert_eq!(
+        (status, &body["error_codes"][0], &body["error"]),
+        (400, &Value::from(700_082), &"invalid_grant".into())
+    );
+    sandbox.faults().clear_all();
+
+    sandbox.faults().set(FaultName::ConsentMissing, Some("https://graph.microsoft.com")).unwrap();
+    assert_eq!(ask(&sandbox, &fields(USER_SCOPE)).await.0, 200);
+    let (status, body) = ask(&sandbox, &fields("https://graph.microsoft.com/Mail.Send")).await;
+    assert_eq!(
+        (status, &body["error_codes"][0], &body["suberror"]),
+        (400, &Value::from(65_001), &"consent_required".into())
+    );
+}
+
+#[tokio::test]
+async fn a_parameter_that_stands_there_twice_is_refused() {
+    let sandbox = start().await;
+    let mut fields = app_fields(&sandbox).to_vec();
+    fields.push(("scope", APP_SCOPE));
+    let (status, body) = ask(&sandbox, &fields).await;
+    assert_eq!((status, &body["error_codes"][0]), (400, &Value::from(9_000_411)));
+}
+
+#[tokio::test]
 async fn the_lifetime_is_told_as_the_fault_wants_it() {
     let sandbox = start().await;
     for (value, told) in [
@@ -213,6 +257,18 @@ async fn every_fault_of_the_token_service_shows() {
     assert!(status == 503 && head.contains("\r\nretry-after: 7"), "{head}");
     sandbox.faults().clear(FaultName::TokenStatus);
     assert_eq!(post(&url, &fields).await.0, 429);
+    sandbox.faults().clear_all();
+
+    set(FaultName::TokenRetryAfterDate, Some("90"));
+    let (status, head, _) = raw_request(&url, "POST", "", "").await;
+    let date = head.lines().find_map(|line| line.strip_prefix("retry-after: ")).unwrap();
+    let date = chrono::NaiveDateTime::parse_from_str(date, "%a, %d %b %Y %H:%M:%S GMT").unwrap().and_utc();
+    let ahead = (date - chrono::Utc::now()).num_seconds();
+    assert!(status == 429 && (60..=90).contains(&ahead), "{ahead}");
+    sandbox.faults().clear_all();
+
+    set(FaultName::TokenRefreshIn, Some("1800"));
+    assert_eq!(ask(&sandbox, &fields).await.1["refresh_in"], 1800);
     sandbox.faults().clear_all();
 
     set(FaultName::TokenGarbage, None);

@@ -153,7 +153,7 @@ pub(super) fn marks_as_seen(attributes: &[Attribute]) -> bool {
 }
 
 /// `message-data` for one message.
-pub(super) fn answer(number: u32, message: &Message, attributes: &[Attribute]) -> Vec<u8> {
+pub(super) fn answer(number: u32, message: &Message, recent: bool, attributes: &[Attribute]) -> Vec<u8> {
     let structured = |attribute: &Attribute| match attribute {
         Attribute::Body | Attribute::BodyStructure | Attribute::Envelope => true,
         Attribute::Section(section) => !section.path.is_empty(),
@@ -166,7 +166,7 @@ pub(super) fn answer(number: u32, message: &Message, attributes: &[Attribute]) -
             out.push(b' ');
         }
         match (attribute, &part) {
-            (Attribute::Flags, _) => out.extend(flags(message).into_bytes()),
+            (Attribute::Flags, _) => out.extend(flags(message, recent).into_bytes()),
             (Attribute::InternalDate, _) => {
                 let date = message.internal_date.format("%d-%b-%Y %H:%M:%S +0000");
                 out.extend(format!("INTERNALDATE \"{date}\"").into_bytes());
@@ -197,10 +197,10 @@ pub(super) fn answer(number: u32, message: &Message, attributes: &[Attribute]) -
     out
 }
 
-/// `FLAGS (...)`
-pub(super) fn flags(message: &Message) -> String {
+/// `FLAGS (...)`; whether the message is recent depends on the session.
+pub(super) fn flags(message: &Message, recent: bool) -> String {
     let mut flags: Vec<&str> = message.flags.iter().map(String::as_str).collect();
-    if message.recent {
+    if recent {
         flags.push("\\Recent");
     }
     format!("FLAGS ({})", flags.join(" "))
@@ -284,7 +284,7 @@ mod tests {
         };
         let mut parser = Parser::new(attributes.as_bytes());
         let attributes = read_attributes(&mut parser).filter(|_| parser.end().is_some());
-        attributes.map_or("not understood".into(), |list| String::from_utf8(answer(1, &message, &list)).unwrap())
+        attributes.map_or("not understood".into(), |list| String::from_utf8(answer(1, &message, false, &list)).unwrap())
     }
 
     #[test]

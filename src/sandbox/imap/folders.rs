@@ -37,9 +37,8 @@ impl Session {
         self.selected = None;
         let read_only = name == "EXAMINE";
         let opened = self.tenant.mailboxes.with_folder(&self.mailbox_of_login(), &folder, |found| {
-            let mut view = View { folder: folder.clone(), read_only, uids: Vec::new(), shown: 0 };
-            view.changes(Some(&*found), true);
-            let recent = found.messages.iter().filter(|message| message.recent).count();
+            let view = View::open(folder.clone(), read_only, found);
+            let recent = view.recent.len();
             let unseen = found.messages.iter().position(|message| !message.flags.contains("\\Seen"));
             let mut lines =
                 vec![format!("* {} EXISTS", view.uids.len()), format!("* {recent} RECENT"), format!("* FLAGS {FLAGS}")];
@@ -51,9 +50,6 @@ impl Session {
             lines.extend(unseen.map(|at| format!("* OK [UNSEEN {}] Is the first unseen message", at + 1)));
             lines.push(format!("* OK [UIDVALIDITY {}] UIDVALIDITY value", found.uid_validity));
             lines.push(format!("* OK [UIDNEXT {}] The next unique identifier value", found.uid_next));
-            if !read_only {
-                found.messages.iter_mut().for_each(|message| message.recent = false);
-            }
             (view, lines)
         });
         let Some((view, lines)) = opened else {
@@ -87,7 +83,7 @@ impl Session {
                     let below = format!("{folder}/");
                     let has = names.iter().any(|other| other.starts_with(&below));
                     let children = if has { "\\HasChildren" } else { "\\HasNoChildren" };
-                    format!("* {name} ({children}) \"/\" {}", shown(folder))
+                    format!("* {name} ({}) \"/\" {}", attributes(folder, children), shown(folder))
                 })
                 .collect::<Vec<_>>()
         });
@@ -164,6 +160,19 @@ impl Session {
             (_, "CREATE") => Outcome::No("Mailbox already exists.".into()),
             _ => Outcome::No(format!("{folder} doesn't exist.")),
         })
+    }
+}
+
+/// What LIST and LSUB say of a folder. The uses of RFC 6154 are told without being asked for and without the capability
+/// SPECIAL-USE; the archive has none.
+fn attributes(folder: &str, children: &str) -> String {
+    match folder {
+        "INBOX" => format!("\\Marked {children}"),
+        "Deleted Items" => format!("{children} \\Trash"),
+        "Drafts" => format!("{children} \\Drafts"),
+        "Junk Email" => format!("{children} \\Junk"),
+        "Sent Items" => format!("{children} \\Sent"),
+        _ => children.to_owned(),
     }
 }
 

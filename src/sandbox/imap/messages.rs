@@ -62,7 +62,7 @@ impl Session {
         let lines = self
             .tenant
             .mailboxes
-            .with(&login.mailbox, |account| view.changes(account.folders.get(&view.folder), may_renumber));
+            .with(&login.mailbox, |account| view.changes(account.folders.get_mut(&view.folder), may_renumber));
         lines.unwrap_or_default().iter().for_each(|line| self.connection.say(line));
     }
 
@@ -99,11 +99,12 @@ impl Session {
             messages
         });
         for (number, newly_seen, message) in messages.unwrap_or_default() {
+            let recent = view.recent.contains(&message.uid);
             let octets = if newly_seen && !attributes.contains(&Attribute::Flags) {
                 let with_flags: Vec<Attribute> = attributes.iter().cloned().chain([Attribute::Flags]).collect();
-                answer(number, &message, &with_flags)
+                answer(number, &message, recent, &with_flags)
             } else {
-                answer(number, &message, &attributes)
+                answer(number, &message, recent, &attributes)
             };
             self.connection.put(&octets);
             self.connection.flush().await?;
@@ -148,7 +149,7 @@ impl Session {
                 }
                 message.changed = change;
                 let shown_uid = if by_uid { format!("UID {uid} ") } else { String::new() };
-                lines.push(format!("* {number} FETCH ({shown_uid}{})", flags(message)));
+                lines.push(format!("* {number} FETCH ({shown_uid}{})", flags(message, view.recent.contains(&uid))));
             }
             view.note_own_change(last_change, change);
             account.ring();
@@ -178,7 +179,9 @@ impl Session {
         let last_number = u32::try_from(view.uids.len()).unwrap_or(u32::MAX);
         let last_uid = view.uids.last().copied().unwrap_or(0);
         let found = self.tenant.mailboxes.with_folder(mailbox, &view.folder, |folder| {
-            let places = view.uids.iter().zip(1..).map(|(uid, number)| (*uid, Place { number, last_number, last_uid }));
+            let places = view.uids.iter().zip(1..).map(|(uid, number)| {
+                (*uid, Place { number, last_number, last_uid, recent: view.recent.contains(uid) })
+            });
             places
                 .filter(|(uid, place)| folder.find(*uid).is_some_and(|message| keys.is_met(message, *place)))
                 .map(|(uid, place)| if by_uid { uid } else { place.number }.to_string())

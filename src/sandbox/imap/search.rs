@@ -1,9 +1,11 @@
 //! SEARCH: its keys, and whether a message meets them (RFC 3501, section 6.4.4).
 
 use chrono::{DateTime, NaiveDate};
+use mail_parser::parsers::MessageStream;
+use mail_parser::{HeaderValue, MessageParser, PartType};
 
 use crate::sandbox::imap::parse::{Parser, SequenceSet};
-use crate::sandbox::imap::structure::{raw_field, split_header};
+use crate::sandbox::imap::structure::{fields, raw_field, split_header};
 use crate::sandbox::mailbox::Message;
 
 /// A condition.
@@ -41,6 +43,8 @@ pub(super) struct Place {
     pub(super) number: u32,
     pub(super) last_number: u32,
     pub(super) last_uid: u32,
+    /// The session was the first to be told of it.
+    pub(super) recent: bool,
 }
 
 /// How deep conditions may be nested.
@@ -148,7 +152,8 @@ fn read_key(parser: &mut Parser<'_>, depth: usize) -> Option<Key> {
 }
 
 impl Key {
-    /// Whether the message meets the condition. Texts are compared as octets, without regard to ASCII case.
+    /// Whether the message meets the condition. Texts are compared decoded and without regard to ASCII case, as the index
+    /// of Exchange holds them: what a person reads is found, not how it was encoded.
     pub(super) fn is_met(&self, message: &Message, place: Place) -> bool {
         match self {
             Self::All(keys) => keys.iter().all(|key| key.is_met(message, place)),
@@ -157,7 +162,7 @@ impl Key {
             Self::Numbers(set) => set.contains(place.number, place.last_number),
             Self::Uids(set) => set.contains(message.uid, place.last_uid),
             Self::Flag(flag) => message.flags.iter().any(|held| held.eq_ignore_ascii_case(flag)),
-            Self::Recent => message.recent,
+            Self::Recent => place.recent,
             Self::Larger(size) => message.octets.len() > usize::try_from(*size).unwrap_or(usize::MAX),
             Self::Smaller(size) => message.octets.len() < usize::try_from(*size).unwrap_or(usize::MAX),
             Self::Arrived(when, day) => when.holds(message.internal_date.date_naive(), *day),
@@ -168,10 +173,10 @@ impl Key {
                 date.is_some_and(|date| when.holds(date.date_naive(), *day))
             }
             Self::Field(name, text) => {
-                raw_field(split_header(&message.octets).0, name).is_some_and(|field| holds_text(&field, text))
+                raw_field(split_header(&message.octets).0, name).is_some_and(|field| holds_text(&decoded(&field), text))
             }
-            Self::Body(text) => holds_text(split_header(&message.octets).1, text),
-            Self::Text(text) => holds_text(&message.octets, text),
+            Self::Body(text) => body_holds(&message.octets, text),
+            Self::Text(text) => header_holds(&message.octets, text) || body_holds(&message.octets, text),
         }
     }
 }
@@ -194,6 +199,37 @@ fn holds_text(octets: &[u8], lower_text: &[u8]) -> bool {
     memchr::memmem::find(&lower(octets), lower_text).is_some()
 }
 
+/// A header field with its encoded words (RFC 2047) read.
+fn decoded(field: &[u8]) -> Vec<u8> {
+    let line = [field, b"\n"].concat();
+    match MessageStream::new(&line).parse_unstructured() {
+        HeaderValue::Text(text) => text.as_bytes().to_vec(),
+        _ => field.to_vec(),
+    }
+}
+
+fn header_holds(octets: &[u8], lower_text: &[u8]) -> bool {
+    fields(split_header(octets).0).any(|(_, field)| holds_text(&decoded(field), lower_text))
+}
+
+/// Whether a text part holds the text once its transfer encoding and charset are undone; of an embedded message any part.
+fn body_holds(octets: &[u8], lower_text: &[u8]) -> bool {
+    let Some(message) = MessageParser::default().parse(octets) else {
+        return holds_text(split_header(octets).1, lower_text);
+    };
+    let mut messages = vec![&message];
+    while let Some(message) = messages.pop() {
+        for part in &message.parts {
+            match &part.body {
+                PartType::Text(text) | PartType::Html(text) if holds_text(text.as_bytes(), lower_text) => return true,
+                PartType::Message(embedded) => messages.push(embedded),
+                _ => {}
+            }
+        }
+    }
+    false
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -201,17 +237,52 @@ mod tests {
     use super::*;
 
     #[test]
+    fn texts_are_searched_as_a_person_reads_them() {
+        let octets = b"From: =?utf-8?Q?J=C3=B6rg_Mann?= <j@x.test>\r\nSubject: =?utf-8?B?R3LDvMOfZSBhdXM=?=\r\n =?utf-8?Q?_dem_Norden?=\r\n\
+            MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/plain\r\n\
+            Content-Transfer-Encoding: base64\r\n\r\nVGhlIGNvZGUgd29yZCBpcyBaYW56aWJhcg==\r\n--b\r\nContent-Type: text/html\r\n\
+            Content-Transfer-Encoding: quoted-printable\r\n\r\n<p>A long =\r\nway</p>\r\n--b\r\nContent-Type: message/rfc822\r\n\r\n\
+            Subject: inner\r\n\r\nthe xylophone\r\n--b--\r\n";
+        let message = Message {
+            uid: 1,
+            flags: BTreeSet::new(),
+            recent: false,
+            internal_date: DateTime::UNIX_EPOCH,
+            octets: octets.as_slice().into(),
+            changed: 0,
+        };
+        let place = Place { number: 1, last_number: 1, last_uid: 1, recent: false };
+        for (keys, expected) in [
+            ("SUBJECT \"aus dem norden\"", true),
+            ("HEADER Subject norden", true),
+            ("FROM \"rg Mann\"", true),
+            ("FROM j@x.test", true),
+            ("SUBJECT utf-8", false),
+            ("BODY zanzibar", true),
+            ("BODY \"a long way\"", true),
+            ("BODY xylophone", true),
+            ("BODY norden", false),
+            ("TEXT norden", true),
+            ("TEXT zanzibar", true),
+            ("BODY VGhlIGNvZGU", false),
+        ] {
+            let key = read_keys(&mut Parser::new(keys.as_bytes())).unwrap();
+            assert_eq!(key.is_met(&message, place), expected, "{keys}");
+        }
+    }
+
+    #[test]
     fn keys_are_met_or_not() {
         let octets = b"From: Ann <ann@x.test>\r\nSubject: Quarterly\r\n report\r\nDate: Mon, 23 Nov 2026 10:00:00 +0100\r\n\r\nHello World";
         let message = Message {
             uid: 40,
             flags: BTreeSet::from(["\\Seen".to_owned(), "$Later".to_owned()]),
-            recent: true,
+            recent: false,
             internal_date: "2026-11-24T00:30:00Z".parse().unwrap(),
             octets: octets.as_slice().into(),
             changed: 0,
         };
-        let place = Place { number: 3, last_number: 5, last_uid: 99 };
+        let place = Place { number: 3, last_number: 5, last_uid: 99, recent: true };
         for (keys, expected) in [
             ("ALL", Some(true)),
             ("UNSEEN", Some(false)),

@@ -160,6 +160,43 @@ async fn idle_shows_a_message_as_it_arrives_and_other_sessions_see_flags_and_exp
 }
 
 #[tokio::test]
+async fn a_message_is_recent_for_the_first_session_that_selects_its_folder_and_for_no_other() {
+    let sandbox = start().await;
+    sandbox.deliver(ALICE, "INBOX", MAIL);
+    let token = app_token(&sandbox).await;
+    let mut looking = greeted(&sandbox).await;
+    looking.command(&format!("a AUTHENTICATE XOAUTH2 {}", xoauth2(ALICE, &token))).await;
+    assert!(looking.command("b EXAMINE INBOX").await.contains("* 1 RECENT\n"));
+
+    let mut first = selected(&sandbox).await;
+    for (command, expected) in [
+        ("a UID FETCH 1 (FLAGS)", "* 1 FETCH (UID 1 FLAGS (\\Recent))\na OK FETCH completed.\n"),
+        ("b SEARCH NEW", "* SEARCH 1\nb OK SEARCH completed.\n"),
+        ("c STORE 1 +FLAGS (\\Seen)", "* 1 FETCH (FLAGS (\\Seen \\Recent))\nc OK STORE completed.\n"),
+        ("d SEARCH OLD", "* SEARCH\nd OK SEARCH completed.\n"),
+    ] {
+        assert_eq!(first.command(command).await, expected);
+    }
+    let mut second = selected(&sandbox).await;
+    assert_eq!(second.command("a FETCH 1 (FLAGS)").await, "* 1 FETCH (FLAGS (\\Seen))\na OK FETCH completed.\n");
+    assert_eq!(second.command("b SEARCH RECENT").await, "* SEARCH\nb OK SEARCH completed.\n");
+}
+
+#[tokio::test]
+async fn folders_are_listed_with_what_they_are_for() {
+    let sandbox = start().await;
+    let mut peer = selected(&sandbox).await;
+    let folders = "* LIST (\\HasNoChildren) \"/\" Archive\n* LIST (\\HasNoChildren \\Trash) \"/\" \"Deleted Items\"\n\
+        * LIST (\\HasNoChildren \\Drafts) \"/\" Drafts\n* LIST (\\Marked \\HasNoChildren) \"/\" INBOX\n\
+        * LIST (\\HasNoChildren \\Junk) \"/\" \"Junk Email\"\n* LIST (\\HasNoChildren \\Sent) \"/\" \"Sent Items\"\n";
+    assert_eq!(peer.command("a LIST \"\" *").await, format!("{folders}a OK LIST completed.\n"));
+    assert_eq!(
+        peer.command("b LSUB \"\" *").await,
+        format!("{}b OK LSUB completed.\n", folders.replace("* LIST", "* LSUB"))
+    );
+}
+
+#[tokio::test]
 async fn the_session_ends_at_the_second_at_which_the_token_expires_also_inside_idle_and_a_literal() {
     let sandbox = start_with(&[(FaultName::TokenExpiresIn, Some("2"))]).await;
     let ends = ["", "b IDLE\r\n", "b APPEND INBOX {100+}\r\nSubject:"].map(|last_command| {
@@ -205,11 +242,11 @@ async fn messages_are_copied_moved_expunged_and_numbered_as_uidplus_says() {
         ("b COPY 1 Nowhere", "b NO [TRYCREATE] Destination folder doesn't exist.\n"),
         (
             "c UID MOVE 2 \"Deleted Items\"",
-            "* OK [COPYUID 17 2 1]\n* 2 EXPUNGE\n* 2 EXISTS\n* 0 RECENT\nc OK MOVE completed.\n",
+            "* OK [COPYUID 17 2 1]\n* 2 EXPUNGE\n* 2 EXISTS\n* 2 RECENT\nc OK MOVE completed.\n",
         ),
         ("d UID SEARCH ALL", "* SEARCH 1 3\nd OK SEARCH completed.\n"),
         ("e STORE 1:* FLAGS.SILENT (\\Deleted)", "e OK STORE completed.\n"),
-        ("f UID EXPUNGE 3", "* 2 EXPUNGE\n* 1 EXISTS\n* 0 RECENT\nf OK EXPUNGE completed.\n"),
+        ("f UID EXPUNGE 3", "* 2 EXPUNGE\n* 1 EXISTS\n* 1 RECENT\nf OK EXPUNGE completed.\n"),
         (
             "g STATUS Archive (MESSAGES UNSEEN UIDNEXT)",
             "* STATUS Archive (MESSAGES 2 UNSEEN 2 UIDNEXT 3)\ng OK STATUS completed.\n",
@@ -257,11 +294,11 @@ async fn a_fetch_that_reads_marks_as_seen_and_says_so_and_a_peek_does_not() {
     );
     assert_eq!(
         peer.command("b UID FETCH 1 (BODY[TEXT])").await,
-        "* 1 FETCH (UID 1 BODY[TEXT] {4}\n12\n FLAGS (\\Seen))\nb OK FETCH completed.\n"
+        "* 1 FETCH (UID 1 BODY[TEXT] {4}\n12\n FLAGS (\\Seen \\Recent))\nb OK FETCH completed.\n"
     );
     assert_eq!(
         peer.command("c FETCH 1 (FLAGS BODY[TEXT])").await,
-        "* 1 FETCH (FLAGS (\\Seen) BODY[TEXT] {4}\n12\n)\nc OK FETCH completed.\n"
+        "* 1 FETCH (FLAGS (\\Seen \\Recent) BODY[TEXT] {4}\n12\n)\nc OK FETCH completed.\n"
     );
 }
 

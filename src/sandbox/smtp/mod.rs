@@ -3,6 +3,7 @@
 //! The texts, their order and what is refused when are those of transcripts of 2021 to 2025; a failed login and an unknown
 //! command are answered late.
 
+mod hve;
 mod transaction;
 
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use crate::sandbox::connection::{Connection, Ended, Line};
 use crate::sandbox::faults::FaultName;
 use crate::sandbox::frontend::{SESSION_ID, SMTP_HOST, trailer};
 use crate::sandbox::smtp::transaction::Envelope;
-use crate::sandbox::tenant::Tenant;
+use crate::sandbox::tenant::{Tenant, read_xoauth2};
 
 /// What EHLO shows as SIZE, whatever the mailbox's own limit is.
 const SIZE_LIMIT: usize = 157_286_400;
@@ -209,9 +210,17 @@ impl Session {
 
     async fn auth_xoauth2(&mut self, response: Option<Vec<u8>>) -> Result<(), Ended> {
         // Cancelling is answered 535, not the 501 of RFC 4954.
-        let entry = response.and_then(|response| self.tenant.enter(Protocol::Smtp, &response));
-        let faults = &self.tenant.faults;
-        let Some(entry) = entry.filter(|entry| !entry.no_right) else {
+        let tenant = Arc::clone(&self.tenant);
+        let faults = &tenant.faults;
+        let entry = response.as_ref().and_then(|response| tenant.enter(Protocol::Smtp, response));
+        if faults.holds(FaultName::SmtpHve) {
+            let user = response.as_ref().and_then(|response| read_xoauth2(response)).map(|(user, _)| user);
+            if let Some(refusal) = hve::login_refusal(&tenant, user.as_deref(), entry.as_ref()) {
+                return self.refuse_login(refusal).await;
+            }
+        }
+        let delegates_let_in = !faults.holds(FaultName::SmtpSharedRefused);
+        let Some(entry) = entry.filter(|entry| !entry.no_right && (delegates_let_in || !entry.by_delegate)) else {
             return self.refuse_login("535 5.7.3 Authentication unsuccessful").await;
         };
         let disabled = "535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the";
@@ -223,6 +232,12 @@ impl Session {
         } else if faults.holds(FaultName::SmtpSecurityDefaults) {
             let reason = "user is locked by your organization's security defaults policy. Contact your administrator.";
             Some(format!("535 5.7.139 Authentication unsuccessful, {reason}"))
+        } else if faults.holds(FaultName::SmtpConditionalAccess) {
+            let reason =
+                "the request did not meet the criteria to be authenticated successfully. Contact your administrator.";
+            Some(format!("535 5.7.139 Authentication unsuccessful, {reason}"))
+        } else if faults.strikes(FaultName::SmtpAuth451) {
+            Some("451 4.7.0 Temporary server error. Please try again later. PRX2".to_owned())
         } else if faults.strikes(FaultName::SmtpAuthReject) {
             Some("535 5.7.3 Authentication unsuccessful".to_owned())
         } else if faults.strikes(FaultName::SmtpChallengeJson) {
@@ -271,5 +286,7 @@ impl Session {
     }
 }
 
+#[cfg(test)]
+mod refusal_tests;
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@ use lettre::{AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor};
 use crate::sandbox::tests::{ALICE, BOB, Peer, app_token, client_config, start, start_with, user_token, xoauth2};
 use crate::sandbox::{FaultName, Sandbox};
 
-async fn secured(sandbox: &Sandbox) -> Peer {
+pub(super) async fn secured(sandbox: &Sandbox) -> Peer {
     let mut peer = Peer::clear(sandbox.smtp_address()).await;
     peer.line().await;
     peer.send("EHLO client.test\r\n").await;
@@ -28,7 +28,7 @@ async fn logged_in(sandbox: &Sandbox) -> Peer {
 }
 
 /// Sends a message from Alice to Bob; the answer to the final dot.
-async fn submit(peer: &mut Peer, message: &str) -> String {
+pub(super) async fn submit(peer: &mut Peer, message: &str) -> String {
     assert_eq!(peer.ask("MAIL FROM:<alice@contoso.test>").await, "250 2.1.0 Sender OK");
     assert_eq!(peer.ask("RCPT TO:<bob@contoso.test>").await, "250 2.1.5 Recipient OK");
     assert_eq!(peer.ask("DATA").await, "354 Start mail input; end with <CRLF>.<CRLF>");

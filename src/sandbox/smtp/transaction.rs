@@ -12,7 +12,7 @@ use mail_parser::MessageParser;
 use crate::sandbox::connection::Ended;
 use crate::sandbox::faults::FaultName;
 use crate::sandbox::frontend::{SMTP_HOST, trailer};
-use crate::sandbox::smtp::{SIZE_LIMIT, Session};
+use crate::sandbox::smtp::{SIZE_LIMIT, Session, hve};
 use crate::sandbox::tenant::{Submission, may_open};
 use crate::sandbox::tokens::guid;
 
@@ -66,6 +66,7 @@ impl Session {
     }
 
     pub(super) fn rcpt(&mut self, rest: &str) {
+        let hve = self.tenant.faults.holds(FaultName::SmtpHve);
         let Some(envelope) = &mut self.envelope else {
             self.say("503 5.5.2 Need mail command");
             return;
@@ -77,6 +78,7 @@ impl Session {
                 let reason = "RESOLVER.ADR.RecipientNotFound; Recipient not found by SMTP address lookup";
                 format!("550 5.1.10 {reason} {}", trailer())
             }
+            Some((address, _)) if hve && let Some(refusal) = hve::recipient_refusal(&self.tenant, &address) => refusal,
             Some(_) if envelope.recipients.len() >= RECIPIENT_LIMIT => "452 4.5.3 Too many recipients".to_owned(),
             Some((address, parameters)) => {
                 envelope.recipients.push(address);
@@ -173,6 +175,13 @@ impl Session {
             let reason = "Your message can't be sent because you've reached your daily limit for message recipients";
             return Some(format!("550 5.1.90 {reason} [Hostname={SMTP_HOST}]"));
         }
+        if faults.strikes(FaultName::SmtpBadSender) {
+            return Some(format!("550 5.1.8 Access denied, bad outbound sender [Hostname={SMTP_HOST}]"));
+        }
+        if faults.strikes(FaultName::SmtpNoSendPermission) {
+            let reason = "Client does not have permissions to send as this sender";
+            return Some(format!("550 5.7.60 SMTP; {reason} [Hostname={SMTP_HOST}]"));
+        }
         let named = wrong_sender(mailbox, envelope, content);
         let denied = faults.strikes(FaultName::SmtpSendAsDenied);
         let named = named.or_else(|| denied.then(|| envelope.mail_from.clone()))?;
@@ -196,9 +205,11 @@ impl Session {
                 account.add("INBOX", octets.clone(), BTreeSet::new(), now);
             });
         }
-        self.tenant.mailboxes.with(&mailbox, |account| {
-            account.add("Sent Items", octets, BTreeSet::from(["\\Seen".to_owned()]), now);
-        });
+        if !self.tenant.faults.holds(FaultName::SmtpHve) {
+            self.tenant.mailboxes.with(&mailbox, |account| {
+                account.add("Sent Items", octets, BTreeSet::from(["\\Seen".to_owned()]), now);
+            });
+        }
         self.tenant.note_submission(Submission {
             mailbox,
             mail_from: envelope.mail_from,

@@ -1,0 +1,144 @@
+//! What goes with a new app password: what to enter in the mail program, and whether its networks lead to a listener.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::admin::cli::values::timestamp;
+use crate::admin::ops::PasswordRow;
+use crate::config::{Config, Listener, TlsMode};
+
+/// What to enter in the mail program.
+pub(super) fn text(config: &Config, row: &PasswordRow) -> String {
+    let mut lines = vec![
+        format!(
+            "App password {} for {} ({}). It is shown this once; only you have it now.",
+            row.id, row.mailbox, row.label
+        ),
+        String::new(),
+        format!("  user name  {}", row.mailbox),
+        "  password   the line above; hyphens may be left out".to_owned(),
+    ];
+    for protocol in &row.protocols {
+        for listener in config.listeners.iter().filter(|listener| listener.protocol == *protocol) {
+            lines.push(format!("  {:<9}  {}", protocol.name().to_uppercase(), server(listener)));
+        }
+    }
+    if !row.networks.is_empty() {
+        let networks: Vec<String> = row.networks.iter().map(ToString::to_string).collect();
+        lines.push(format!("  only from  {}", networks.join(", ")));
+    }
+    lines.push(format!("  ends       {}", row.expires_at.map_or_else(|| "never".to_owned(), timestamp)));
+    lines.push(format!("  to revoke  postern password revoke {}", row.id));
+    lines.join("\n")
+}
+
+/// Host, port and encryption as mail programs call them.
+fn server(listener: &Listener) -> String {
+    let ip = listener.address.ip();
+    let host = if ip.is_loopback() {
+        "localhost".to_owned()
+    } else if ip.is_unspecified() {
+        "this machine's name".to_owned()
+    } else {
+        ip.to_string()
+    };
+    let port = match listener.address.port() {
+        0 => "the port that `postern serve` prints".to_owned(),
+        port => format!("port {port}"),
+    };
+    let encryption = match listener.tls {
+        TlsMode::Implicit => "SSL/TLS",
+        TlsMode::Starttls => "STARTTLS",
+        TlsMode::None => "no encryption",
+    };
+    format!("{host}, {port}, {encryption}")
+}
+
+/// The networks of an app password from which none of the listeners of its protocols can be reached.
+pub(super) fn unreachable_from(config: &Config, row: &PasswordRow) -> Vec<IpNet> {
+    let listeners = || config.listeners.iter().filter(|listener| row.protocols.contains(&listener.protocol));
+    let reached = |network: &IpNet| listeners().any(|listener| can_reach(network, listener.address.ip()));
+    row.networks.iter().filter(|network| !reached(network)).copied().collect()
+}
+
+/// Whether a program in `network` can have a connection to `address`: one of loopback takes only those of this machine, and every
+/// address those of its own family.
+fn can_reach(network: &IpNet, address: IpAddr) -> bool {
+    let same_family = matches!(network, IpNet::V4(_)) == address.is_ipv4();
+    let holds_this_machine =
+        || Listener::default_plaintext_from().iter().any(|ours| ours.contains(network) || network.contains(ours));
+    same_family && (!address.is_loopback() || holds_this_machine())
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+
+    use super::*;
+    use crate::admin::ops::PasswordState;
+    use crate::base::Protocol;
+    use crate::store::DeliveryMode;
+
+    fn row(protocols: &[Protocol], networks: &[&str]) -> PasswordRow {
+        PasswordRow {
+            id: "k7m2qx".into(),
+            mailbox: "alice@contoso.test".parse().unwrap(),
+            label: "Scanner".into(),
+            state: PasswordState::Active,
+            protocols: protocols.to_vec(),
+            networks: networks.iter().map(|network| network.parse().unwrap()).collect(),
+            delivery: DeliveryMode::Direct,
+            created_at: DateTime::UNIX_EPOCH,
+            expires_at: None,
+            revoked_at: None,
+            last_used_at: None,
+        }
+    }
+
+    #[test]
+    fn the_card_names_the_listeners_of_the_protocols_it_is_good_for() {
+        let config = Config::built_in("data".into());
+        let row = row(&[Protocol::Smtp], &["10.1.0.0/16"]);
+        let card = text(&config, &row);
+        for part in [
+            "k7m2qx",
+            "  SMTP       localhost, port 1587, STARTTLS",
+            "  SMTP       localhost, port 1465, SSL/TLS",
+            "  only from  10.1.0.0/16",
+            "  ends       never",
+        ] {
+            assert!(card.contains(part), "{part}\n{card}");
+        }
+        assert!(!card.contains("IMAP"), "{card}");
+    }
+
+    #[test]
+    fn a_network_that_leads_to_no_listener_is_found() {
+        let mut config = Config::built_in("data".into());
+        let unreachable = |config: &Config, protocols: &[Protocol], networks: &[&str]| {
+            let found = unreachable_from(config, &row(protocols, networks));
+            found.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        // The default listeners are on 127.0.0.1.
+        for (network, found) in [
+            ("10.1.0.0/16", true),
+            ("10.1.2.3/32", true),
+            ("fd00::/8", true),
+            ("::1/128", true),
+            ("127.0.0.1/32", false),
+            ("127.0.0.0/8", false),
+            ("0.0.0.0/0", false),
+        ] {
+            assert_eq!(!unreachable(&config, &Protocol::ALL, &[network]).is_empty(), found, "{network}");
+        }
+        assert!(unreachable(&config, &Protocol::ALL, &[]).is_empty(), "from anywhere is from this machine too");
+        // One SMTP listener on the network.
+        if let Some(listener) = config.listeners.first_mut() {
+            listener.address = "0.0.0.0:587".parse().unwrap();
+        }
+        assert!(unreachable(&config, &Protocol::ALL, &["10.1.0.0/16"]).is_empty());
+        assert_eq!(unreachable(&config, &[Protocol::Imap], &["10.1.0.0/16", "127.0.0.1/32"]), ["10.1.0.0/16"]);
+        assert_eq!(unreachable(&config, &[Protocol::Smtp], &["fd00::/8"]), ["fd00::/8"], "0.0.0.0 takes IPv4 only");
+    }
+}

@@ -1,0 +1,141 @@
+//! Signing a mailbox in, and out.
+
+use std::sync::Arc;
+
+use crate::admin::ops::{MailboxRow, Ops, OpsError};
+use crate::base::{Mailbox, Protocol, Secret, TenantName};
+use crate::broker::{Broker, BrowserSignIn, Connected, DeviceSignIn};
+use crate::config::Grant;
+use crate::foundation;
+
+/// Where one mailbox is signed in.
+pub struct SignInDesk {
+    broker: Broker,
+    tenant: TenantName,
+    account: Mailbox,
+    mailbox: Mailbox,
+    grant: Grant,
+}
+
+impl Ops {
+    /// What a sign-in of this mailbox needs.
+    ///
+    /// # Errors
+    /// [`OpsError::NotListed`], [`OpsError::NoSignIn`], and what the trust anchors say.
+    pub async fn sign_in_desk(&self, address: &Mailbox) -> Result<SignInDesk, OpsError> {
+        let row = self.with_sign_in(address).await?;
+        let grants = self.config.tenant(row.tenant.as_str()).map(|tenant| tenant.grants);
+        let delegated = Protocol::ALL
+            .into_iter()
+            .filter_map(|protocol| Some(grants?.of(protocol)))
+            .filter(|grant| grant.is_delegated());
+        // Where the protocols differ one sign-in serves them all, and a browser is the safer way.
+        let grant = delegated.min_by_key(|grant| *grant != Grant::AuthorizationCode);
+        Ok(SignInDesk {
+            broker: self.broker()?,
+            account: row.sign_in_as.unwrap_or_else(|| address.clone()),
+            tenant: row.tenant,
+            mailbox: address.clone(),
+            grant: grant.unwrap_or(Grant::AuthorizationCode),
+        })
+    }
+
+    /// A broker for the length of a command.
+    pub(in crate::admin::ops) fn broker(&self) -> Result<Broker, OpsError> {
+        let trust = foundation::trust(&self.config)?;
+        let proxy = foundation::proxy(&self.config)?;
+        Ok(Broker::new(
+            foundation::broker_tenants(&self.config, &trust, proxy.as_ref()),
+            Arc::clone(&self.foundation.store),
+            Arc::clone(&self.foundation.vault),
+            self.clock.clone(),
+        )?)
+    }
+
+    /// Signs a mailbox in with a refresh token that was had elsewhere. It is tried before it is kept.
+    ///
+    /// # Errors
+    /// [`OpsError::NotListed`], [`OpsError::NoSignIn`], and the broker's when the token does not work.
+    pub async fn connect_with_refresh_token(
+        &self,
+        address: &Mailbox,
+        refresh_token: Secret<String>,
+    ) -> Result<Connected, OpsError> {
+        self.sign_in_desk(address).await?.with_refresh_token(refresh_token).await
+    }
+
+    /// Destroys the sign-in of a mailbox. False: there was none.
+    ///
+    /// # Errors
+    /// [`OpsError::NotListed`], [`OpsError::NoSignIn`].
+    pub async fn disconnect(&self, address: &Mailbox) -> Result<bool, OpsError> {
+        let row = self.with_sign_in(address).await?;
+        let account = row.sign_in_as.as_ref().unwrap_or(address);
+        Ok(self.foundation.store.forget_sign_in(&row.tenant, Some(account)).await?)
+    }
+
+    async fn with_sign_in(&self, address: &Mailbox) -> Result<MailboxRow, OpsError> {
+        let row = self.mailbox(address).await?;
+        match self.config.tenant(row.tenant.as_str()) {
+            Some(tenant) if tenant.grants.any_delegated() => Ok(row),
+            Some(_) => Err(OpsError::NoSignIn { mailbox: address.clone(), tenant: row.tenant }),
+            None => Err(self.tenant(Some(row.tenant.as_str())).err().unwrap_or(OpsError::NoTenant)),
+        }
+    }
+}
+
+impl SignInDesk {
+    /// The account that is to sign in.
+    pub fn account(&self) -> &Mailbox {
+        &self.account
+    }
+
+    /// How the configuration wants people to sign in: by browser or by device code.
+    pub fn grant(&self) -> Grant {
+        self.grant
+    }
+
+    /// Begins a sign-in in a browser that is sent back to `redirect`.
+    ///
+    /// # Errors
+    /// The broker's.
+    pub fn begin_in_browser(&self, redirect: &str) -> Result<BrowserSignIn, OpsError> {
+        Ok(self.broker.begin_in_browser(&self.tenant, &self.account, &self.mailbox, redirect)?)
+    }
+
+    /// Ends it with what the browser brought back.
+    ///
+    /// # Errors
+    /// The broker's; then nothing is kept.
+    pub async fn finish_in_browser(
+        &self,
+        sign_in: &BrowserSignIn,
+        answer: &Secret<String>,
+    ) -> Result<Connected, OpsError> {
+        Ok(self.broker.finish_in_browser(sign_in, answer).await?)
+    }
+
+    /// Begins a sign-in by device code.
+    ///
+    /// # Errors
+    /// The broker's.
+    pub async fn begin_by_device(&self) -> Result<DeviceSignIn, OpsError> {
+        Ok(self.broker.begin_by_device(&self.tenant, &self.account, &self.mailbox).await?)
+    }
+
+    /// Waits until the person has signed in.
+    ///
+    /// # Errors
+    /// The broker's; then nothing is kept.
+    pub async fn finish_by_device(&self, sign_in: DeviceSignIn) -> Result<Connected, OpsError> {
+        Ok(self.broker.finish_by_device(sign_in).await?)
+    }
+
+    /// Signs in with a refresh token.
+    ///
+    /// # Errors
+    /// The broker's; then nothing is kept.
+    pub async fn with_refresh_token(&self, refresh_token: Secret<String>) -> Result<Connected, OpsError> {
+        Ok(self.broker.connect(&self.tenant, &self.account, &self.mailbox, refresh_token).await?)
+    }
+}

@@ -1,0 +1,166 @@
+//! One breaker for each tenant and kind of grant: while its token service is out of order, one request finds out whether it is
+//! back, however many mailboxes wait.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{MutexGuard, Semaphore, SemaphorePermit};
+use tokio::time::Instant;
+
+use crate::broker::BrokerError;
+use crate::broker::state::jittered;
+
+/// How many requests may be on their way at once. It bounds what an outage costs before it is noticed.
+const AT_ONCE: usize = 8;
+
+/// How long the token service is left alone after a first failure, if it names no time; the pause doubles with each further one.
+const FIRST_PAUSE: Duration = Duration::from_secs(5);
+
+/// The longest pause that we choose ourselves. Retry-After may ask for more.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// The breaker of one tenant and kind of grant.
+pub(in crate::broker) struct Circuit {
+    broken: Mutex<Option<Broken>>,
+    probe: tokio::sync::Mutex<()>,
+    places: Semaphore,
+}
+
+struct Broken {
+    until: Instant,
+    failures: u32,
+    error: Arc<BrokerError>,
+}
+
+/// Leave to ask the token service once.
+pub(in crate::broker) struct Turn<'c> {
+    _place: Option<SemaphorePermit<'c>>,
+    _probe: Option<MutexGuard<'c, ()>>,
+}
+
+enum Look {
+    Whole,
+    Broken(Arc<BrokerError>),
+    /// The pause is over, and nobody knows yet whether the trouble is.
+    ToBeProbed,
+}
+
+impl Default for Circuit {
+    fn default() -> Self {
+        Self { broken: Mutex::default(), probe: tokio::sync::Mutex::default(), places: Semaphore::new(AT_ONCE) }
+    }
+}
+
+impl Circuit {
+    /// Waits for leave to ask. After a failure one caller at a time gets it, and the others hear what came of it.
+    ///
+    /// # Errors
+    /// The last failure, while the token service is left alone.
+    pub(in crate::broker) async fn enter(&self) -> Result<Turn<'_>, Arc<BrokerError>> {
+        if let Look::Broken(error) = self.look() {
+            return Err(error);
+        }
+        // The semaphore is never closed.
+        let place = self.places.acquire().await.ok();
+        match self.look() {
+            Look::Whole => Ok(Turn { _place: place, _probe: None }),
+            Look::Broken(error) => Err(error),
+            Look::ToBeProbed => {
+                let probe = self.probe.lock().await;
+                match self.look() {
+                    Look::Whole => Ok(Turn { _place: place, _probe: None }),
+                    Look::Broken(error) => Err(error),
+                    Look::ToBeProbed => Ok(Turn { _place: place, _probe: Some(probe) }),
+                }
+            }
+        }
+    }
+
+    /// The token service has answered as it should, be it with a refusal.
+    pub(in crate::broker) fn worked(&self) {
+        *self.broken.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// It has not; `wait` is what it asked for. Gives how long it is left alone.
+    pub(in crate::broker) fn failed(&self, error: &Arc<BrokerError>, wait: Option<Duration>) -> Duration {
+        let mut broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let failures = match broken.as_ref() {
+            // Those that were on their way when it broke tell nothing new.
+            Some(broken) if now < broken.until => broken.failures,
+            Some(broken) => broken.failures + 1,
+            None => 1,
+        };
+        let own = FIRST_PAUSE.saturating_mul(1 << (failures - 1).min(8)).min(LONGEST_PAUSE);
+        let pause = wait.unwrap_or_else(|| jittered(own));
+        let until = (now + pause).max(broken.as_ref().map_or(now, |broken| broken.until));
+        *broken = Some(Broken { until, failures, error: Arc::clone(error) });
+        until - now
+    }
+
+    fn look(&self) -> Look {
+        match self.broken.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            None => Look::Whole,
+            Some(broken) if Instant::now() < broken.until => Look::Broken(Arc::clone(&broken.error)),
+            Some(_) => Look::ToBeProbed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::future::join_all;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    fn outage() -> Arc<BrokerError> {
+        Arc::new(BrokerError::Unreachable { tenant: "contoso".to_owned(), reason: "no route".to_owned() })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_costs_a_few_requests_at_first_and_then_one_probe_after_each_pause() {
+        let circuit = Circuit::default();
+        let asked = AtomicUsize::new(0);
+        let everyone = async || {
+            let mailboxes = (0..200).map(async |_| {
+                let Ok(_turn) = circuit.enter().await else { return };
+                asked.fetch_add(1, Ordering::Relaxed);
+                tokio::time::sleep(Duration::from_secs(30)).await;
+                circuit.failed(&outage(), None);
+            });
+            join_all(mailboxes).await;
+            asked.swap(0, Ordering::Relaxed)
+        };
+        assert_eq!(everyone().await, AT_ONCE, "what was on its way before anyone knew");
+        for round in 0..6 {
+            assert_eq!(everyone().await, 0, "round {round}: it is left alone");
+            tokio::time::advance(LONGEST_PAUSE * 2).await;
+            assert_eq!(everyone().await, 1, "round {round}: one probe for all");
+        }
+        tokio::time::advance(LONGEST_PAUSE * 2).await;
+        drop(circuit.enter().await.unwrap());
+        circuit.worked();
+        let turns = join_all((0..AT_ONCE).map(|_| circuit.enter())).await;
+        assert!(turns.iter().all(Result::is_ok), "it is back for everyone");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_pause_doubles_up_to_a_minute_and_a_named_time_is_kept() {
+        let circuit = Circuit::default();
+        let mut pauses = Vec::new();
+        for _ in 0..6 {
+            let pause = circuit.failed(&outage(), None);
+            pauses.push(pause.as_secs_f64());
+            tokio::time::advance(pause).await;
+        }
+        for (pause, own) in pauses.iter().zip([5.0, 10.0, 20.0, 40.0, 60.0, 60.0]) {
+            assert!((own * 0.8..=own * 1.2).contains(pause), "{pauses:?}");
+        }
+        assert_eq!(circuit.failed(&outage(), Some(Duration::from_secs(3600))), Duration::from_secs(3600));
+        tokio::time::advance(Duration::from_secs(3599)).await;
+        assert!(circuit.enter().await.is_err());
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(circuit.enter().await.is_ok());
+    }
+}

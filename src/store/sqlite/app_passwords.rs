@@ -1,0 +1,112 @@
+//! App passwords on SQLite.
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use sqlx::sqlite::SqliteRow;
+
+use crate::base::Protocol;
+use crate::store::sqlite::{BUMP, SqliteStore, address, column, failed, join, optional_time, split, time};
+use crate::store::{AppPasswordRecord, AppPasswords, DeliveryMode, StoreError, Verifier};
+
+#[async_trait]
+impl AppPasswords for SqliteStore {
+    async fn add_app_password(&self, record: &AppPasswordRecord) -> Result<bool, StoreError> {
+        let mut transaction = self.begin().await?;
+        // One statement: somebody may take the mailbox off the list between a look at the list and this.
+        let done = sqlx::query(
+            "INSERT INTO app_password (id, mailbox, label, verifier, protocols, networks, delivery, created_at, \
+             expires_at, revoked_at, last_used_at) SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11 \
+             WHERE EXISTS (SELECT 1 FROM mailbox WHERE address = $2)",
+        )
+        .bind(&record.id)
+        .bind(record.mailbox.as_str())
+        .bind(&record.label)
+        .bind(record.verifier.0.as_slice())
+        .bind(join(record.protocols.iter()))
+        .bind(join(record.networks.iter()))
+        .bind(record.delivery.name())
+        .bind(record.created_at.timestamp_millis())
+        .bind(record.expires_at.map(|at| at.timestamp_millis()))
+        .bind(record.revoked_at.map(|at| at.timestamp_millis()))
+        .bind(record.last_used_at.map(|at| at.timestamp_millis()))
+        .execute(transaction.connection()?)
+        .await
+        .map_err(failed)?;
+        sqlx::query(BUMP).execute(transaction.connection()?).await.map_err(failed)?;
+        transaction.commit().await?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    async fn app_passwords(&self) -> Result<Vec<AppPasswordRecord>, StoreError> {
+        sqlx::query("SELECT * FROM app_password ORDER BY created_at, id")
+            .fetch_all(&self.pool)
+            .await
+            .map_err(failed)?
+            .iter()
+            .map(app_password)
+            .collect()
+    }
+
+    async fn app_password_by_verifier(&self, verifier: &Verifier) -> Result<Option<AppPasswordRecord>, StoreError> {
+        sqlx::query("SELECT * FROM app_password WHERE verifier = $1")
+            .bind(verifier.0.as_slice())
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(failed)?
+            .as_ref()
+            .map(app_password)
+            .transpose()
+    }
+
+    async fn revoke_app_password(&self, id: &str, at: DateTime<Utc>) -> Result<bool, StoreError> {
+        let mut transaction = self.begin().await?;
+        let done = sqlx::query("UPDATE app_password SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL")
+            .bind(id)
+            .bind(at.timestamp_millis())
+            .execute(transaction.connection()?)
+            .await
+            .map_err(failed)?;
+        sqlx::query(BUMP).execute(transaction.connection()?).await.map_err(failed)?;
+        transaction.commit().await?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    async fn note_uses(&self, uses: &[(String, DateTime<Utc>)]) -> Result<(), StoreError> {
+        let mut transaction = self.begin().await?;
+        for (id, at) in uses {
+            sqlx::query("UPDATE app_password SET last_used_at = MAX(COALESCE(last_used_at, 0), $2) WHERE id = $1")
+                .bind(id)
+                .bind(at.timestamp_millis())
+                .execute(transaction.connection()?)
+                .await
+                .map_err(failed)?;
+        }
+        transaction.commit().await
+    }
+}
+
+fn app_password(row: &SqliteRow) -> Result<AppPasswordRecord, StoreError> {
+    let verifier: Vec<u8> = column(row, "verifier")?;
+    let delivery: String = column(row, "delivery")?;
+    Ok(AppPasswordRecord {
+        id: column(row, "id")?,
+        mailbox: address(row, "mailbox", "app_password.mailbox")?,
+        label: column(row, "label")?,
+        verifier: Verifier(
+            verifier.try_into().map_err(|_| StoreError::Value {
+                column: "app_password.verifier",
+                value: "not 32 octets".to_owned(),
+            })?,
+        ),
+        protocols: split::<Protocol>(row, "protocols", "app_password.protocols")?,
+        networks: split(row, "networks", "app_password.networks")?,
+        delivery: match delivery.as_str() {
+            "direct" => DeliveryMode::Direct,
+            _ => return Err(StoreError::Value { column: "app_password.delivery", value: delivery }),
+        },
+        created_at: time(row, "created_at")?,
+        expires_at: optional_time(row, "expires_at")?,
+        revoked_at: optional_time(row, "revoked_at")?,
+        last_used_at: optional_time(row, "last_used_at")?,
+    })
+}

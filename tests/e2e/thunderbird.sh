@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Thunderbird without a window: two IMAP accounts, one POP3 account and sending, driven over its own remote protocol.
+# shellcheck source-path=SCRIPTDIR
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+start_world
+run_python "$E2E/thunderbird_clients.py"
