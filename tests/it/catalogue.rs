@@ -82,6 +82,7 @@ fn what_the_catalogue_says_of_answers_is_what_mail_programs_hear() {
         (Answer::MustAct(reference), "answer-must-act"),
         (Answer::Stopping, "answer-stopping"),
         (Answer::Ended, "answer-ended"),
+        (Answer::GoodBye, "answer-goodbye"),
     ] {
         let entry = catalogue::by_code(code).unwrap();
         let smtp = String::from_utf8(answer::smtp(answer).to_bytes()).unwrap();
@@ -206,8 +207,7 @@ fn section(page: &mut String, entry: &Entry) {
             }
             Step::Do(_) | Step::Note(_) => {
                 in_step = false;
-                let space = if number > 0 { "\n" } else { "" };
-                writeln!(page, "{space}{text}").unwrap();
+                writeln!(page, "\n{text}\n").unwrap();
             }
             Step::Run(_) | Step::PowerShell(_) => {
                 let language = if matches!(step, Step::Run(_)) { "sh" } else { "powershell" };

@@ -40,12 +40,6 @@ const WAY_OUT: &[Step] = &[
     ),
 ];
 
-const PROXY: &[Step] = &[
-    Step::Do("Look whether the proxy leads to Microsoft from this machine:"),
-    Step::Run("curl -sv -x http://PROXY:PORT https://login.microsoftonline.com/ -o /dev/null"),
-    Step::Note("If it passes by itself, nothing has to be done."),
-];
-
 const EXPLAIN_IT: &[Step] =
     &[Step::Do("Give the line of the log to this; its words say which cause it is:"), Step::Run("postern explain -")];
 
@@ -83,59 +77,6 @@ pub(super) static ROAD: &[Entry] = &[
                leads elsewhere.",
         remedy: &[Step::Do("Check `token_url` under [tenant.endpoints], and proxies on the way that open TLS.")],
         ..PASSES
-    },
-    Entry {
-        code: "proxy-unreachable",
-        title: "the proxy cannot be reached",
-        what: "The proxy that `[upstream] proxy` names is not found or takes no connection.",
-        remedy: PROXY,
-        ..PASSES
-    },
-    Entry {
-        code: "proxy-silent",
-        title: "the proxy does not answer",
-        what: "The proxy took the connection and said nothing in time.",
-        remedy: PROXY,
-        ..PASSES
-    },
-    Entry {
-        code: "proxy-closed",
-        title: "the proxy closed the connection",
-        what: "The proxy closed the connection before it had opened the way.",
-        remedy: PROXY,
-        ..PASSES
-    },
-    Entry {
-        code: "proxy-not-through",
-        title: "the proxy cannot reach the host",
-        what: "The proxy says that it cannot reach Microsoft's host now.",
-        remedy: PROXY,
-        ..PASSES
-    },
-    Entry {
-        code: "proxy-protocol",
-        title: "the proxy does not speak as it should",
-        what: "What answers at the proxy's address speaks neither of the two: HTTP with CONNECT, or SOCKS version 5.",
-        remedy: &[Step::Do("Check the address and the scheme of `[upstream] proxy`: http:// or socks5://.")],
-        ..MEND
-    },
-    Entry {
-        code: "proxy-login",
-        title: "the proxy wants a login, or another one",
-        what: "The proxy did not accept the user name and password, or wants some where none are given (407).",
-        remedy: &[Step::Do(
-            "Put the address with user name and password into a file and name it with `proxy_file` under [upstream].",
-        )],
-        ..MEND
-    },
-    Entry {
-        code: "proxy-forbids",
-        title: "the proxy forbids this host or port",
-        what: "The proxy's own rules do not let Postern reach Microsoft's host at this port (403).",
-        remedy: &[Step::Do(
-            "Let whoever runs the proxy permit 443 to login.microsoftonline.com, 587 to smtp.office365.com, 993 and 995 to outlook.office365.com.",
-        )],
-        ..MEND
     },
     Entry {
         code: "not-signed-in",

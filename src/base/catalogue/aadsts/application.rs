@@ -189,7 +189,7 @@ pub(super) static ENTRIES: &[Entry] = &[
                clocks differ.",
         remedy: &[CLOCK],
         certainty: Certainty::Unverified,
-        source: "from memory",
+        source: "no source at hand",
         ..MEND
     },
     Entry {

@@ -10,8 +10,8 @@ const WHICH_POLICY: Step = Step::Do(
 );
 
 const LET_POSTERN_THROUGH: Step = Step::Do(
-    "Entra admin centre, Conditional Access, that policy: exclude the account, or allow it from the address by which this \
-     machine reaches the internet (a named location).",
+    "Entra admin centre, Conditional Access, that policy: exclude the account or the application, or allow them from the address by which \
+     this machine reaches the internet (a named location).",
 );
 
 const APPLICATION_INSTEAD: Step = Step::Note(

@@ -11,7 +11,9 @@ const REFUSED: Entry = Entry { told: Told::NOTHING, ..Entry::of(Area::Smtp) };
 const DELAYED: Entry = Entry {
     whose: Whose::Nobody,
     retry: Retry::BackOff { seconds: 60 },
-    remedy: &[Step::Note("Nothing has to be done: the message is sent again later.")],
+    remedy: &[Step::Note(
+        "Nothing has to be mended: the mail program is told to try again. A device that never does needs its message sent once more.",
+    )],
     ..REFUSED
 };
 
@@ -22,8 +24,7 @@ const COMPROMISED: Step = Step::Do(
 
 const REVOKE: Step = Step::Run("postern password revoke ID");
 
-const SUPPORT: Step =
-    Step::Do("Then ask Microsoft to lift it: Microsoft 365 admin centre, Support, Help & support. Nothing else does.");
+const SUPPORT: Step = Step::Do("Then ask Microsoft to lift it: Microsoft 365 admin centre, Support, Help & support.");
 
 /// The refusals.
 pub(in crate::base::catalogue) static MESSAGE: &[Entry] = &[
@@ -201,7 +202,7 @@ pub(in crate::base::catalogue) static MESSAGE: &[Entry] = &[
         what: "Something inside Exchange did not work this time. It has been reported to last for months for a single account, and then the \
                user or the token was wrong (not confirmed by Microsoft).",
         remedy: &[
-            Step::Note("Nothing has to be done if it passes: the message is sent again later."),
+            Step::Note("Nothing has to be mended if it passes: the mail program is told to try again."),
             Step::Do(
                 "If it stays with one mailbox while others work: check that {mailbox} is its primary address, and go through what 535 5.7.3 \
                  needs:",
@@ -274,7 +275,7 @@ pub(in crate::base::catalogue) static MESSAGE: &[Entry] = &[
         what: "Exchange sees suspicious activity, mostly far more mail than usual from this sender or address, and restricts it while it \
                looks.",
         remedy: &[
-            Step::Note("If the mail is wanted, the restriction is lifted by itself; trying harder prolongs it."),
+            Step::Note("If the mail is wanted, the restriction is lifted by itself after a while."),
             Step::Do("If the mail is not wanted, stop what sends it and revoke its app password:"),
             REVOKE,
         ],
@@ -482,7 +483,6 @@ pub(in crate::base::catalogue) static MESSAGE: &[Entry] = &[
         remedy: &[
             Step::Do("Add and verify every domain that is sent from: Microsoft 365 admin centre, Settings, Domains."),
             Step::Do("Find out what sends from other domains, and correct its sender."),
-            SUPPORT,
         ],
         told: Told::by_smtp("550 5.7.750 Service unavailable. Client blocked from sending from unregistered domains"),
         source: "Email non-delivery reports in Exchange Online",
@@ -546,7 +546,7 @@ const DAILY: &[Step] = &[
 ];
 
 const CONCURRENT: &[Step] = &[
-    Step::Note("Nothing has to be done if it is rare: the message is sent again later."),
+    Step::Note("Nothing has to be mended if it is rare: the mail program is told to try again."),
     Step::Do(
         "If it is frequent, let the program send over one connection at a time, or give its parts mailboxes of their own.",
     ),

@@ -169,32 +169,6 @@ pub(in crate::base::catalogue) static ADMINISTRATION: &[Entry] = &[
         ..COMMAND
     },
     Entry {
-        code: "no-store",
-        title: "there is no store yet",
-        what: "The data folder that the configuration names holds no store: nothing was begun there, or `data_dir` leads elsewhere.",
-        remedy: &[
-            Step::Do("See which configuration is read and where its data folder is:"),
-            Step::Run("postern check"),
-            Step::Do("If it is the right one, begin:"),
-            Step::Run("postern mailbox add {mailbox}"),
-        ],
-        ..COMMAND
-    },
-    Entry {
-        code: "alias-unknown",
-        title: "the mailbox has no such alias",
-        what: "The login name that was to be taken away is none of the mailbox's.",
-        remedy: &[Step::Do("See its login names:"), Step::Run("postern mailbox show {mailbox}")],
-        ..COMMAND
-    },
-    Entry {
-        code: "proxy-unusable",
-        title: "the address of the proxy cannot be used",
-        what: "What `proxy`, `proxy_file` or `proxy_env` under [upstream] gives is no address of a proxy.",
-        remedy: &[Step::Do("Write http://HOST:PORT or socks5://HOST:PORT.")],
-        ..COMMAND
-    },
-    Entry {
         code: "key-unreadable",
         title: "the master key cannot be read",
         what: "The file, variable or systemd credential that [keys] names is missing, not readable, or not 32 octets in base64.",

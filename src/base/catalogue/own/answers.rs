@@ -250,4 +250,30 @@ pub(in crate::base::catalogue) static ANSWERS: &[Entry] = &[
         },
         ..ANSWER
     },
+    Entry {
+        code: "answer-goodbye",
+        seen: "421 4.4.2",
+        title: "the mail program was silent for too long, or sent what it may not",
+        example: "421 4.4.2 Closing the connection",
+        marks: &[
+            "421 4.4.2 Closing the connection",
+            "NO Closing the connection",
+            "BYE Closing the connection",
+            "-ERR Closing the connection",
+        ],
+        replies: &[ReplyCode::one(421, 4, 4, 2)],
+        what: "A connection has a time to log in (60 s unless set otherwise) and a time that it may be silent; this one passed it. Mail programs \
+               connect again by themselves.",
+        whose: Whose::Nobody,
+        remedy: &[Step::Note(
+            "Nothing has to be done. A device that needs longer for its login gets it by `login_seconds` under [limits].",
+        )],
+        told: Told {
+            smtp: Some("421 4.4.2 Closing the connection"),
+            imap: Some("* BYE Closing the connection"),
+            pop3: Some("-ERR Closing the connection"),
+        },
+        retry: Retry::BackOff { seconds: 1 },
+        ..ANSWER
+    },
 ];
