@@ -301,8 +301,8 @@ pub(super) static ROAD: &[Entry] = &[
             Step::Run("postern password issue {mailbox} --label TEXT"),
         ],
         told: Told {
-            smtp: Some("421 4.3.2 The service is stopping, try again later"),
-            imap: Some("* BYE The service is stopping, try again later"),
+            smtp: Some("421 4.3.2 The login is no longer valid, log in again"),
+            imap: Some("* BYE The login is no longer valid, log in again"),
             pop3: None,
         },
         ..MEND
