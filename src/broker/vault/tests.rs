@@ -636,12 +636,7 @@ fn sign_in_record(
         tenant: tenant.clone(),
         account: Some(account.clone()),
         sealed: Some(sealed),
-        state: crate::store::SignInState {
-            whose: crate::base::Whose::Nobody,
-            since,
-            reason: None,
-            remedy: None,
-        },
+        state: crate::store::SignInState { whose: crate::base::Whose::Nobody, since, reason: None, remedy: None },
         refreshed_at: Some(since),
     }
 }
