@@ -5,7 +5,7 @@ use tracing::warn;
 use crate::auth::{AuthError, Permit};
 use crate::base::{Answer, Fault, Reference};
 use crate::delivery::DeliveryError;
-use crate::delivery::remedy::remedy_for;
+use crate::delivery::remedy::{Sending, remedy_for};
 use crate::telemetry::{Incidents, Whom};
 use crate::wire::answer;
 use crate::wire::smtp::{Reply, shorten};
@@ -41,7 +41,7 @@ pub(in crate::delivery) fn exchange(reply: &Reply, about: About<'_>) -> Reply {
     }
     let reference = Reference::fresh();
     let About { permit, sender, what, .. } = about;
-    let remedy = remedy_for(reply, permit.mailbox(), sender);
+    let remedy = remedy_for(reply, Sending { mailbox: permit.mailbox(), account: permit.account(), sender });
     let reason = format!("Exchange refused {what}: {} {}", reply.code, printable(reply, 1500));
     warn!(
         %reference,

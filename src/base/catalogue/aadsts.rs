@@ -4,7 +4,6 @@
 
 mod account;
 mod application;
-mod assertion;
 mod policy;
 mod request;
 mod sign_in;
@@ -17,7 +16,7 @@ pub(super) use self::policy::SECURITY_DEFAULTS;
 
 /// The numbers, by what they are about.
 pub(super) static NUMBERS: &[&[Entry]] =
-    &[account::ENTRIES, policy::ENTRIES, application::ENTRIES, assertion::ENTRIES, request::ENTRIES, sign_in::ENTRIES];
+    &[account::ENTRIES, policy::ENTRIES, application::ENTRIES, request::ENTRIES, sign_in::ENTRIES];
 
 /// Where the meaning of the numbers was read.
 const LIST: &str = "Microsoft Entra authentication and authorization error codes";

@@ -24,7 +24,7 @@ const BLOCKED: &[Step] = &[
     LET_POSTERN_THROUGH,
     Step::Note(
         "Sign-ins by device code are blocked in many tenants by a policy that Microsoft manages; sign in by browser then \
-         (`grant = \"authorization_code\"`).",
+         (`grant = \"authorization_code\"`, on another machine with `--no-browser`).",
     ),
 ];
 

@@ -183,6 +183,15 @@ pub(super) static ENTRIES: &[Entry] = &[
         ..MEND
     },
     Entry {
+        code: "AADSTS9000411",
+        title: "a parameter of the request is there twice",
+        what: "Entra ID found a parameter twice in the request.",
+        remedy: MALFORMED,
+        certainty: Certainty::Reported,
+        source: "public reports",
+        ..MEND
+    },
+    Entry {
         code: "AADSTS70003",
         title: "this kind of grant is not supported",
         what: "The token service does not know the grant that was asked for, or the application may not use it.",

@@ -137,7 +137,6 @@ pub(in crate::base::catalogue) static MESSAGE: &[Entry] = &[
         example: "554 5.2.2 mailbox full; STOREDRV.Submission.Exception:QuotaExceededException.MapiExceptionShutoffQuotaExceeded",
         marks: &["5.2.2 mailbox full", "ShutoffQuotaExceeded"],
         replies: &[ReplyCode::one(554, 5, 2, 2)],
-        words_decide: true,
         what: "Exchange files a copy of each message in the sender's Sent Items. That mailbox is full, so it may not send either.",
         remedy: &[
             Step::Do("Make room in {mailbox}, or give it a larger quota or an archive."),
@@ -304,10 +303,10 @@ pub(in crate::base::catalogue) static MESSAGE: &[Entry] = &[
     },
     Entry {
         code: "smtp-recipient-not-found",
-        seen: "550 5.1.10",
+        seen: "550 5.1.10, 5.1.1",
         title: "there is no such recipient",
         example: "550 5.1.10 RESOLVER.ADR.RecipientNotFound; Recipient not found by SMTP address lookup",
-        replies: &[ReplyCode::one(550, 5, 1, 10)],
+        replies: &[ReplyCode::one(550, 5, 1, 10), ReplyCode::one(550, 5, 1, 1)],
         what: "The address of the recipient belongs to a domain of the organisation, and nobody there has it.",
         whose: Whose::User,
         remedy: &[Step::Do(
@@ -360,7 +359,6 @@ pub(in crate::base::catalogue) static MESSAGE: &[Entry] = &[
         example: "552 5.3.4 Message size exceeds fixed maximum message size",
         marks: &["Message size exceeds fixed maximum", "message too big", "The message is too large"],
         replies: &[ReplyCode::one(552, 5, 3, 4)],
-        words_decide: true,
         what: "Exchange announces 150 MiB to everybody; what counts is the mailbox's own limit, 35 MB unless set otherwise. Attachments grow \
                by a third when they are sent, so that is about 26 MB of files.",
         whose: Whose::User,

@@ -46,7 +46,7 @@ pub(in crate::base::catalogue) static ANSWERS: &[Entry] = &[
         seen: "538 5.7.11, [PRIVACYREQUIRED]",
         title: "a login without encryption is not allowed here",
         example: "538 5.7.11 Turn on TLS first, a login without it is not allowed",
-        marks: &["Turn on TLS first", "it came without TLS"],
+        marks: &["Turn on TLS first"],
         replies: &[ReplyCode::one(538, 5, 7, 11)],
         what: "The mail program wanted to log in without TLS, from an address that is not allowed to.",
         whose: Whose::User,
@@ -211,39 +211,14 @@ pub(in crate::base::catalogue) static ANSWERS: &[Entry] = &[
         ..ANSWER
     },
     Entry {
-        code: "answer-login-ended",
-        seen: "421 4.3.2, * BYE",
-        title: "the login of this session is no longer valid",
-        example: "421 4.3.2 The login is no longer valid, log in again",
-        marks: &["The login is no longer valid, log in again"],
-        replies: &[ReplyCode::one(421, 4, 3, 2)],
-        words_decide: true,
-        what: "While the program was connected, its app password was revoked or has expired, or its mailbox was disabled or taken off the \
-               list. POP3 has no words for that: its connection is just closed.",
-        remedy: &[
-            Step::Do("Read the reason in the log of `serve`: the line begins with «session ended»."),
-            Step::Do(
-                "If it was not meant, enable the mailbox again, or issue another app password and enter it in the mail program:",
-            ),
-            Step::Run("postern mailbox enable {mailbox}"),
-            Step::Run("postern password issue {mailbox} --label TEXT"),
-        ],
-        told: Told {
-            smtp: Some("421 4.3.2 The login is no longer valid, log in again"),
-            imap: Some("* BYE The login is no longer valid, log in again"),
-            pop3: None,
-        },
-        ..ANSWER
-    },
-    Entry {
         code: "answer-stopping",
-        seen: "421 4.3.2, * BYE",
+        seen: "421 4.3.2, BYE",
         title: "Postern is stopping",
         example: "421 4.3.2 The service is stopping, try again later",
         marks: &["The service is stopping, try again later"],
         replies: &[ReplyCode::one(421, 4, 3, 2)],
         words_decide: true,
-        what: "`serve` was told to stop. POP3 has no words for that: its connection is just closed.",
+        what: "`serve` was told to stop. POP3 has no words for it and is just closed.",
         whose: Whose::Nobody,
         remedy: &[Step::Note("Nothing has to be done: mail programs connect again.")],
         told: Told {
@@ -252,6 +227,31 @@ pub(in crate::base::catalogue) static ANSWERS: &[Entry] = &[
             pop3: None,
         },
         retry: Retry::BackOff { seconds: 5 },
+        ..ANSWER
+    },
+    Entry {
+        code: "answer-ended",
+        seen: "421 4.3.2, BYE",
+        title: "the login of this session is no longer valid",
+        example: "421 4.3.2 The login is no longer valid, log in again",
+        marks: &["The login is no longer valid"],
+        replies: &[ReplyCode::one(421, 4, 3, 2)],
+        words_decide: true,
+        what: "The app password of an open session was revoked or has expired, or its mailbox was disabled or taken off the list. The mail \
+               program is not told which; POP3 has no words for it and is just closed.",
+        whose: Whose::User,
+        remedy: &[
+            Step::Do("See what became of the app password and the mailbox:"),
+            Step::Run("postern password list"),
+            Step::Run("postern mailbox list"),
+            Step::Do("If that was not meant, issue another one and enter it in the mail program:"),
+            Step::Run("postern password issue {mailbox} --label TEXT"),
+        ],
+        told: Told {
+            smtp: Some("421 4.3.2 The login is no longer valid, log in again"),
+            imap: Some("* BYE The login is no longer valid, log in again"),
+            pop3: None,
+        },
         ..ANSWER
     },
     Entry {
