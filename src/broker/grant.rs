@@ -154,6 +154,11 @@ impl TokenService {
         Some(self.ahead_seconds.load(Ordering::Relaxed)).filter(|seconds| *seconds != i64::MIN)
     }
 
+    /// Asks it for nothing, so that it says something: its status, and by how many seconds its clock is ahead of ours.
+    pub(in crate::broker) async fn hear(&self) -> Result<(u16, Option<i64>), HttpError> {
+        http::hear(&self.http, self.token_url.url().clone()).await
+    }
+
     fn client(&self, presentation: &Presentation) -> OauthClient {
         // Entra ID takes the secret in the body; in a header it would have to be encoded twice (RFC 6749, section 2.3.1).
         let client = Client::new(self.client_id.clone()).set_auth_type(AuthType::RequestBody);

@@ -7,6 +7,7 @@ mod certificate;
 mod check;
 mod connect;
 mod demo;
+mod doctor;
 mod explain;
 mod failure;
 mod generated;
@@ -71,8 +72,8 @@ fn run(arguments: Arguments) -> ExitCode {
 /// How much the log says.
 fn level(arguments: &Arguments) -> Level {
     match (arguments.global.quiet, arguments.global.verbose) {
-        // The demonstration provokes refusals and shows them in its table.
-        (_, 0) if matches!(arguments.command, Command::Demo(_)) => Level::Errors,
+        // The demonstration provokes refusals and shows them in its table; the doctor tells every failure as a step.
+        (_, 0) if matches!(arguments.command, Command::Demo(_) | Command::Doctor(_)) => Level::Errors,
         (true, _) => Level::Warnings,
         (false, 0) => Level::Normal,
         (false, 1) => Level::Debug,
@@ -130,6 +131,7 @@ enum Command {
     Certificate(certificate::Certificate),
     Mailbox(mailbox::MailboxGroup),
     Password(password::PasswordGroup),
+    Doctor(doctor::DoctorCommand),
     Explain(explain::Explain),
     Key(key::KeyGroup),
     Completions(generated::Completions),
@@ -147,6 +149,7 @@ impl Command {
             Self::Certificate(command) => command.run(set_up),
             Self::Mailbox(command) => command.run(set_up),
             Self::Password(command) => command.run(set_up),
+            Self::Doctor(command) => command.run(set_up),
             Self::Explain(command) => command.run(set_up),
             Self::Key(command) => command.run(set_up),
             Self::Completions(command) => command.run(set_up),

@@ -18,7 +18,8 @@ use std::time::Duration;
 
 use crate::base::Whose;
 
-pub use self::remedy::{Places, Step, is_numbered};
+pub use self::exchange::{APPLICATION_NOT_LET_IN, PERSON_NOT_LET_IN};
+pub use self::remedy::{Places, Step, is_numbered, text as steps_text};
 pub use self::search::{Found, Match, Search, exchange_reply, mailbox_answer, search};
 
 /// One refusal.
