@@ -1,11 +1,12 @@
 //! Every administrative act, once. The command line and, later, the console call these; they work whether or not `serve` runs.
 
 mod error;
+mod explain;
 mod greeting;
 mod keys;
 mod near;
+pub mod setup;
 mod sign_in;
-mod explain;
 mod status;
 
 use std::path::Path;
@@ -20,9 +21,9 @@ use crate::foundation::Foundation;
 use crate::store::{AppPasswordRecord, DeliveryMode, MailboxRecord, SignInRecord, SqliteStore, TroubleRecord};
 
 pub use self::error::OpsError;
+pub use self::explain::{ExplainError, explain, explain_reference};
 pub use self::keys::{KeyFindings, check_keys};
 pub use self::sign_in::SignInDesk;
-pub use self::explain::{ExplainError, explain, explain_reference};
 pub use self::status::{ListenerStatus, Status};
 
 /// The administrative acts on one configuration and its store.

@@ -21,6 +21,7 @@ mod redirect;
 mod sandbox;
 mod serve;
 mod set_up;
+mod setup;
 mod signals;
 mod status;
 mod usage;
@@ -123,6 +124,7 @@ struct Global {
 enum Command {
     Demo(demo::Demo),
     Sandbox(sandbox::SandboxCommand),
+    Setup(Box<setup::Setup>),
     Serve(serve::Serve),
     Status(status::StatusCommand),
     Check(check::Check),
@@ -139,6 +141,7 @@ impl Command {
         match self {
             Self::Demo(command) => command.run(set_up),
             Self::Sandbox(command) => command.run(set_up),
+            Self::Setup(command) => command.run(set_up),
             Self::Serve(command) => command.run(set_up),
             Self::Status(command) => command.run(set_up),
             Self::Check(command) => command.run(set_up),
