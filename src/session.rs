@@ -373,7 +373,8 @@ async fn check(
     before_login: &mut Option<BeforeLogin>,
 ) -> Result<(Arc<Permit>, Option<Opened>), Answer> {
     let named = shown(&claim.login);
-    let login = road.auth.verify(claim, origin).await.map_err(|error| refused(road, &error, &named, origin.protocol))?;
+    let login =
+        road.auth.verify(claim, origin).await.map_err(|error| refused(road, &error, &named, origin.protocol))?;
     let permit = road.auth.allow(login, origin).map_err(|error| refused(road, &error, &named, origin.protocol))?;
     // Whoever has the right password does not take a place from those who have not shown one, however long Exchange takes.
     drop(before_login.take());

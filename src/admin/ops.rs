@@ -3,6 +3,7 @@
 mod error;
 mod explain;
 mod greeting;
+mod key;
 mod keys;
 mod near;
 pub mod setup;
@@ -21,7 +22,8 @@ use crate::foundation::Foundation;
 use crate::store::{AppPasswordRecord, DeliveryMode, MailboxRecord, SignInRecord, SqliteStore, TroubleRecord};
 
 pub use self::error::OpsError;
-pub use self::explain::{ExplainError, explain, explain_reference};
+pub use self::explain::{ExplainError, Explained, explain, explain_reference};
+pub use self::key::{KeyChange, KeyStatus, Keys};
 pub use self::keys::{KeyFindings, check_keys};
 pub use self::sign_in::SignInDesk;
 pub use self::status::{ListenerStatus, Status};

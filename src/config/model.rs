@@ -414,6 +414,8 @@ pub enum KeySource {
     Env(String),
     /// It is this systemd credential.
     Credential(String),
+    /// This program prints it: its name or path, then its arguments.
+    Command(Vec<String>),
 }
 
 /// Where the address of the proxy is.

@@ -68,7 +68,7 @@ client_secret_file = "client-secret"
 # certificate_file = "client-certificate.pem"
 # key_file = "client-certificate.key"
 # federated_token_file = "federated-token"
-# An application without a secret, for users' sign-ins alone:
+# An application without any of them, for users' sign-ins alone:
 # client_id = "{public_client_id}"
 
 [tenant.endpoints]

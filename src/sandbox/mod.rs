@@ -1,4 +1,4 @@
-//! A pretend Microsoft 365 tenant on loopback: token service, IMAP, SMTP and POP3, with faults on demand.
+//! A pretend Microsoft 365 tenant on loopback: Entra ID, IMAP, SMTP and POP3, with faults on demand.
 //!
 //! It behaves as Exchange Online and Entra ID have been seen to behave, with their words, and shares no code with the road
 //! that it tests. What it serves is for tests, the demonstration and trying things out: it listens on loopback only, its

@@ -126,6 +126,10 @@ impl Tokens {
             "nbf": issued_at,
             "exp": expires_unix,
             "appid": client_id,
+            "oid": object_id(match &holder {
+                Holder::Application => client_id,
+                Holder::User(address) => address,
+            }),
             "tid": self.tenant_id,
             "uti": random_hex(11)?,
             "ver": "1.0",
@@ -241,6 +245,13 @@ impl Tokens {
     }
 }
 
+/// The object in the directory that stands for a user or an application: always the same GUID for the same name.
+fn object_id(name: &str) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, name.as_bytes());
+    let hex: String = digest.as_ref().iter().map(|octet| format!("{octet:02x}")).collect();
+    guid_of(&hex)
+}
+
 fn refresh_token() -> Result<String, SandboxError> {
     // Real ones begin like this and are about this long.
     Ok(format!("1.AXsimulated.{}", random_hex(400)?))
@@ -255,9 +266,13 @@ pub(super) fn random_hex(octets: usize) -> Result<String, SandboxError> {
 
 /// A random GUID (RFC 9562, version 4).
 pub(super) fn guid() -> Result<String, SandboxError> {
-    let hex = random_hex(16)?;
-    let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default().to_owned();
-    Ok(format!("{}-{}-4{}-a{}-{}", part(0, 8), part(8, 12), part(13, 16), part(17, 20), part(20, 32)))
+    Ok(guid_of(&random_hex(16)?))
+}
+
+/// The first 32 digits in the form of a GUID.
+fn guid_of(hex: &str) -> String {
+    let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
+    format!("{}-{}-4{}-a{}-{}", part(0, 8), part(8, 12), part(13, 16), part(17, 20), part(20, 32))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -281,6 +296,7 @@ mod tests {
             assert_eq!(payload["aud"], "https://outlook.office365.com");
             assert_eq!(payload["roles"][0], "IMAP.AccessAsApp");
             assert_eq!(payload.get("scp"), None);
+            assert_eq!(payload["oid"], super::object_id("app"));
         }
         assert_eq!(tokens.all_issued().len(), 5);
     }

@@ -89,11 +89,8 @@ pub(in crate::session) fn told(road: &Road, error: &NoWay, permit: &Permit) -> A
         remedy = error.remedy(),
         "the mailbox cannot be opened: {error}"
     );
-    let whom = Whom {
-        mailbox: Some(permit.mailbox()),
-        protocol: permit.protocol(),
-        password_id: Some(permit.password_id()),
-    };
+    let whom =
+        Whom { mailbox: Some(permit.mailbox()), protocol: permit.protocol(), password_id: Some(permit.password_id()) };
     road.incidents.note(reference, whom, error);
     error.answer(reference)
 }

@@ -7,11 +7,12 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::admin::cli::failure::Failure;
-use crate::admin::cli::output::{Output, Tone};
+use crate::admin::cli::output::{Output, Tone, harmless};
 use crate::admin::cli::set_up::SetUp;
-use crate::admin::ops::{self, ExplainError};
+use crate::admin::cli::values::timestamp;
+use crate::admin::ops::{self, ExplainError, Explained};
 use crate::base::catalogue::{Certainty, Entry, Found, Match, Places, Search, Step, is_numbered, whose_name};
-use crate::base::{Fault, Whose};
+use crate::base::{Fault, Mailbox, Protocol, Whose};
 
 /// Tell what a number, a reply or an error means, and what to do
 ///
@@ -39,12 +40,17 @@ impl Explain {
     pub(super) fn run(self, set_up: &SetUp) -> Result<(), Failure> {
         let output = &set_up.output;
         let text = self.text()?;
-        let mut search = ops::explain(&text);
+        let search = ops::explain(&text);
+        // A reference tells more than the words around it, which are the same for many causes.
+        if let Some(reference) = search.references.first() {
+            match explain_reference(set_up, reference) {
+                Err(failure) if search.found.is_empty() => return Err(failure),
+                Err(_) => {}
+                Ok(()) => return Ok(()),
+            }
+        }
         if search.found.is_empty() {
-            search = match search.references.first() {
-                Some(reference) => ops::explain_reference(reference)?,
-                None => return Err(nothing_known(&search).into()),
-            };
+            return Err(nothing_known(&search).into());
         }
         if output.is_json() {
             let places = search.places();
@@ -74,6 +80,23 @@ impl Explain {
             )),
         }
     }
+}
+
+/// A reference is looked up in the store, which takes a configuration.
+fn explain_reference(set_up: &SetUp, reference: &str) -> Result<(), Failure> {
+    let output = &set_up.output;
+    let config = set_up.config()?;
+    let found = set_up.wait_for(async { Ok(ops::explain_reference(&config, reference).await?) })?;
+    if output.is_json() {
+        return output.json(&found.iter().map(IncidentDocument::from).collect::<Vec<_>>());
+    }
+    let page = Page { width: output.width(), paint: output.stdout_colour() };
+    let mut text = String::new();
+    for explained in &found {
+        page.separate(&mut text);
+        page.incident(&mut text, explained);
+    }
+    output.data(&text)
 }
 
 fn nothing_known(search: &Search) -> ExplainError {
@@ -107,6 +130,37 @@ struct EntryDocument {
     retry: RetryDocument,
     certainty: &'static str,
     source: &'static str,
+}
+
+/// What stood behind a reference, in `--json`.
+#[derive(Serialize)]
+struct IncidentDocument<'a> {
+    reference: &'a str,
+    at: String,
+    mailbox: Option<&'a str>,
+    protocol: Option<&'static str>,
+    password_id: Option<&'a str>,
+    code: &'a str,
+    reason: &'a str,
+    remedy: Option<&'a str>,
+    entries: Vec<EntryDocument>,
+}
+
+impl<'a> From<&'a Explained> for IncidentDocument<'a> {
+    fn from(explained: &'a Explained) -> Self {
+        let (incident, places) = (&explained.incident, explained.search.places());
+        Self {
+            reference: &incident.reference,
+            at: timestamp(incident.at),
+            mailbox: incident.mailbox.as_ref().map(Mailbox::as_str),
+            protocol: incident.protocol.map(Protocol::name),
+            password_id: incident.password_id.as_deref(),
+            code: &incident.code,
+            reason: &incident.reason,
+            remedy: incident.remedy.as_deref(),
+            entries: explained.search.found.iter().map(|found| EntryDocument::new(found.entry, &places)).collect(),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -163,6 +217,26 @@ impl Page {
             self.entry(&mut page, found, &places);
         }
         page
+    }
+
+    /// What happened when a reference was given, and what is known about that.
+    fn incident(&self, page: &mut String, explained: &Explained) {
+        let incident = &explained.incident;
+        let mut whom = Vec::from([timestamp(incident.at)]);
+        whom.extend(incident.protocol.map(|protocol| protocol.name().to_uppercase()));
+        whom.extend(incident.mailbox.as_ref().map(ToString::to_string));
+        whom.extend(incident.password_id.as_ref().map(|id| format!("app password {id}")));
+        self.paragraph(page, "", &self.bold(&format!("{}: {}", incident.reference, whom.join(", "))));
+        self.paragraph(page, "  ", &harmless(&format!("{} ({})", incident.reason, incident.code)));
+        if let Some(remedy) = &incident.remedy {
+            page.push('\n');
+            self.heading(page, "What to do");
+            self.paragraph(page, "    ", &harmless(remedy));
+        }
+        if !explained.search.found.is_empty() {
+            page.push('\n');
+            page.push_str(&self.all(&explained.search));
+        }
     }
 
     fn separate(&self, page: &mut String) {

@@ -11,6 +11,7 @@ mod explain;
 mod failure;
 mod generated;
 mod identity;
+mod key;
 mod limits;
 mod listing;
 mod mailbox;
@@ -132,6 +133,7 @@ enum Command {
     Mailbox(mailbox::MailboxGroup),
     Password(password::PasswordGroup),
     Explain(explain::Explain),
+    Key(key::KeyGroup),
     Completions(generated::Completions),
     Man(generated::Manual),
 }
@@ -149,6 +151,7 @@ impl Command {
             Self::Mailbox(command) => command.run(set_up),
             Self::Password(command) => command.run(set_up),
             Self::Explain(command) => command.run(set_up),
+            Self::Key(command) => command.run(set_up),
             Self::Completions(command) => command.run(set_up),
             Self::Man(command) => command.run(set_up),
         }

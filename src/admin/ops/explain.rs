@@ -1,10 +1,13 @@
 //! What a number, a reply, a log line or an error mail means. Needs no configuration and no store.
 
+use crate::admin::ops::require_store;
 use crate::base::catalogue::{self, Search};
 use crate::base::{Fault, Whose};
+use crate::config::Config;
+use crate::store::{IncidentRecord, SqliteStore, Store, StoreError, Troubles};
 
 /// There is nothing to say about a text.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExplainError {
     /// Nothing in it is known.
@@ -16,11 +19,14 @@ pub enum ExplainError {
         reply: Option<String>,
     },
     /// A reference that leads nowhere from here.
-    #[error("the reference {reference} is not kept where this command can read it; the log of `serve` has it")]
+    #[error("the reference {reference} is not in the store that this command reads")]
     ReferenceUnknown {
         /// The six characters.
         reference: String,
     },
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 fn nothing_known(number: Option<u64>, reply: Option<&str>) -> String {
@@ -57,6 +63,7 @@ impl Fault for ExplainError {
         match self {
             Self::NothingKnown { .. } => "nothing-to-explain",
             Self::ReferenceUnknown { .. } => "reference-unknown",
+            Self::Store(error) => error.code(),
         }
     }
 
@@ -66,6 +73,7 @@ impl Fault for ExplainError {
 
     fn remedy(&self) -> Option<String> {
         Some(match self {
+            Self::Store(error) => return error.remedy(),
             Self::NothingKnown { number: Some(number), .. } => {
                 format!("Microsoft explains it at https://login.microsoftonline.com/error?code={number}")
             }
@@ -77,7 +85,7 @@ impl Fault for ExplainError {
                                           An AADSTS number has five digits or more."
                 .to_owned(),
             Self::ReferenceUnknown { reference } => format!(
-                "Find its line, under systemd with `journalctl -u postern | grep {reference}`, and give that to `postern explain -`."
+                "The store keeps the newest 50,000. Find its line in the log, under systemd with `journalctl -u postern | grep {reference}`, and give that to `postern explain -`."
             ),
         })
     }
@@ -88,14 +96,39 @@ pub fn explain(text: &str) -> Search {
     catalogue::search(text)
 }
 
-/// Finds what was said under a reference, so that it can be explained.
-///
-/// References stand in the log alone. Once they are kept in the store as well, this is the one place to look them up.
+/// What stood behind a reference that a mail program was given.
+#[derive(Clone, Debug)]
+pub struct Explained {
+    /// What happened then.
+    pub incident: IncidentRecord,
+    /// What is known about it.
+    pub search: Search,
+}
+
+/// Finds what stood behind a reference, the newest first; references are short, so there may be several.
 ///
 /// # Errors
-/// [`ExplainError::ReferenceUnknown`].
-pub fn explain_reference(reference: &str) -> Result<Search, ExplainError> {
-    Err(ExplainError::ReferenceUnknown { reference: reference.to_owned() })
+/// [`ExplainError::ReferenceUnknown`], and [`ExplainError::Store`] when the store cannot be read.
+pub async fn explain_reference(config: &Config, reference: &str) -> Result<Vec<Explained>, ExplainError> {
+    let unknown = || ExplainError::ReferenceUnknown { reference: reference.to_owned() };
+    if require_store(config, None).is_err() {
+        return Err(unknown());
+    }
+    let store = SqliteStore::open(&config.data_dir).await?;
+    let found = store.incidents(reference).await?;
+    store.close().await;
+    let explained: Vec<Explained> = found
+        .into_iter()
+        .map(|incident| {
+            // What Exchange or Entra ID said tells more than the name of the fault.
+            let mut search = catalogue::search(&incident.reason);
+            if search.found.is_empty() {
+                search = catalogue::search(&incident.code);
+            }
+            Explained { incident, search }
+        })
+        .collect();
+    if explained.is_empty() { Err(unknown()) } else { Ok(explained) }
 }
 
 #[cfg(test)]
@@ -119,7 +152,7 @@ mod tests {
         assert!(remedy.contains("https://aka.ms/"));
         assert_eq!(known(None, Some("599")).0, "the reply 599 is not in the catalogue");
         assert!(known(None, None).1.contains("postern explain -"));
-        let error = explain_reference("7F3K2Q").unwrap_err();
+        let error = ExplainError::ReferenceUnknown { reference: "7F3K2Q".to_owned() };
         assert_eq!(error.code(), "reference-unknown");
         assert!(error.remedy().unwrap().contains("journalctl -u postern | grep 7F3K2Q"));
     }

@@ -2,6 +2,7 @@
 
 mod administration;
 mod answers;
+mod proxy;
 
 use crate::base::Whose;
 use crate::base::catalogue::exchange::TOKEN_NOT_ACCEPTED;
@@ -11,6 +12,7 @@ use crate::base::catalogue::{Area, Certainty, Entry, Retry, Step, Told};
 
 pub(super) use self::administration::ADMINISTRATION;
 pub(super) use self::answers::ANSWERS;
+pub(super) use self::proxy::PROXY;
 
 /// A failure that someone has to mend.
 const MEND: Entry = Entry { certainty: Certainty::Own, source: "Postern", ..Entry::of(Area::Own) };
@@ -33,7 +35,15 @@ const WAY_OUT: &[Step] = &[
     Step::Do(
         "Check the firewall: 443 to login.microsoftonline.com, 587 to smtp.office365.com, 993 and 995 to outlook.office365.com.",
     ),
-    Step::Do("If only IPv6 or only IPv4 works, set `family` under [upstream]."),
+    Step::Do(
+        "If only IPv6 or only IPv4 works, set `family` under [upstream]; if only a proxy leads out, name it there as `proxy`.",
+    ),
+];
+
+const PROXY: &[Step] = &[
+    Step::Do("Look whether the proxy leads to Microsoft from this machine:"),
+    Step::Run("curl -sv -x http://PROXY:PORT https://login.microsoftonline.com/ -o /dev/null"),
+    Step::Note("If it passes by itself, nothing has to be done."),
 ];
 
 const EXPLAIN_IT: &[Step] =
@@ -62,7 +72,7 @@ pub(super) static ROAD: &[Entry] = &[
             Step::Do("Look whether this machine finds and reaches it:"),
             Step::Run("openssl s_client -connect login.microsoftonline.com:443 -brief"),
             Step::Do("Check the firewall (port 443), name resolution and this machine's clock."),
-            Step::Do("If the network inspects TLS, put its CA into `ca_file` under [tenant.endpoints]."),
+            Step::Do("If the network or a proxy inspects TLS, put its CA into `ca_file` under [tenant.endpoints]."),
         ],
         ..PASSES
     },
@@ -75,6 +85,59 @@ pub(super) static ROAD: &[Entry] = &[
         ..PASSES
     },
     Entry {
+        code: "proxy-unreachable",
+        title: "the proxy cannot be reached",
+        what: "The proxy that `[upstream] proxy` names is not found or takes no connection.",
+        remedy: PROXY,
+        ..PASSES
+    },
+    Entry {
+        code: "proxy-silent",
+        title: "the proxy does not answer",
+        what: "The proxy took the connection and said nothing in time.",
+        remedy: PROXY,
+        ..PASSES
+    },
+    Entry {
+        code: "proxy-closed",
+        title: "the proxy closed the connection",
+        what: "The proxy closed the connection before it had opened the way.",
+        remedy: PROXY,
+        ..PASSES
+    },
+    Entry {
+        code: "proxy-not-through",
+        title: "the proxy cannot reach the host",
+        what: "The proxy says that it cannot reach Microsoft's host now.",
+        remedy: PROXY,
+        ..PASSES
+    },
+    Entry {
+        code: "proxy-protocol",
+        title: "the proxy does not speak as it should",
+        what: "What answers at the proxy's address speaks neither of the two: HTTP with CONNECT, or SOCKS version 5.",
+        remedy: &[Step::Do("Check the address and the scheme of `[upstream] proxy`: http:// or socks5://.")],
+        ..MEND
+    },
+    Entry {
+        code: "proxy-login",
+        title: "the proxy wants a login, or another one",
+        what: "The proxy did not accept the user name and password, or wants some where none are given (407).",
+        remedy: &[Step::Do(
+            "Put the address with user name and password into a file and name it with `proxy_file` under [upstream].",
+        )],
+        ..MEND
+    },
+    Entry {
+        code: "proxy-forbids",
+        title: "the proxy forbids this host or port",
+        what: "The proxy's own rules do not let Postern reach Microsoft's host at this port (403).",
+        remedy: &[Step::Do(
+            "Let whoever runs the proxy permit 443 to login.microsoftonline.com, 587 to smtp.office365.com, 993 and 995 to outlook.office365.com.",
+        )],
+        ..MEND
+    },
+    Entry {
         code: "not-signed-in",
         title: "nobody has signed in for this mailbox",
         what: "The tenant's grant needs a person's sign-in, and there is none for this mailbox.",
@@ -83,16 +146,63 @@ pub(super) static ROAD: &[Entry] = &[
         ..MEND
     },
     Entry {
-        code: "client-secret-unreadable",
-        title: "the client secret cannot be read",
-        what: "The file, variable or systemd credential that holds the application's secret is missing, empty, or not readable by the account \
-               that runs Postern.",
+        code: "client-credential-unreadable",
+        title: "what the application proves itself with cannot be read",
+        what: "The file, variable or systemd credential that holds the application's secret, its certificate's key, the passphrase of that key \
+               or its federated token is missing, empty, or not readable by the account that runs Postern.",
         remedy: &[
             Step::Do("Look at the path that the log names, and let the service's account read it:"),
             Step::Run("sudo chown postern: /etc/postern/client-secret && sudo chmod 600 /etc/postern/client-secret"),
             Step::Do("Check it as that account:"),
             Step::Run("sudo -u postern postern check"),
         ],
+        ..MEND
+    },
+    Entry {
+        code: "client-certificate-unusable",
+        title: "the application's certificate cannot be used",
+        what: "`certificate_file` is no certificate in PEM or PKCS#12, its key is missing, another's, encrypted under another passphrase, or no \
+               RSA key.",
+        remedy: &[
+            Step::Do("Read what is wrong with it, with line and remedy:"),
+            Step::Run("sudo -u postern postern check"),
+        ],
+        ..MEND
+    },
+    Entry {
+        code: "signed-in-as-another",
+        title: "somebody else has signed in",
+        what: "The account that signed in is not the one that the mailbox expects: often a browser that remembers another account. Nothing \
+               was kept.",
+        whose: Whose::User,
+        remedy: &[
+            Step::Do("Sign in again in a private window, as the mailbox's owner:"),
+            Step::Run("postern mailbox connect {mailbox}"),
+            Step::Do(
+                "If that other account is the one that opens the mailbox (a shared mailbox, or a sign-in name that differs from the \
+                      address), say so first:",
+            ),
+            Step::Run("postern mailbox add {mailbox} --sign-in-as ACCOUNT"),
+        ],
+        told: Told::NOTHING,
+        ..MEND
+    },
+    Entry {
+        code: "sign-in-not-finished",
+        title: "the sign-in was not finished",
+        what: "The person did not sign in in time, or what the browser brought back was no answer to this sign-in. Nothing was kept.",
+        whose: Whose::User,
+        remedy: &[Step::Do("Begin again:"), Step::Run("postern mailbox connect {mailbox}")],
+        told: Told::NOTHING,
+        ..MEND
+    },
+    Entry {
+        code: "no-sign-in-address",
+        title: "the tenant has no address to sign in at",
+        what: "The way of signing in that was asked for needs `authorize_url` (browser) or `device_url` (device code), and a custom cloud \
+               names neither by itself.",
+        remedy: &[Step::Do("Name it under [tenant.endpoints] in the configuration.")],
+        told: Told::NOTHING,
         ..MEND
     },
     Entry {
@@ -179,7 +289,7 @@ pub(super) static ROAD: &[Entry] = &[
         title: "there is no safe connection to Exchange",
         what: "The certificate of the far side does not hold, or there is no common version of TLS. Postern never goes on without.",
         remedy: &[
-            Step::Do("If the network inspects TLS, put its CA into `ca_file` under [tenant.endpoints]."),
+            Step::Do("If the network or a proxy inspects TLS, put its CA into `ca_file` under [tenant.endpoints]."),
             Step::Do("Check this machine's clock, and that its package of CA certificates is up to date."),
         ],
         ..PASSES

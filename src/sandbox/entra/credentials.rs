@@ -17,7 +17,7 @@ use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use serde_json::json;
 
 use crate::sandbox::SandboxError;
-use crate::sandbox::tokens::{guid, random_hex};
+use crate::sandbox::tokens::guid;
 
 /// Whom the external issuer's tokens must be for.
 pub(super) const FEDERATED_AUDIENCE: &str = "api://AzureADTokenExchange";
@@ -184,7 +184,9 @@ fn client_certificate() -> Result<CertificateParams, SandboxError> {
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, "Postern, throw-away certificate");
     // The key is shared by the tenants of a process, the certificate must not be.
-    params.serial_number = Some(SerialNumber::from_slice(random_hex(8)?.as_bytes()));
+    let mut serial = [0; 8];
+    aws_lc_rs::rand::fill(&mut serial).map_err(|_| SandboxError::Random)?;
+    params.serial_number = Some(SerialNumber::from_slice(&serial));
     params.not_before = date(-1);
     params.not_after = date(365);
     Ok(params)

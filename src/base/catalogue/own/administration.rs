@@ -1,5 +1,6 @@
 //! Failures of commands, and of `serve` when it starts: store, keys, certificates, ports, mailboxes, app passwords.
 
+use crate::base::Whose;
 use crate::base::catalogue::own::MEND;
 use crate::base::catalogue::{Entry, Retry, Step, Told};
 
@@ -56,6 +57,19 @@ pub(in crate::base::catalogue) static ADMINISTRATION: &[Entry] = &[
         ..COMMAND
     },
     Entry {
+        code: "no-store",
+        title: "there is no store in this data folder yet",
+        what: "The command acts on what is in the store, and the data folder has none. It was not made in passing: most often `data_dir`, or \
+               the configuration that was found, is another one than meant.",
+        remedy: &[
+            Step::Do("See which configuration is read, and correct `data_dir` in it:"),
+            Step::Run("postern check"),
+            Step::Do("If nothing has been set up here yet, begin with the first mailbox:"),
+            Step::Run("postern mailbox add {mailbox}"),
+        ],
+        ..COMMAND
+    },
+    Entry {
         code: "data-dir-unusable",
         title: "the data folder cannot be used",
         what: "The data folder, or a file in it, cannot be made or written.",
@@ -96,10 +110,89 @@ pub(in crate::base::catalogue) static ADMINISTRATION: &[Entry] = &[
     Entry {
         code: "key-wrong",
         title: "the master key is another one",
-        what: "The master key does not open what is in the store: one of the two is from another installation or another time.",
+        what: "The master key does not open what is in the data folder: one of the two is from another installation or another time.",
         remedy: KEYS_FROM_BACKUP,
         told: Told::MUST_ACT,
         ..MEND
+    },
+    Entry {
+        code: "sealed-by-another-key",
+        title: "the master key is another one",
+        what: "Something in the data folder was sealed by another master key than the one that [keys] gives: one of the two is from another \
+               installation or another time. The message names both keys.",
+        remedy: &[
+            Step::Do("See which key opens what:"),
+            Step::Run("postern key status"),
+            Step::Do("Put the right key back from the backup, or correct [keys]."),
+            Step::Note("Without it no app password and no sign-in in the store can be used. Nothing was changed."),
+        ],
+        told: Told::MUST_ACT,
+        ..MEND
+    },
+    Entry {
+        code: "sealed-value-damaged",
+        title: "a sealed value is damaged",
+        what: "The master key is the right one, and what the message names does not open: the disk or somebody has changed it. Everything else \
+               works on.",
+        remedy: &[
+            Step::Do("For a sign-in, sign in again:"),
+            Step::Run("postern mailbox connect {mailbox}"),
+            Step::Do("For the pepper, put the `keys` folder back from the backup."),
+        ],
+        told: Told::MUST_ACT,
+        ..MEND
+    },
+    Entry {
+        code: "keys-busy",
+        title: "somebody else is at the keys",
+        what: "Another command is changing the master key at this moment.",
+        whose: Whose::Nobody,
+        remedy: &[Step::Do("Wait until it has ended, and run the command again.")],
+        retry: Retry::BackOff { seconds: 5 },
+        ..COMMAND
+    },
+    Entry {
+        code: "new-key-needed",
+        title: "the new master key has to be given",
+        what: "[keys] names a key that Postern did not make, so Postern cannot make the next one.",
+        remedy: &[
+            Step::Do("Make a key where the present one is kept, and give it to the command:"),
+            Step::Run("postern key rotate --new-key-file NEW-KEY"),
+        ],
+        ..COMMAND
+    },
+    Entry {
+        code: "new-key-is-the-old-one",
+        title: "the new master key is the old one",
+        what: "The key that was given is the one in use, so nothing would change.",
+        remedy: &[Step::Do("Make another key:"), Step::Run("openssl rand -base64 32")],
+        ..COMMAND
+    },
+    Entry {
+        code: "no-store",
+        title: "there is no store yet",
+        what: "The data folder that the configuration names holds no store: nothing was begun there, or `data_dir` leads elsewhere.",
+        remedy: &[
+            Step::Do("See which configuration is read and where its data folder is:"),
+            Step::Run("postern check"),
+            Step::Do("If it is the right one, begin:"),
+            Step::Run("postern mailbox add {mailbox}"),
+        ],
+        ..COMMAND
+    },
+    Entry {
+        code: "alias-unknown",
+        title: "the mailbox has no such alias",
+        what: "The login name that was to be taken away is none of the mailbox's.",
+        remedy: &[Step::Do("See its login names:"), Step::Run("postern mailbox show {mailbox}")],
+        ..COMMAND
+    },
+    Entry {
+        code: "proxy-unusable",
+        title: "the address of the proxy cannot be used",
+        what: "What `proxy`, `proxy_file` or `proxy_env` under [upstream] gives is no address of a proxy.",
+        remedy: &[Step::Do("Write http://HOST:PORT or socks5://HOST:PORT.")],
+        ..COMMAND
     },
     Entry {
         code: "key-unreadable",
@@ -248,6 +341,13 @@ pub(in crate::base::catalogue) static ADMINISTRATION: &[Entry] = &[
         title: "this cannot be a login name",
         what: "A login name has 1 to 254 octets, and no space and no control character.",
         remedy: &[Step::Do("Use a name without spaces and control characters.")],
+        ..COMMAND
+    },
+    Entry {
+        code: "alias-unknown",
+        title: "the mailbox has no such alias",
+        what: "Only a login name that the mailbox has beside its address can be taken from it.",
+        remedy: &[Step::Do("See which it has:"), Step::Run("postern mailbox show {mailbox}")],
         ..COMMAND
     },
     Entry {

@@ -212,23 +212,42 @@ pub(in crate::base::catalogue) static ANSWERS: &[Entry] = &[
     },
     Entry {
         code: "answer-stopping",
-        seen: "421 4.3.2, [UNAVAILABLE], [SYS/TEMP]",
-        title: "Postern is stopping, or the app password of this session has ended",
+        seen: "421 4.3.2, BYE",
+        title: "Postern is stopping",
         example: "421 4.3.2 The service is stopping, try again later",
         marks: &["The service is stopping, try again later"],
         replies: &[ReplyCode::one(421, 4, 3, 2)],
         words_decide: true,
-        what: "`serve` was told to stop, or the app password of an open session was revoked or has expired.",
+        what: "`serve` was told to stop. By POP3 the connection is closed without a word.",
         whose: Whose::Nobody,
-        remedy: &[Step::Note(
-            "Nothing has to be done: mail programs connect again. With a revoked app password they are then refused.",
-        )],
+        remedy: &[Step::Note("Nothing has to be done: mail programs connect again.")],
         told: Told {
             smtp: Some("421 4.3.2 The service is stopping, try again later"),
             imap: Some("* BYE The service is stopping, try again later"),
-            pop3: Some("-ERR [SYS/TEMP] The service is stopping, try again later"),
+            pop3: None,
         },
         retry: Retry::BackOff { seconds: 5 },
+        ..ANSWER
+    },
+    Entry {
+        code: "answer-ended",
+        seen: "421 4.3.2, BYE",
+        title: "the app password of this session has ended",
+        example: "421 4.3.2 The login is no longer valid, log in again",
+        marks: &["The login is no longer valid, log in again"],
+        replies: &[ReplyCode::one(421, 4, 3, 2)],
+        words_decide: true,
+        what: "The app password of an open session was revoked or has expired, or its mailbox was disabled or taken off the list. By POP3 the \
+               connection is closed without a word.",
+        remedy: &[
+            Step::Do("If the program is to go on, issue a new app password and enter it there:"),
+            Step::Run("postern password issue {mailbox} --label TEXT"),
+        ],
+        told: Told {
+            smtp: Some("421 4.3.2 The login is no longer valid, log in again"),
+            imap: Some("* BYE The login is no longer valid, log in again"),
+            pop3: None,
+        },
         ..ANSWER
     },
 ];
