@@ -7,6 +7,7 @@ mod greeting;
 mod key;
 mod keys;
 mod near;
+pub mod setup;
 mod sign_in;
 mod status;
 

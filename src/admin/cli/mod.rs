@@ -23,6 +23,7 @@ mod redirect;
 mod sandbox;
 mod serve;
 mod set_up;
+mod setup;
 mod signals;
 mod status;
 mod usage;
@@ -125,6 +126,7 @@ struct Global {
 enum Command {
     Demo(demo::Demo),
     Sandbox(sandbox::SandboxCommand),
+    Setup(Box<setup::Setup>),
     Serve(serve::Serve),
     Status(status::StatusCommand),
     Check(check::Check),
@@ -143,6 +145,7 @@ impl Command {
         match self {
             Self::Demo(command) => command.run(set_up),
             Self::Sandbox(command) => command.run(set_up),
+            Self::Setup(command) => command.run(set_up),
             Self::Serve(command) => command.run(set_up),
             Self::Status(command) => command.run(set_up),
             Self::Check(command) => command.run(set_up),
