@@ -76,9 +76,7 @@ pub(super) const TOKEN_NOT_ACCEPTED: &[Step] = &[
     FULL_ACCESS,
     SEND_AS,
     Step::Do("Switches of the mailbox, as they are and as they should be:"),
-    Step::PowerShell(
-        "Get-CASMailbox -Identity {mailbox} | Format-List SmtpClientAuthenticationDisabled,ImapEnabled,PopEnabled",
-    ),
+    SWITCHES,
     Step::PowerShell(
         "Set-CASMailbox -Identity {mailbox} -SmtpClientAuthenticationDisabled $false -ImapEnabled $true -PopEnabled $true",
     ),
