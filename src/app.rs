@@ -17,6 +17,7 @@ use tracing::{debug, error, info, warn};
 use crate::auth::{self, Auth};
 use crate::base::files::{open_private, write_private};
 use crate::base::{Clock, ConnId, Fault, TenantName, Whose};
+use crate::broker::vault::Vault;
 use crate::broker::{Broker, BrokerError};
 use crate::config::{Config, TlsMode};
 use crate::delivery::Delivery;
@@ -124,6 +125,7 @@ pub struct App {
     listeners: Vec<Listener>,
     road: Arc<Road>,
     store: Arc<dyn crate::store::Store>,
+    vault: Arc<Vault>,
     config: Config,
     ca: Option<certificate::Authority>,
     /// Held while this process serves the data folder.
@@ -152,7 +154,7 @@ impl App {
         let broker = Arc::new(Broker::new(
             foundation::broker_tenants(config, &trust, proxy.as_ref()),
             Arc::clone(&foundation.store),
-            foundation.vault,
+            Arc::clone(&foundation.vault),
             clock.clone(),
         )?);
         let upstream = Arc::new(Upstream::new(foundation::upstream(config, &trust, proxy.as_ref())));
@@ -202,8 +204,15 @@ impl App {
             stopping: CancellationToken::new(),
             cut: CancellationToken::new(),
         });
-        let app =
-            Self { listeners, road, store: foundation.store, config: config.clone(), ca: material.ca, _lock: lock };
+        let app = Self {
+            listeners,
+            road,
+            store: foundation.store,
+            vault: foundation.vault,
+            config: config.clone(),
+            ca: material.ca,
+            _lock: lock,
+        };
         app.leave_mark()?;
         Ok(app)
     }
@@ -254,6 +263,7 @@ impl App {
             }));
         }
         let upkeep = tokio::spawn(upkeep(Arc::clone(&self.road)));
+        let keys = tokio::spawn(foundation::keep_keys(Arc::clone(&self.store), self.vault));
         let (road, config) = (Arc::clone(&self.road), self.config.clone());
         let renewal = tokio::spawn(async move {
             let mut daily = interval(Duration::from_secs(24 * 3600));
@@ -282,6 +292,7 @@ impl App {
             }
         }
         upkeep.abort();
+        keys.abort();
         renewal.abort();
         sign_ins.abort();
         if let Ok(Err(error)) = timeout(CLOSE_TIME, self.road.incidents.upkeep()).await {

@@ -1,17 +1,20 @@
 //! What both the running proxy and the administrator's commands stand on: the store and the keys of a data folder, and the settings
 //! that `broker` and `upstream` take from the configuration. Those two know nothing of the file's format.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use rustls::client::danger::ServerCertVerifier;
 use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tracing::{error, info, warn};
 
 use crate::auth::app_password::Pepper;
 use crate::base::{Fault, Protocol, Proxy, TenantName, Whose};
-use crate::broker::vault::{KeySource, Vault, VaultError};
+use crate::broker::vault::{Change, KeySource, Settled, Vault, VaultError};
 use crate::broker::{Access, Credential, SecretSource, TenantSettings};
 use crate::config::{self, Config, SmtpTls};
 use crate::store::{SqliteStore, Store, StoreError};
@@ -92,9 +95,14 @@ impl Foundation {
     pub async fn open(config: &Config) -> Result<Self, FoundationError> {
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.data_dir).await?);
         // Only where nothing depends on keys yet may keys be made.
-        let fresh = store.app_passwords().await?.is_empty()
-            && store.sign_ins().await?.iter().all(|record| record.sealed.is_none());
-        let (vault, pepper) = Vault::open(&config.data_dir, &key_source(config), fresh)?;
+        let fresh = store.app_passwords().await?.is_empty() && store.sealed_records().await?.is_empty();
+        let (data_dir, source) = (config.data_dir.clone(), key_source(config));
+        // A command that gives the master key may take its time.
+        let (vault, pepper) = tokio::task::spawn_blocking(move || Vault::open(&data_dir, &source, fresh))
+            .await
+            .unwrap_or_else(|error| {
+                Err(VaultError::Unreadable { place: "the `keys` folder".to_owned(), reason: error.to_string() })
+            })?;
         Ok(Self { store, vault: Arc::new(vault), pepper: Pepper::new(&pepper) })
     }
 }
@@ -106,6 +114,74 @@ pub fn key_source(config: &Config) -> KeySource {
         config::KeySource::File(path) => KeySource::File(path.clone()),
         config::KeySource::Env(name) => KeySource::Environment(name.clone()),
         config::KeySource::Credential(name) => KeySource::Credential(name.clone()),
+        config::KeySource::Command(words) => KeySource::Command(words.clone()),
+    }
+}
+
+/// How often a process that serves looks whether the keys were changed by another; the contract allows five seconds.
+const LOOK_TIME: Duration = Duration::from_secs(1);
+
+/// How long after a change it looks every time for what was sealed by the old key at that very moment.
+const AFTER_A_CHANGE: Duration = Duration::from_secs(60);
+
+/// How often it goes through everything that is sealed besides.
+const GO_THROUGH_TIME: Duration = Duration::from_secs(600);
+
+/// For the process that serves, until it stops: follows a change of the master key by another process, wraps anew what is still under an
+/// old key, ends a change that can be ended, and names what does not open.
+pub async fn keep_keys(store: Arc<dyn Store>, vault: Arc<Vault>) {
+    let mut ticks = interval(LOOK_TIME);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut told = HashSet::new();
+    let mut key = vault.key();
+    let (mut due, mut watchful_until) = (Instant::now(), Instant::now());
+    loop {
+        ticks.tick().await;
+        let followed = vault.follow();
+        if followed || vault.key() != key {
+            watchful_until = Instant::now() + AFTER_A_CHANGE;
+        }
+        if vault.key() != key {
+            info!(key = %vault.key(), was = %key, "the master key has changed");
+            key = vault.key();
+        }
+        if Instant::now() < due && Instant::now() >= watchful_until {
+            continue;
+        }
+        match vault.settle(&*store).await {
+            // Somebody is at the keys; the next time is soon.
+            Ok(None) => {}
+            Ok(Some(settled)) => {
+                due = Instant::now() + GO_THROUGH_TIME;
+                tell(&settled, &mut told);
+            }
+            Err(error) => {
+                if told.insert(error.to_string()) {
+                    error!(code = error.code(), remedy = error.remedy(), "the keys cannot be looked after: {error}");
+                }
+            }
+        }
+    }
+}
+
+fn tell(settled: &Settled, told: &mut HashSet<String>) {
+    if settled.wrapped > 0 {
+        info!(key = %settled.key, "{} sealed values were wrapped anew by the present master key", settled.wrapped);
+    }
+    if settled.finished {
+        info!(key = %settled.key, "the change of the master key is finished; the old one opens nothing any more");
+    }
+    if settled.change == (Change::UnderWay { own: false }) && told.insert("change".to_owned()) {
+        warn!(
+            key = %settled.key,
+            remedy = "Let [keys] give the new key and restart; `postern key status` tells what to do.",
+            "a change of the master key is under way; until [keys] gives the new key, the old one opens everything as well"
+        );
+    }
+    for error in &settled.closed {
+        if told.insert(error.to_string()) {
+            error!(code = error.code(), remedy = error.remedy(), "{error}");
+        }
     }
 }
 

@@ -4,8 +4,10 @@ mod doctor;
 mod error;
 mod explain;
 mod greeting;
+mod key;
 mod keys;
 mod near;
+pub mod setup;
 mod sign_in;
 mod status;
 
@@ -23,6 +25,7 @@ use crate::store::{AppPasswordRecord, DeliveryMode, MailboxRecord, SignInRecord,
 pub use self::doctor::{Check, Event as StepEvent, Examination, Step, StepState, examine};
 pub use self::error::OpsError;
 pub use self::explain::{ExplainError, Explained, explain, explain_reference};
+pub use self::key::{KeyChange, KeyStatus, Keys};
 pub use self::keys::{KeyFindings, check_keys};
 pub use self::sign_in::SignInDesk;
 pub use self::status::{ListenerStatus, Status};

@@ -56,10 +56,32 @@ fn write_beside(beside: &Path, path: &Path, content: &[u8]) -> io::Result<()> {
     file.write_all(content)?;
     file.sync_all()?;
     fs::rename(beside, path)?;
-    #[cfg(unix)]
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        File::open(folder)?.sync_all()?;
+    flush_folder_of(path)
+}
+
+/// Removes a file for good: the folder is flushed. One that is not there is no error.
+///
+/// # Errors
+/// What the system says.
+pub fn remove_durably(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        removed => removed?,
     }
+    flush_folder_of(path)
+}
+
+#[cfg(unix)]
+fn flush_folder_of(path: &Path) -> io::Result<()> {
+    match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        Some(folder) => File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+/// Windows has no flushing of folders.
+#[cfg(not(unix))]
+fn flush_folder_of(_path: &Path) -> io::Result<()> {
     Ok(())
 }
 
@@ -77,6 +99,13 @@ mod tests {
         write_private(&path, b"2").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"2");
         assert_eq!(fs::read_dir(&inner).unwrap().count(), 1, "nothing is left beside it");
+        for _ in 0..2 {
+            let other = inner.join("other");
+            write_private(&other, b"3").unwrap();
+            remove_durably(&other).unwrap();
+            remove_durably(&other).unwrap();
+            assert!(!other.exists());
+        }
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;

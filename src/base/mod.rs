@@ -3,6 +3,7 @@
 pub mod catalogue;
 pub mod client_certificate;
 pub mod clock;
+pub mod envelope;
 pub mod fault;
 pub mod files;
 pub mod host;
@@ -12,6 +13,7 @@ pub mod secret;
 
 pub use client_certificate::{ClientCertificate, ClientCertificateError, SignatureAlgorithm};
 pub use clock::Clock;
+pub use envelope::KeyId;
 pub use fault::{Answer, Fault, Reference, Whose};
 pub use host::{Family, HostKind, HostPort, is_host_name};
 pub use names::{ConnId, Mailbox, MailboxError, Protocol, TenantName};

@@ -30,6 +30,9 @@ pub(super) fn check(text: &str, base: &Base, surroundings: &Surroundings, report
     let limits = root.table("limits").map(limits).unwrap_or_default();
     let delivery = root.table("delivery").map(delivery).unwrap_or_default();
     let keys = root.table("keys").map_or(KeySource::DefaultFile, |section| keys(section, base));
+    if keys == KeySource::DefaultFile {
+        files::warn_if_others_may_read_own_key(&data_dir, &root.place_of("data_dir"), report);
+    }
     let upstream = root.table("upstream").map(|section| upstream::upstream(section, base)).unwrap_or_default();
     metrics(&root);
     root.not_yet(&["console", "store", "store_file", "store_env"]);
@@ -145,6 +148,9 @@ fn keys(section: Section<'_>, base: &Base) -> KeySource {
         found.push((file.place, KeySource::File(file.value)));
     }
     if let Some(name) = credential::variable(&section, "master_env") {
+        let message = "an environment variable shows in /proc/PID/environ to every program of the same user, and is handed to \
+                       every program that Postern is started from";
+        report.warning(&name.place, message, "A file, a systemd credential or `master_command` is safer.");
         if let Some(text) = std::env::var_os(&name.value).filter(|text| !text.is_empty()) {
             let text = Zeroizing::new(text.into_encoded_bytes());
             let what = format!("the environment variable `{}`", name.value);
@@ -162,7 +168,9 @@ fn keys(section: Section<'_>, base: &Base) -> KeySource {
         }
         found.push((name.place, KeySource::Credential(name.value)));
     }
-    section.not_yet(&["master_command"]);
+    if let Some(words) = credential::command(&section, "master_command", base) {
+        found.push((words.place, KeySource::Command(words.value)));
+    }
     section.finish();
     credential::only_one(report, found).map_or(KeySource::DefaultFile, |(_, source)| source)
 }

@@ -51,6 +51,45 @@ pub(super) fn systemd_credential(section: &Section<'_>, key: &'static str) -> Op
     Some(name.map(str::to_owned))
 }
 
+/// Reads a program and its arguments. There is no shell: what stands here is handed over as it is.
+pub(super) fn command(section: &Section<'_>, key: &'static str, base: &Base) -> Option<Written<Vec<String>>> {
+    let report = section.report();
+    let list = section.texts(key)?;
+    let mut words: Vec<String> = list.value.iter().map(|word| word.value.to_owned()).collect();
+    let Some((program, arguments)) = words.split_first_mut() else {
+        report.fault(
+            &list.place,
+            "this names no program",
+            "Write the program, then its arguments, each in quotation marks.",
+        );
+        return None;
+    };
+    let place = list.value.first().map_or(&list.place, |word| &word.place);
+    if program.trim().is_empty() {
+        report.fault(place, "this is empty", "Write the name or the path of a program.");
+        return None;
+    }
+    if program.contains('\0') || arguments.iter().any(|word| word.contains('\0')) {
+        report.fault(&list.place, "this holds a NUL, which no program can be given", "Take it out.");
+        return None;
+    }
+    if program.contains(['/', std::path::MAIN_SEPARATOR]) {
+        let path = base.resolve(program);
+        files::check_program(&path, place, report);
+        *program = path.into_os_string().into_string().unwrap_or_else(|_| program.clone());
+    } else if !files::is_in_path(program) {
+        let shell = program.chars().any(char::is_whitespace);
+        let message = format!("there is no program `{}` in PATH here", program.escape_debug());
+        let remedy = if shell {
+            "Write the program and each argument as a text of its own; there is no shell that would take them apart."
+        } else {
+            "Install it, or write its whole path; where Postern is started PATH may be another."
+        };
+        report.warning(place, message, remedy);
+    }
+    Some(Written { value: words, place: list.place })
+}
+
 /// Of several keys of which one may be there, the one that is; a second one is a fault.
 pub(super) fn only_one<T>(report: &Report, found: Vec<(Place, T)>) -> Option<(Place, T)> {
     let mut found = found.into_iter();

@@ -148,6 +148,62 @@ fn warn_if_others_may_read(file: &Written<PathBuf>, report: &Report) {
 #[cfg(not(unix))]
 fn warn_if_others_may_read(_file: &Written<PathBuf>, _report: &Report) {}
 
+/// The master key that Postern made, if it is there already: nobody but its owner needs to read it.
+pub(super) fn warn_if_others_may_read_own_key(data_dir: &Path, place: &Place, report: &Report) {
+    let path = data_dir.join("keys").join("master.key");
+    if is_open_to(&path, 0o077) {
+        let path = path.display();
+        report.warning(place, format!("others may read the master key `{path}`"), format!("Run `chmod 600 {path}`."));
+    }
+}
+
+/// A program that is to be started: it is there, can be executed, and only those who may are able to change it.
+pub(super) fn check_program(path: &Path, place: &Place, report: &Report) {
+    let shown = path.display();
+    if !is_program(path) {
+        let message = match path.try_exists() {
+            Ok(false) => format!("`{shown}` does not exist"),
+            _ => format!("`{shown}` is no program that this user may start"),
+        };
+        report.fault(place, message, "Correct the path, or the mode of the file.");
+    } else if is_open_to(path, 0o002) {
+        let message = format!(
+            "every user of this machine may change the program `{shown}`, which is given to hand out the master key"
+        );
+        report.warning(place, message, format!("Run `chmod o-w {shown}`."));
+    }
+}
+
+/// Whether a program of this name is found as it will be when it is started.
+pub(super) fn is_in_path(program: &str) -> bool {
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    let endings: &[&str] = if cfg!(windows) { &["", ".exe"] } else { &[""] };
+    std::env::split_paths(&folders)
+        .any(|folder| endings.iter().any(|ending| is_program(&folder.join(format!("{program}{ending}")))))
+}
+
+#[cfg(unix)]
+fn is_program(path: &Path) -> bool {
+    path.is_file() && nix::unistd::access(path, nix::unistd::AccessFlags::X_OK).is_ok()
+}
+
+#[cfg(not(unix))]
+fn is_program(path: &Path) -> bool {
+    path.is_file()
+}
+
+#[cfg(unix)]
+fn is_open_to(path: &Path, mode: u32) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+
+    std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & mode != 0)
+}
+
+#[cfg(not(unix))]
+fn is_open_to(_path: &Path, _mode: u32) -> bool {
+    false
+}
+
 /// A file of extra trust anchors: at least one certificate that can be read.
 pub(super) fn check_trust_anchors(file: &Written<PathBuf>, report: &Report) {
     let Some(bytes) = read_or_fault(file, report) else { return };

@@ -216,7 +216,6 @@ fn keys_without_effect_yet_are_refused_and_never_ignored() {
         ("[delivery]\npatience = \"20s\"", "delivery.patience"),
         ("[delivery]\nspool_bytes = 1", "delivery.spool_bytes"),
         ("[delivery]\nunknown_outcome = \"hold\"", "delivery.unknown_outcome"),
-        ("[keys]\nmaster_command = \"x\"", "keys.master_command"),
     ] {
         let faulty = folder.parse(text).unwrap_err();
         assert_eq!(faulty.faults.len(), 1, "{text}: {:?}", faulty.faults);
@@ -582,6 +581,66 @@ fn keys_come_from_one_place() {
     assert_eq!(config.keys, KeySource::Credential("postern-key".into()));
     assert_eq!(folder.faults("[keys]\nmaster_file = \"master\"\nmaster_env = \"X\"\n").len(), 1);
     assert_eq!(folder.faults("[keys]\nmaster_credential = \"../x\"\n").len(), 1);
+    assert_eq!(folder.faults("[keys]\nmaster_file = \"master\"\nmaster_command = [\"/bin/cat\"]\n").len(), 1);
+}
+
+#[test]
+fn a_variable_is_no_good_place_for_a_key_and_that_is_said() {
+    // That it is not set here is said as well.
+    let warnings = Folder::new().warnings("[keys]\nmaster_env = \"POSTERN_TEST_NO_SUCH_VARIABLE\"\n");
+    assert!(warnings.len() == 2 && warnings.iter().any(|said| said.contains("/proc/PID/environ")), "{warnings:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_command_for_the_key_is_a_list_that_no_shell_sees() {
+    let folder = Folder::new();
+    let config = folder.config("[keys]\nmaster_command = [\"/bin/cat\", \"a b\", \"$HOME\"]\n");
+    assert_eq!(config.keys, KeySource::Command(["/bin/cat", "a b", "$HOME"].map(str::to_owned).into()));
+    folder.write("tool", "#!/bin/sh\n");
+    let local = "[keys]\nmaster_command = [\"./tool\"]\n";
+    let faults = folder.faults(local);
+    assert!(faults.len() == 1 && faults[0].contains("is no program that this user may start"), "{faults:?}");
+    folder.mode("tool", 0o700);
+    let KeySource::Command(words) = folder.config(local).keys else { panic!() };
+    assert_eq!(words, [folder.path("tool").canonicalize().unwrap().to_str().unwrap()], "from the folder of the file");
+    folder.mode("tool", 0o707);
+    let warnings = folder.warnings(local);
+    assert!(warnings.len() == 1 && warnings[0].contains("may change the program"), "{warnings:?}");
+    for (text, told) in [
+        ("master_command = \"vault kv get\"", "this is a text, not a list of texts"),
+        ("master_command = []", "this names no program"),
+        ("master_command = [\" \"]", "this is empty"),
+        ("master_command = [\"/nowhere/vault\"]", "`/nowhere/vault` does not exist"),
+        ("master_command = [\"/tmp\"]", "is no program that this user may start"),
+        ("master_command = [\"cat\", 1]", "not a text"),
+        ("master_command = [\"cat\", \"\\u0000\"]", "this holds a NUL"),
+    ] {
+        let faults = folder.faults(&format!("[keys]\n{text}\n"));
+        assert!(faults.len() == 1 && faults[0].contains(told), "{text}: {faults:?}");
+    }
+    for (text, told) in [("postern-test-no-such-tool", "Install it"), ("vault kv get", "a text of its own")] {
+        let loaded = folder.parse(&format!("[keys]\nmaster_command = [\"{text}\"]\n")).unwrap();
+        assert_eq!(loaded.warnings.len(), 1, "{text}");
+        assert!(loaded.warnings[0].message.contains("in PATH") && loaded.warnings[0].remedy.contains(told), "{text}");
+    }
+    assert!(folder.warnings("[keys]\nmaster_command = [\"cat\"]\n").is_empty());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_master_key_of_posterns_own_that_others_may_read_is_warned_about() {
+    let folder = Folder::new();
+    std::fs::create_dir_all(folder.path("data/keys")).unwrap();
+    folder.write("data/keys/master.key", "x");
+    for (mode, warned) in [(0o600, 0), (0o640, 1), (0o604, 1)] {
+        folder.mode("data/keys/master.key", mode);
+        assert_eq!(folder.warnings("data_dir = \"data\"\n").len(), warned, "{mode:o}");
+    }
+    folder.write("master", KEY);
+    folder.mode("master", 0o600);
+    let elsewhere = "data_dir = \"data\"\n[keys]\nmaster_file = \"master\"\n";
+    assert_eq!(folder.warnings(elsewhere).len(), 0, "it is not the one in use");
 }
 
 /// 32 octets in base64.

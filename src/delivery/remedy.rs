@@ -1,12 +1,13 @@
 //! What an administrator can do about a message that Exchange refused.
 
-use crate::base::Mailbox;
-use crate::wire::smtp::{EnhancedCode, Reply};
+use crate::base::catalogue::{self, Places};
+use crate::base::{Mailbox, Whose};
+use crate::wire::smtp::Reply;
 
 /// A refusal in one word, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::delivery) struct Remedy {
-    /// A short fixed name for the log.
+    /// A short fixed name for the log: that of an entry of the catalogue.
     pub(in crate::delivery) code: &'static str,
     /// What to do; `None` where it passes by itself, or where only Exchange's words can tell.
     pub(in crate::delivery) text: Option<String>,
@@ -23,49 +24,25 @@ pub(in crate::delivery) struct Sending<'a> {
     pub(in crate::delivery) sender: Option<&'a str>,
 }
 
-/// What can be done about this refusal of Exchange.
+/// What can be done about this refusal of Exchange. The words are the catalogue's, but for the right to send as somebody: here it is known
+/// who is who.
 pub(in crate::delivery) fn remedy_for(reply: &Reply, sending: Sending<'_>) -> Remedy {
     let said = reply.text();
-    let enhanced = reply.enhanced();
-    let mailbox = sending.mailbox;
-    let (code, text) = match enhanced {
-        _ if said.contains("SendAsDenied") => ("send-as-denied", Some(send_as(&said, sending))),
-        Some(EnhancedCode(5, 2, 252) | EnhancedCode(5, 7, 60)) => ("send-as-denied", Some(send_as(&said, sending))),
-        _ if said.contains("SubmissionQuotaExceeded") => ("daily-limit", Some(daily_limit(mailbox))),
-        Some(EnhancedCode(5, 1, 90)) => ("daily-limit", Some(daily_limit(mailbox))),
-        Some(EnhancedCode(5, 1, 1 | 10)) => {
-            ("recipient-unknown", Some("Correct the recipient's address: Exchange knows no such mailbox.".to_owned()))
-        }
-        Some(EnhancedCode(5, 1, 8) | EnhancedCode(5, 7, 501..=503 | 511)) => (
-            "sender-restricted",
-            Some(format!(
-                "Microsoft has stopped {mailbox} from sending, for what looked like spam: find out what sent it, revoke its app password, \
-                 and release the mailbox under Restricted entities in the Defender portal."
-            )),
-        ),
-        Some(EnhancedCode(5, 2, 2)) => (
-            "mailbox-full",
-            Some(format!(
-                "Make room in {mailbox}. Each message sent leaves a copy in its Sent Items; `Set-Mailbox -Identity {mailbox} \
-                 -MessageCopyForSMTPClientSubmissionEnabled $false` stops that."
-            )),
-        ),
-        Some(EnhancedCode(5, 3, 4)) => (
-            "message-too-large",
-            Some(format!(
-                "Send less in one message, or raise what the mailbox may send: `Set-Mailbox -Identity {mailbox} -MaxSendSize 150MB`."
-            )),
-        ),
-        _ if reply.is_transient() => ("exchange-busy", None),
-        _ => ("exchange-refused", None),
+    let Some(entry) = catalogue::exchange_reply(reply.code, &said) else {
+        return Remedy { code: if reply.is_transient() { "exchange-busy" } else { "exchange-refused" }, text: None };
     };
-    Remedy { code, text }
-}
-
-fn daily_limit(mailbox: &Mailbox) -> String {
-    format!(
-        "Exchange lets {mailbox} send no more until tomorrow: 10,000 recipients a day. Spread them over the days, or over mailboxes."
-    )
+    let text = match entry.code {
+        "smtp-send-as-denied" | "smtp-send-as-not-permitted" => Some(send_as(&said, sending)),
+        _ if reply.is_transient() && entry.whose == Whose::Nobody => None,
+        // What to do about a program that goes past us is no help to one that came through.
+        _ if entry.is_about_others() => None,
+        _ => {
+            let places =
+                Places { mailbox: Some(sending.mailbox.as_str()), sender: sending.sender, ..Places::default() };
+            Some(entry.remedy_line(&places))
+        }
+    };
+    Remedy { code: entry.code, text }
 }
 
 /// `SendAsDenied; a@x not allowed to send as b@x`: the second is the From of the message, or the sender of the envelope. `5.7.60` names
@@ -129,7 +106,7 @@ mod tests {
             ),
         ] {
             let Remedy { code, text: Some(text) } = remedy(554, text, sender) else { panic!("no remedy") };
-            assert_eq!(code, "send-as-denied");
+            assert!(code.starts_with("smtp-send-as-"), "{code}");
             assert!(text.contains(&format!("`Add-RecipientPermission {command}-AccessRights SendAs`")), "{text}");
         }
     }
@@ -147,21 +124,34 @@ mod tests {
     }
 
     #[test]
-    fn each_refusal_has_its_name() {
+    fn each_refusal_has_its_name_in_the_catalogue() {
         for (code, text, name, has_remedy) in [
-            (554, "5.2.0 STOREDRV.Submission.Exception:SubmissionQuotaExceededException; x", "daily-limit", true),
-            (550, "5.1.90 Your message can't be sent", "daily-limit", true),
-            (550, "5.1.10 RESOLVER.ADR.RecipientNotFound", "recipient-unknown", true),
-            (550, "5.1.8 Access denied, bad outbound sender", "sender-restricted", true),
-            (550, "5.7.511 Access denied, banned sender", "sender-restricted", true),
-            (554, "5.2.2 mailbox full; STOREDRV", "mailbox-full", true),
-            (552, "5.3.4 Message size exceeds fixed maximum message size", "message-too-large", true),
-            (432, "4.3.2 Concurrent connections limit exceeded.", "exchange-busy", false),
+            (
+                554,
+                "5.2.0 STOREDRV.Submission.Exception:SubmissionQuotaExceededException; x",
+                "smtp-submission-quota",
+                true,
+            ),
+            (550, "5.1.90 Your message can't be sent", "smtp-daily-recipients", true),
+            (550, "5.1.10 RESOLVER.ADR.RecipientNotFound", "smtp-recipient-not-found", true),
+            (550, "5.1.1 RESOLVER.ADR.RecipNotFound", "smtp-recipient-not-found", true),
+            (550, "5.1.8 Access denied, bad outbound sender", "smtp-bad-outbound-sender", true),
+            (550, "5.7.511 Access denied, banned sender", "smtp-banned-address", true),
+            (554, "5.2.2 mailbox full; STOREDRV", "smtp-mailbox-full", true),
+            (554, "5.2.2 in new words", "smtp-mailbox-full", true),
+            (552, "5.3.4 Message size exceeds fixed maximum message size", "smtp-message-too-large", true),
+            (552, "5.3.4 in new words", "smtp-message-too-large", true),
+            (452, "4.5.3 Too many recipients", "smtp-too-many-recipients", true),
+            (432, "4.3.2 Concurrent connections limit exceeded.", "smtp-concurrent", false),
+            (451, "4.9.9 in new words", "exchange-busy", false),
+            (530, "5.7.57 Client not authenticated to send mail.", "smtp-not-authenticated", false),
             (550, "5.7.1 Unable to relay", "exchange-refused", false),
             (550, "", "exchange-refused", false),
         ] {
             let remedy = remedy(code, text, "scanner@contoso.test");
             assert_eq!((remedy.code, remedy.text.is_some()), (name, has_remedy), "{code} {text}");
+            assert!(catalogue::by_code(remedy.code).is_some(), "{name}");
+            assert!(!remedy.text.is_some_and(|text| text.contains("MAILBOX")), "{code} {text}");
         }
     }
 }

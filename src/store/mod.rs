@@ -295,7 +295,7 @@ pub trait SignIns: Send + Sync {
     async fn keep_sign_in(&self, record: &SignInRecord) -> Result<(), StoreError>;
 
     /// Puts a rotated refresh token in the place of `before` and notes the time of its use; false if another stands there by now
-    /// (somebody signed in anew), and then nothing is changed.
+    /// (somebody signed in anew), and then nothing is changed. The same token under another master key is no other.
     async fn rotate_sign_in(
         &self,
         tenant: &TenantName,
@@ -316,6 +316,41 @@ pub trait SignIns: Send + Sync {
 
     /// Destroys a sign-in. False: there was none.
     async fn forget_sign_in(&self, tenant: &TenantName, account: Option<&Mailbox>) -> Result<bool, StoreError>;
+}
+
+/// Something that is sealed by the master key, and where it lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SealedRecord {
+    /// Where it lies.
+    pub of: SealedOf,
+    /// The sealed value.
+    pub sealed: Vec<u8>,
+}
+
+/// Where a sealed value lies in the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SealedOf {
+    /// The refresh token of an account's sign-in.
+    SignIn {
+        /// The tenant.
+        tenant: TenantName,
+        /// The account.
+        account: Mailbox,
+    },
+}
+
+/// Gives the same value sealed anew, or `None` to leave it as it is.
+pub type Anew<'a> = &'a (dyn Fn(&SealedRecord) -> Option<Vec<u8>> + Sync);
+
+/// Everything in the store that is sealed by the master key, of whatever kind: what a change of that key has to go through.
+#[async_trait]
+pub trait SealedRecords: Send + Sync {
+    /// Every sealed value.
+    async fn sealed_records(&self) -> Result<Vec<SealedRecord>, StoreError>;
+
+    /// Puts sealed values in the place of others that hold the same, in one transaction, flushed to disk when this returns.
+    /// Returns how many.
+    async fn reseal(&self, anew: Anew<'_>) -> Result<usize, StoreError>;
 }
 
 /// What keeps mailboxes from being opened, and what stood behind the references that mail programs were given.
@@ -340,7 +375,7 @@ pub trait Troubles: Send + Sync {
 
 /// The store, in the words of the program. SQLite serves one machine.
 #[async_trait]
-pub trait Store: Mailboxes + AppPasswords + SignIns + Troubles {
+pub trait Store: Mailboxes + AppPasswords + SignIns + SealedRecords + Troubles {
     /// A number that grows whenever a mailbox, an alias or an app password changes (uses do not count), by whichever
     /// process. Cheap enough to ask at every login.
     async fn revision(&self) -> Result<i64, StoreError>;

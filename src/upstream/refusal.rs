@@ -1,6 +1,6 @@
 //! What Exchange means when it refuses a login: the token, the tenant's set-up, or just now.
 
-use crate::base::catalogue::{self, Places, Retry, Told};
+use crate::base::catalogue::{self, Places, Retry};
 use crate::base::{HostPort, Mailbox, Whose};
 use crate::upstream::UpstreamError;
 use crate::upstream::conversation::quoted;
@@ -25,7 +25,7 @@ pub(in crate::upstream) fn smtp_login(host: &HostPort, mailbox: &Mailbox, reply:
     }
     let remedy = match known {
         // What a password is told is no help to somebody who sent a token.
-        Some(entry) if entry.told != Told::NOTHING => {
+        Some(entry) if !entry.is_about_others() => {
             entry.remedy_line(&Places { mailbox: Some(mailbox.as_str()), ..Places::default() })
         }
         _ => "Look up what Exchange said; the sign-in log in Entra ID has the reason.".to_owned(),

@@ -55,6 +55,8 @@ fn every_failure_of_ours_has_its_entry() {
         codes.extend(codes_in(&source).into_iter().map(str::to_owned));
     }
     assert!(codes.len() > 50 && codes.contains("token-refused") && codes.contains("cannot-listen"), "{codes:?}");
+    // The log's own word for what Exchange says about a message and nobody knows: no failure of ours.
+    codes.insert("exchange-refused".to_owned());
     let own: BTreeSet<String> =
         catalogue::entries().filter(|entry| entry.area == Area::Own).map(|entry| entry.code.to_owned()).collect();
     let missing: Vec<_> = codes.difference(&own).collect();
@@ -80,7 +82,9 @@ fn what_the_catalogue_says_of_answers_is_what_mail_programs_hear() {
         (Answer::TooManySessions, "answer-too-many-sessions"),
         (Answer::TryLater(reference), "answer-try-later"),
         (Answer::MustAct(reference), "answer-must-act"),
+        (Answer::Ended, "answer-ended"),
         (Answer::Stopping, "answer-stopping"),
+        (Answer::GoodBye, "answer-goodbye"),
     ] {
         let entry = catalogue::by_code(code).unwrap();
         let smtp = String::from_utf8(answer::smtp(answer).to_bytes()).unwrap();
@@ -88,7 +92,11 @@ fn what_the_catalogue_says_of_answers_is_what_mail_programs_hear() {
         let imap = String::from_utf8(imap).unwrap();
         let pop3 = String::from_utf8(answer::pop3(answer)).unwrap();
         for (said, told) in [(&smtp, entry.told.smtp), (&imap, entry.told.imap), (&pop3, entry.told.pop3)] {
-            assert!(said.contains(told.unwrap()), "{code}: {said} should hold {told:?}");
+            let Some(told) = told else {
+                assert!(said.is_empty(), "{code}: {said} is told, the catalogue says nothing");
+                continue;
+            };
+            assert!(said.contains(told), "{code}: {said} should hold {told}");
             let found = catalogue::search(said.lines().next().unwrap()).found;
             assert_eq!(found.first().map(|found| found.entry.code), Some(code), "{said}");
         }
@@ -122,13 +130,10 @@ fn what_the_catalogue_says_of_messages_is_what_they_are_shortened_to() {
 
 #[test]
 fn every_number_of_the_simulated_tenant_is_in_the_catalogue() {
-    let source = fs::read_to_string(root().join("src/sandbox/refusal.rs")).unwrap();
-    let known = source.split_once("const KNOWN").unwrap().1.split_once("\n];").unwrap().0;
-    let dense: String = known.chars().filter(|c| !c.is_whitespace() && *c != '_').collect();
+    let source = fs::read_to_string(root().join("src/sandbox/refusal/known.rs")).unwrap();
     let mut numbers = 0;
-    for part in dense.split('(').skip(1) {
-        let Some((number, _)) = part.split_once(',') else { continue };
-        if let Ok(number) = number.parse() {
+    for line in source.split_once("known! {").unwrap().1.lines() {
+        if let Some(Ok(number)) = line.split_whitespace().next().map(str::parse) {
             assert!(catalogue::aadsts(number).is_some(), "AADSTS{number}");
             numbers += 1;
         }
@@ -201,8 +206,7 @@ fn section(page: &mut String, entry: &Entry) {
             }
             Step::Do(_) | Step::Note(_) => {
                 in_step = false;
-                let space = if number > 0 { "\n" } else { "" };
-                writeln!(page, "{space}{text}").unwrap();
+                writeln!(page, "\n{text}\n").unwrap();
             }
             Step::Run(_) | Step::PowerShell(_) => {
                 let language = if matches!(step, Step::Run(_)) { "sh" } else { "powershell" };

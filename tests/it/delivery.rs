@@ -101,7 +101,7 @@ async fn the_full_reason_of_a_refusal_stands_in_the_log_under_its_reference() {
         "BeginDiagnosticData",
         "mailbox.id=alice@contoso.test",
         &format!("password.id=\"{id}\""),
-        "code=\"send-as-denied\"",
+        "code=\"smtp-send-as-denied\"",
         "`Add-RecipientPermission -Identity bob@contoso.test -Trustee alice@contoso.test -AccessRights SendAs`",
     ] {
         assert!(line.contains(expected), "{expected} is missing: {line}");

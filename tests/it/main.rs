@@ -12,6 +12,7 @@ mod delivery;
 mod doctor;
 mod expiry;
 mod imap;
+mod keys;
 mod layers;
 mod limits;
 mod mended;

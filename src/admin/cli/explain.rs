@@ -214,7 +214,13 @@ impl Page {
                 continue;
             }
             self.separate(&mut page);
-            self.entry(&mut page, found, &places);
+            // Our own name for something that is known better needs no advice of its own.
+            let brief = found.how == Match::Own && search.found.first().is_some_and(|first| first.how != Match::Own);
+            if brief {
+                self.headline(&mut page, found.entry);
+            } else {
+                self.entry(&mut page, found.entry, &places);
+            }
         }
         page
     }
@@ -261,13 +267,17 @@ impl Page {
         }
     }
 
-    fn entry(&self, page: &mut String, found: &Found, places: &Places<'_>) {
-        let entry = found.entry;
+    /// What it is, and what happened.
+    fn headline(&self, page: &mut String, entry: &Entry) {
         self.paragraph(page, "", &self.bold(&format!("{}: {}", entry.name(), entry.title)));
         if !entry.example.is_empty() && !entry.example.eq_ignore_ascii_case(entry.name()) {
             self.paragraph(page, "  ", &self.faint(&format!("«{}»", entry.example)));
         }
         self.paragraph(page, "  ", entry.what);
+    }
+
+    fn entry(&self, page: &mut String, entry: &Entry, places: &Places<'_>) {
+        self.headline(page, entry);
         page.push('\n');
         let who = match entry.whose {
             Whose::Nobody => "",

@@ -12,6 +12,7 @@ mod explain;
 mod failure;
 mod generated;
 mod identity;
+mod key;
 mod limits;
 mod listing;
 mod mailbox;
@@ -22,6 +23,7 @@ mod redirect;
 mod sandbox;
 mod serve;
 mod set_up;
+mod setup;
 mod signals;
 mod status;
 mod usage;
@@ -124,6 +126,7 @@ struct Global {
 enum Command {
     Demo(demo::Demo),
     Sandbox(sandbox::SandboxCommand),
+    Setup(Box<setup::Setup>),
     Serve(serve::Serve),
     Status(status::StatusCommand),
     Check(check::Check),
@@ -132,6 +135,7 @@ enum Command {
     Password(password::PasswordGroup),
     Doctor(doctor::DoctorCommand),
     Explain(explain::Explain),
+    Key(key::KeyGroup),
     Completions(generated::Completions),
     Man(generated::Manual),
 }
@@ -141,6 +145,7 @@ impl Command {
         match self {
             Self::Demo(command) => command.run(set_up),
             Self::Sandbox(command) => command.run(set_up),
+            Self::Setup(command) => command.run(set_up),
             Self::Serve(command) => command.run(set_up),
             Self::Status(command) => command.run(set_up),
             Self::Check(command) => command.run(set_up),
@@ -149,6 +154,7 @@ impl Command {
             Self::Password(command) => command.run(set_up),
             Self::Doctor(command) => command.run(set_up),
             Self::Explain(command) => command.run(set_up),
+            Self::Key(command) => command.run(set_up),
             Self::Completions(command) => command.run(set_up),
             Self::Man(command) => command.run(set_up),
         }

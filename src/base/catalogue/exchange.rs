@@ -75,8 +75,11 @@ pub(super) const TOKEN_NOT_ACCEPTED: &[Step] = &[
     Step::Do("Rights: Full Access to the mailbox and, for sending, Send As:"),
     FULL_ACCESS,
     SEND_AS,
-    Step::Do("Switches of the mailbox: SmtpClientAuthenticationDisabled False, ImapEnabled and PopEnabled True:"),
+    Step::Do("Switches of the mailbox, as they are and as they should be:"),
     SWITCHES,
+    Step::PowerShell(
+        "Set-CASMailbox -Identity {mailbox} -SmtpClientAuthenticationDisabled $false -ImapEnabled $true -PopEnabled $true",
+    ),
     Step::Do("The address: {mailbox} has to be the mailbox's primary one, as Exchange shows it."),
     PERSON,
     Step::Note(

@@ -189,7 +189,9 @@ pub(super) static IMAP: &[Entry] = &[
         what: "A program wanted to file a message in a folder that is larger than the mailbox may hold, 35 MB unless set otherwise.",
         remedy: &[
             Step::Do("Leave that message out, or file it without its attachments."),
-            Step::Do("Or allow the mailbox more, up to 150 MB:"),
+            Step::Do(
+                "Or allow the mailbox larger messages, up to 150 MB; whether that raises this limit as well is not verified:",
+            ),
             Step::PowerShell("Set-Mailbox -Identity {mailbox} -MaxSendSize 150MB -MaxReceiveSize 150MB"),
         ],
         told: Told::by_imap("NO Maximum size of appendable message has been exceeded"),

@@ -331,6 +331,11 @@ impl Entry {
         if self.seen.is_empty() { self.code } else { self.seen }
     }
 
+    /// Whether it is met by mail programs that speak to Exchange themselves, so that its remedy is no help to one that goes through Postern.
+    pub fn is_about_others(&self) -> bool {
+        self.remedy.first() == exchange::GO_THROUGH_POSTERN.first()
+    }
+
     /// What to do, each step with its places filled, for a screen or a document.
     pub fn steps(&self, places: &Places<'_>) -> Vec<(Step, String)> {
         self.remedy.iter().map(|step| (*step, places.fill(step.template()))).collect()

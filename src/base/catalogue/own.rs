@@ -36,6 +36,11 @@ const WAY_OUT: &[Step] = &[
     Step::Do("If only IPv6 or only IPv4 works, set `family` under [upstream]."),
 ];
 
+const PROXY: &[Step] = &[
+    Step::Do("Check kind (http:// or socks5://), host and port of the proxy under [upstream]."),
+    Step::Do("Look whether the proxy runs, and whether it reaches the host that the log names."),
+];
+
 const EXPLAIN_IT: &[Step] =
     &[Step::Do("Give the line of the log to this; its words say which cause it is:"), Step::Run("postern explain -")];
 
@@ -83,14 +88,29 @@ pub(super) static ROAD: &[Entry] = &[
         ..MEND
     },
     Entry {
-        code: "client-secret-unreadable",
-        title: "the client secret cannot be read",
-        what: "The file, variable or systemd credential that holds the application's secret is missing, empty, or not readable by the account \
-               that runs Postern.",
+        code: "client-credential-unreadable",
+        title: "the application's secret, certificate, key or token cannot be read",
+        what: "The file, variable or systemd credential by which the application proves itself is missing, empty, or not readable by the \
+               account that runs Postern.",
         remedy: &[
             Step::Do("Look at the path that the log names, and let the service's account read it:"),
             Step::Run("sudo chown postern: /etc/postern/client-secret && sudo chmod 600 /etc/postern/client-secret"),
             Step::Do("Check it as that account:"),
+            Step::Run("sudo -u postern postern check"),
+        ],
+        ..MEND
+    },
+    Entry {
+        code: "client-certificate-unusable",
+        title: "the application's certificate cannot be used",
+        what: "The certificate, its key or the passphrase in the configuration do not fit together, or are of a kind that Entra ID does not \
+               take. The log says which.",
+        remedy: &[
+            Step::Do(
+                "Give the certificate in PEM with its key in `key_file`, or PKCS#12 (.pfx) with the key inside; a passphrase stands in the \
+                 file that `certificate_passphrase_file` names.",
+            ),
+            Step::Do("Use an RSA key of 2048 bits; Entra ID takes no other."),
             Step::Run("sudo -u postern postern check"),
         ],
         ..MEND
@@ -149,6 +169,18 @@ pub(super) static ROAD: &[Entry] = &[
         ..PASSES
     },
     Entry {
+        code: "exchange-refused",
+        title: "Exchange refused a sender, a recipient or a message",
+        what: "Exchange refused it for good, with a code that the catalogue does not have. Its words stand in the log.",
+        whose: Whose::User,
+        remedy: &[Step::Do(
+            "Read Exchange's words in the line of the log; they are about this message, not about the set-up.",
+        )],
+        told: Told::by_smtp("Exchange's code and its first words"),
+        retry: Retry::Never,
+        ..MEND
+    },
+    Entry {
         code: "exchange-broke-off",
         title: "Exchange broke a message off",
         what: "Exchange answered before the message was complete. The log has its reply.",
@@ -190,6 +222,70 @@ pub(super) static ROAD: &[Entry] = &[
         what: "The host was not found, or took no connection.",
         remedy: WAY_OUT,
         ..PASSES
+    },
+    Entry {
+        code: "proxy-unreachable",
+        title: "the proxy on the way cannot be reached",
+        what: "The configuration names a proxy to Microsoft, and it was not found or took no connection.",
+        remedy: PROXY,
+        ..PASSES
+    },
+    Entry {
+        code: "proxy-silent",
+        title: "the proxy on the way did not answer",
+        what: "The proxy took the connection and did not answer in time: it is out of order, or does not reach the host.",
+        remedy: PROXY,
+        ..PASSES
+    },
+    Entry {
+        code: "proxy-closed",
+        title: "the proxy on the way closed the connection",
+        what: "The proxy ended the connection instead of answering.",
+        remedy: PROXY,
+        ..PASSES
+    },
+    Entry {
+        code: "proxy-not-through",
+        title: "the proxy on the way does not reach the host",
+        what: "The proxy answered that it could not reach Microsoft's host.",
+        remedy: &[Step::Do(
+            "If it lasts, ask whoever runs the proxy whether it reaches the host and port that the log names.",
+        )],
+        ..PASSES
+    },
+    Entry {
+        code: "proxy-forbids",
+        title: "the proxy on the way does not let Postern through",
+        what: "The proxy's rules forbid the host or port that the log names. Many allow port 443 only; mail needs 587, 993 and 995.",
+        remedy: &[
+            Step::Do("Ask whoever runs the proxy to let this machine through to that host and port."),
+            Step::Do("Or name the host in `no_proxy` under [upstream], if it can be reached without the proxy."),
+        ],
+        ..MEND
+    },
+    Entry {
+        code: "proxy-login",
+        title: "the proxy on the way wants a login, or refuses the one it was given",
+        what: "The proxy asks for a user name and password, refuses those in the configuration, or wants a kind of login that Postern does not \
+               have.",
+        remedy: &[
+            Step::Do(
+                "Write the proxy's address with its login (http://USER:PASSWORD@HOST:PORT) into a file and name that as `proxy_file` under \
+                 [upstream]; in user name and password `@`, `:`, `/` and `%` are written %40, %3A, %2F and %25.",
+            ),
+            Step::Do(
+                "If it wants another login than Basic (HTTP) or user name and password (SOCKS5), ask for this machine to be let through without.",
+            ),
+            Step::Do("Start `serve` anew."),
+        ],
+        ..MEND
+    },
+    Entry {
+        code: "proxy-protocol",
+        title: "what answers is not the kind of proxy that it should be",
+        what: "The answer is not that of an HTTP or SOCKS5 proxy, whichever the configuration names.",
+        remedy: &[Step::Do("Check kind (http:// or socks5://), host and port of the proxy under [upstream].")],
+        ..MEND
     },
     Entry {
         code: "no-host",
@@ -250,8 +346,8 @@ pub(super) static ROAD: &[Entry] = &[
             Step::Run("postern password issue {mailbox} --label TEXT"),
         ],
         told: Told {
-            smtp: Some("421 4.3.2 The service is stopping, try again later"),
-            imap: Some("* BYE The service is stopping, try again later"),
+            smtp: Some("421 4.3.2 The login is no longer valid, log in again"),
+            imap: Some("* BYE The login is no longer valid, log in again"),
             pop3: None,
         },
         ..MEND

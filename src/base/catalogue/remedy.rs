@@ -28,8 +28,7 @@ impl Step {
 }
 
 /// The command that signs a mailbox in, the one place that knows how.
-pub(in crate::base::catalogue) const CONNECT: Step =
-    Step::Run("postern mailbox connect {mailbox} --refresh-token-file FILE");
+pub(in crate::base::catalogue) const CONNECT: Step = Step::Run("postern mailbox connect {mailbox}");
 
 /// For everything that a sign-in anew mends.
 pub(in crate::base::catalogue) const SIGN_IN_AGAIN: &[Step] = &[Step::Do("Sign the mailbox in again:"), CONNECT];

@@ -28,7 +28,7 @@ fn every_entry_is_whole_and_every_name_is_given_once() {
 
 #[test]
 fn remedies_are_sentences_and_commands_with_known_places() {
-    const SHELL: [&str; 7] = ["postern", "journalctl", "sudo", "ss", "df", "getent", "openssl"];
+    const SHELL: [&str; 8] = ["postern", "journalctl", "sudo", "ss", "df", "getent", "openssl", "(umask"];
     const VERBS: [&str; 5] = ["Get-", "Set-", "Add-", "New-", "Remove-"];
     let mut wrong = Vec::new();
     let lists = [("application", APPLICATION_NOT_LET_IN), ("person", PERSON_NOT_LET_IN)];

@@ -2,6 +2,7 @@
 
 mod app_passwords;
 mod mailboxes;
+mod sealed_records;
 mod sign_ins;
 mod troubles;
 
@@ -18,7 +19,7 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
     SqliteSynchronous,
 };
-use sqlx::{ConnectOptions, Row, SqlSafeStr, Sqlite};
+use sqlx::{ConnectOptions, Connection, Row, SqlSafeStr, Sqlite};
 use tokio::sync::Mutex;
 
 use crate::base::Mailbox;
@@ -29,9 +30,12 @@ use crate::store::{Store, StoreError};
 pub struct SqliteStore {
     pool: SqlitePool,
     /// Sees every commit of the others, our own pool included, through `PRAGMA data_version`; holds the last one seen
-    /// together with the revision read then.
-    watcher: Mutex<(SqliteConnection, Option<(i64, i64)>)>,
+    /// together with the revision read then. `None` once the store is closed.
+    watcher: Mutex<Option<Watcher>>,
 }
+
+/// A connection, and the last `data_version` that it saw together with the revision of then.
+type Watcher = (SqliteConnection, Option<(i64, i64)>);
 
 impl SqliteStore {
     /// The file's name in `data_dir`.
@@ -77,7 +81,7 @@ impl SqliteStore {
             Err(error) => return Err(failed(error.into())),
         }
         let watcher = options.connect().await.map_err(|e| failed(e.into()))?;
-        Ok(Self { pool, watcher: Mutex::new((watcher, None)) })
+        Ok(Self { pool, watcher: Mutex::new(Some((watcher, None))) })
     }
 
     /// Begins a transaction that will write.
@@ -163,7 +167,7 @@ pub(in crate::store::sqlite) const BUMP: &str = "UPDATE revision SET number = nu
 impl Store for SqliteStore {
     async fn revision(&self) -> Result<i64, StoreError> {
         let mut guard = self.watcher.lock().await;
-        let (connection, seen) = &mut *guard;
+        let Some((connection, seen)) = &mut *guard else { return Err(failed(sqlx::Error::PoolClosed)) };
         let version: i64 =
             sqlx::query_scalar("PRAGMA data_version").fetch_one(&mut *connection).await.map_err(failed)?;
         if let Some((seen_version, revision)) = seen
@@ -181,6 +185,12 @@ impl Store for SqliteStore {
 
     async fn close(&self) {
         self.pool.close().await;
+        // The last connection takes the log into the database file and removes it, so it is waited for.
+        if let Some((connection, _)) = self.watcher.lock().await.take()
+            && let Err(error) = connection.close().await
+        {
+            tracing::debug!("the last connection to the store could not be closed: {error}");
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sqlx::sqlite::SqliteRow;
 
+use crate::base::envelope::lasting_part;
 use crate::base::{Mailbox, TenantName};
 use crate::store::sqlite::troubles::{whose, whose_name};
 use crate::store::sqlite::{SqliteStore, address, column, failed, optional_time, time};
@@ -67,12 +68,14 @@ impl SignIns for SqliteStore {
         after: &[u8],
         at: DateTime<Utc>,
     ) -> Result<bool, StoreError> {
+        // A new master key wraps the data key anew, and the rest of the value stays: what is compared is that rest.
         let done = sqlx::query(
-            "UPDATE sign_in SET sealed = $4, refreshed_at = $5 WHERE tenant = $1 AND account = $2 AND sealed = $3",
+            "UPDATE sign_in SET sealed = $4, refreshed_at = $5 WHERE tenant = $1 AND account = $2 \
+             AND substr(sealed, length(sealed) - length($3) + 1) = $3",
         )
         .bind(tenant.as_str())
         .bind(account.as_str())
-        .bind(before)
+        .bind(lasting_part(before))
         .bind(after)
         .bind(at.timestamp_millis())
         .execute(&self.pool)

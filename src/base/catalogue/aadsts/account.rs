@@ -112,6 +112,7 @@ pub(super) static ENTRIES: &[Entry] = &[
                  application open it (`grant = \"client_credentials\"`).",
             ),
             Step::Run("postern mailbox add {mailbox} --sign-in-as DELEGATE"),
+            CONNECT,
             Step::Do(
                 "Otherwise enable the account: Entra admin centre, Users, the account, Account status; or in Active Directory, if it \
                  comes from there.",

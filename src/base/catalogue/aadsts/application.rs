@@ -189,7 +189,7 @@ pub(super) static ENTRIES: &[Entry] = &[
                clocks differ.",
         remedy: &[CLOCK],
         certainty: Certainty::Unverified,
-        source: "from memory",
+        source: "no source at hand",
         ..MEND
     },
     Entry {
@@ -262,4 +262,108 @@ pub(super) static ENTRIES: &[Entry] = &[
         ],
         ..MEND
     },
+    Entry {
+        code: "AADSTS50013",
+        title: "the application's proof is not valid",
+        what: "What the application presented as proof of itself is malformed, expired, or not meant for this token service.",
+        remedy: CERTIFICATE,
+        ..MEND
+    },
+    Entry {
+        code: "AADSTS50027",
+        title: "the application's proof is malformed",
+        what: "What the application presented is no token that Entra ID can read, or is outside its time.",
+        remedy: CERTIFICATE,
+        ..MEND
+    },
+    Entry {
+        code: "AADSTS5002738",
+        title: "the application's proof is signed in a way that is not supported",
+        what: "Entra ID takes proofs that are signed by an RSA key (RS256 or PS256).",
+        remedy: &[Step::Do(
+            "Use a certificate with an RSA key of 2048 bits, and upload it to the application's registration.",
+        )],
+        certainty: Certainty::Reported,
+        source: "public reports",
+        ..MEND
+    },
+    Entry {
+        code: "AADSTS700021",
+        title: "the application's proof names another application",
+        what: "The proof was made for another application ID than the `client_id` of the request.",
+        remedy: FEDERATION,
+        certainty: Certainty::Reported,
+        source: "public reports",
+        ..MEND
+    },
+    Entry {
+        code: "AADSTS700023",
+        title: "the application's proof is meant for another token service, or the scope names no service",
+        what: "Reported for a proof whose audience is not this token service. Microsoft's page gives the number to a scope that names no \
+               service.",
+        remedy: &[
+            Step::Do("Check `tenant_id`, `cloud` and, if it is there, `token_url` under [tenant.endpoints]."),
+            Step::Do("Remove `scopes` under [tenant.endpoints], so that the cloud's own are used."),
+        ],
+        certainty: Certainty::Reported,
+        source: "public reports; Microsoft Entra authentication and authorization error codes",
+        ..MEND
+    },
+    Entry {
+        code: "AADSTS70021",
+        title: "no federated credential of the application fits the token",
+        what: "The token in `federated_token_file` does not fit any federated credential of the application by issuer, subject and audience.",
+        remedy: FEDERATION,
+        certainty: Certainty::Reported,
+        source: "public reports",
+        ..MEND
+    },
+    Entry {
+        code: "AADSTS700211",
+        title: "no federated credential of the application has this issuer",
+        what: "The token in `federated_token_file` comes from an issuer that the application's federated credentials do not name. The text has it.",
+        remedy: FEDERATION,
+        certainty: Certainty::Reported,
+        source: "public reports",
+        ..MEND
+    },
+    Entry {
+        code: "AADSTS700212",
+        title: "no federated credential of the application has this audience",
+        what: "The token in `federated_token_file` is meant for another audience than the application's federated credentials name. The text \
+               has it.",
+        remedy: FEDERATION,
+        certainty: Certainty::Reported,
+        source: "public reports",
+        ..MEND
+    },
+    Entry {
+        code: "AADSTS700213",
+        title: "no federated credential of the application has this subject",
+        what: "The token in `federated_token_file` is for a subject that the application's federated credentials do not name. The text has it; \
+               it has to be the same to the letter.",
+        remedy: FEDERATION,
+        certainty: Certainty::Reported,
+        source: "public reports",
+        ..MEND
+    },
+    Entry {
+        code: "AADSTS650053",
+        title: "a permission that was asked for does not exist",
+        what: "The scope names a permission that the service does not have: a misspelt one, or one of another service.",
+        remedy: &[Step::Do("Remove `scopes` under [tenant.endpoints], so that the cloud's own are asked for.")],
+        certainty: Certainty::Reported,
+        source: "public reports",
+        ..MEND
+    },
+];
+
+const FEDERATION: &[Step] = &[
+    Step::Do(
+        "Entra admin centre, App registrations, your application, Certificates & secrets, Federated credentials: compare issuer, subject and \
+         audience with those of the token (`iss`, `sub`, `aud`), letter by letter.",
+    ),
+    Step::Do(
+        "Check that `federated_token_file` is the file that the cluster or machine keeps up to date, and `client_id` that application.",
+    ),
 ];

@@ -10,8 +10,8 @@ const WHICH_POLICY: Step = Step::Do(
 );
 
 const LET_POSTERN_THROUGH: Step = Step::Do(
-    "Entra admin centre, Conditional Access, that policy: exclude the account, or allow it from the address by which this \
-     machine reaches the internet (a named location).",
+    "Entra admin centre, Conditional Access, that policy: exclude the account or the application, or allow them from the address by which \
+     this machine reaches the internet (a named location).",
 );
 
 const APPLICATION_INSTEAD: Step = Step::Note(
@@ -24,7 +24,7 @@ const BLOCKED: &[Step] = &[
     LET_POSTERN_THROUGH,
     Step::Note(
         "Sign-ins by device code are blocked in many tenants by a policy that Microsoft manages; sign in by browser then \
-         (`grant = \"authorization_code\"`).",
+         (`grant = \"authorization_code\"`, on another machine with `--no-browser`).",
     ),
 ];
 

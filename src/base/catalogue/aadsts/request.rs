@@ -13,7 +13,9 @@ const TENANT_ID: &[Step] = &[
 ];
 
 const CLOUD: &[Step] = &[
-    Step::Do("Choose the `cloud` of this tenant: global, gcc-high, dod or china. GCC without «High» is global."),
+    Step::Do(
+        "Choose the `cloud` of this tenant: global, gcc-high, dod or china; GCC without «High» should be global, which is not verified.",
+    ),
     Step::Do(
         "Register the application in that cloud: each has its own registrations, and a token of one is worthless in another.",
     ),
@@ -156,7 +158,7 @@ pub(super) static ENTRIES: &[Entry] = &[
         what: "A token is good for one service; the scope names permissions of several.",
         remedy: ONE_SERVICE,
         certainty: Certainty::Unverified,
-        source: "from memory",
+        source: "no source at hand",
         ..MEND
     },
     Entry {
@@ -178,6 +180,15 @@ pub(super) static ENTRIES: &[Entry] = &[
         title: "the request is malformed",
         what: "Entra ID cannot read the request.",
         remedy: MALFORMED,
+        ..MEND
+    },
+    Entry {
+        code: "AADSTS9000411",
+        title: "a parameter of the request is there twice",
+        what: "Entra ID found a parameter twice in the request.",
+        remedy: MALFORMED,
+        certainty: Certainty::Reported,
+        source: "public reports",
         ..MEND
     },
     Entry {

@@ -3,7 +3,7 @@
 use crate::base::Whose;
 use crate::base::catalogue::aadsts::{MEND, WHILE_SIGNING_IN};
 use crate::base::catalogue::remedy::{CONNECT, SIGN_IN_AGAIN};
-use crate::base::catalogue::{Entry, Retry, Step, Told};
+use crate::base::catalogue::{Certainty, Entry, Retry, Step, Told};
 
 const AFRESH: &[Step] = &[Step::Do("Begin the sign-in again, with a new code:"), CONNECT];
 
@@ -12,13 +12,7 @@ pub(super) static ENTRIES: &[Entry] = &[
         code: "AADSTS50011",
         title: "the address to return to is not registered",
         what: "After the sign-in the browser is to be sent to an address that the application's registration does not list.",
-        remedy: &[
-            Step::Do(
-                "Entra admin centre, App registrations, your application, Authentication, «Mobile and desktop applications»: add \
-                 `http://localhost`.",
-            ),
-            Step::Note("Upper and lower case and the path count; for `http://localhost` the port does not."),
-        ],
+        remedy: REDIRECT,
         told: Told::NOTHING,
         ..MEND
     },
@@ -84,4 +78,66 @@ pub(super) static ENTRIES: &[Entry] = &[
         remedy: SIGN_IN_AGAIN,
         ..WHILE_SIGNING_IN
     },
+    Entry {
+        code: "AADSTS500112",
+        title: "the address to return to differs between the two steps of the sign-in",
+        what: "The code was asked for with one address to return to, and redeemed with another.",
+        remedy: AFRESH,
+        certainty: Certainty::Reported,
+        source: "public reports",
+        ..WHILE_SIGNING_IN
+    },
+    Entry {
+        code: "AADSTS900971",
+        title: "the request names no address to return to",
+        what: "The application has no address to return to in its registration, or the request names none.",
+        remedy: REDIRECT,
+        told: Told::NOTHING,
+        ..MEND
+    },
+    Entry {
+        code: "AADSTS50058",
+        title: "nobody is signed in",
+        what: "The sign-in was to happen without a question, and no account is signed in there. It is common in sign-in logs and means nothing \
+               by itself.",
+        remedy: SIGN_IN_AGAIN,
+        ..WHILE_SIGNING_IN
+    },
+    Entry {
+        code: "AADSTS70007",
+        title: "the way the answer was to come back is not supported",
+        what: "The request asked for a `response_mode` that Entra ID does not support.",
+        remedy: PARAMETERS,
+        told: Told::NOTHING,
+        ..MEND
+    },
+    Entry {
+        code: "AADSTS700054",
+        title: "the kind of answer that was asked for is not enabled",
+        what: "The request asked for a `response_type` that is not enabled for the application.",
+        remedy: PARAMETERS,
+        told: Told::NOTHING,
+        ..MEND
+    },
+    Entry {
+        code: "AADSTS501491",
+        title: "the challenge of the sign-in has a wrong size",
+        what: "The PKCE challenge in the request is too short or too long.",
+        remedy: PARAMETERS,
+        told: Told::NOTHING,
+        ..MEND
+    },
+];
+
+const REDIRECT: &[Step] = &[
+    Step::Do(
+        "Entra admin centre, App registrations, your application, Authentication, «Mobile and desktop applications»: add \
+         `http://localhost`.",
+    ),
+    Step::Note("Upper and lower case and the path count; for `http://localhost` the port does not."),
+];
+
+const PARAMETERS: &[Step] = &[
+    Step::Do("Remove `authorize_params` from the [[tenant]], if it is there."),
+    Step::Do("If it is not, report it as a fault of Postern, with the text and its trace ID."),
 ];

@@ -230,6 +230,14 @@ pub(in crate::base::catalogue) static LOGIN: &[Entry] = &[
         replies: &[ReplyCode::one(530, 5, 7, 57)],
         what: "Exchange was asked to take a message by somebody who had not logged in: mostly a device that speaks to Exchange itself and has \
                no login set, or whose login failed just before.",
+        remedy: &[
+            GO_THROUGH_POSTERN[0],
+            GO_THROUGH_POSTERN[1],
+            Step::Note(
+                "In Postern's own log it means that Exchange no longer counted Postern's session as logged in. The mail program is told to \
+                 try again, and its next message gets a new session; if it stays, report it.",
+            ),
+        ],
         told: Told::NOT_LET_IN,
         certainty: Certainty::Reported,
         source: "email-oauth2-proxy #315, oauth2ms #5",

@@ -11,7 +11,9 @@ const REFUSED: Entry = Entry { told: Told::NOTHING, ..Entry::of(Area::Smtp) };
 const DELAYED: Entry = Entry {
     whose: Whose::Nobody,
     retry: Retry::BackOff { seconds: 60 },
-    remedy: &[Step::Note("Nothing has to be done: the message is sent again later.")],
+    remedy: &[Step::Note(
+        "Nothing has to be mended: the mail program is told to try again. A device that never does needs its message sent once more.",
+    )],
     ..REFUSED
 };
 
@@ -22,8 +24,7 @@ const COMPROMISED: Step = Step::Do(
 
 const REVOKE: Step = Step::Run("postern password revoke ID");
 
-const SUPPORT: Step =
-    Step::Do("Then ask Microsoft to lift it: Microsoft 365 admin centre, Support, Help & support. Nothing else does.");
+const SUPPORT: Step = Step::Do("Then ask Microsoft to lift it: Microsoft 365 admin centre, Support, Help & support.");
 
 /// The refusals.
 pub(in crate::base::catalogue) static MESSAGE: &[Entry] = &[
@@ -136,7 +137,6 @@ pub(in crate::base::catalogue) static MESSAGE: &[Entry] = &[
         example: "554 5.2.2 mailbox full; STOREDRV.Submission.Exception:QuotaExceededException.MapiExceptionShutoffQuotaExceeded",
         marks: &["5.2.2 mailbox full", "ShutoffQuotaExceeded"],
         replies: &[ReplyCode::one(554, 5, 2, 2)],
-        words_decide: true,
         what: "Exchange files a copy of each message in the sender's Sent Items. That mailbox is full, so it may not send either.",
         remedy: &[
             Step::Do("Make room in {mailbox}, or give it a larger quota or an archive."),
@@ -201,7 +201,7 @@ pub(in crate::base::catalogue) static MESSAGE: &[Entry] = &[
         what: "Something inside Exchange did not work this time. It has been reported to last for months for a single account, and then the \
                user or the token was wrong (not confirmed by Microsoft).",
         remedy: &[
-            Step::Note("Nothing has to be done if it passes: the message is sent again later."),
+            Step::Note("Nothing has to be mended if it passes: the mail program is told to try again."),
             Step::Do(
                 "If it stays with one mailbox while others work: check that {mailbox} is its primary address, and go through what 535 5.7.3 \
                  needs:",
@@ -274,7 +274,7 @@ pub(in crate::base::catalogue) static MESSAGE: &[Entry] = &[
         what: "Exchange sees suspicious activity, mostly far more mail than usual from this sender or address, and restricts it while it \
                looks.",
         remedy: &[
-            Step::Note("If the mail is wanted, the restriction is lifted by itself; trying harder prolongs it."),
+            Step::Note("If the mail is wanted, the restriction is lifted by itself after a while."),
             Step::Do("If the mail is not wanted, stop what sends it and revoke its app password:"),
             REVOKE,
         ],
@@ -303,10 +303,10 @@ pub(in crate::base::catalogue) static MESSAGE: &[Entry] = &[
     },
     Entry {
         code: "smtp-recipient-not-found",
-        seen: "550 5.1.10",
+        seen: "550 5.1.10, 5.1.1",
         title: "there is no such recipient",
         example: "550 5.1.10 RESOLVER.ADR.RecipientNotFound; Recipient not found by SMTP address lookup",
-        replies: &[ReplyCode::one(550, 5, 1, 10)],
+        replies: &[ReplyCode::one(550, 5, 1, 10), ReplyCode::one(550, 5, 1, 1)],
         what: "The address of the recipient belongs to a domain of the organisation, and nobody there has it.",
         whose: Whose::User,
         remedy: &[Step::Do(
@@ -359,7 +359,6 @@ pub(in crate::base::catalogue) static MESSAGE: &[Entry] = &[
         example: "552 5.3.4 Message size exceeds fixed maximum message size",
         marks: &["Message size exceeds fixed maximum", "message too big", "The message is too large"],
         replies: &[ReplyCode::one(552, 5, 3, 4)],
-        words_decide: true,
         what: "Exchange announces 150 MiB to everybody; what counts is the mailbox's own limit, 35 MB unless set otherwise. Attachments grow \
                by a third when they are sent, so that is about 26 MB of files.",
         whose: Whose::User,
@@ -482,7 +481,6 @@ pub(in crate::base::catalogue) static MESSAGE: &[Entry] = &[
         remedy: &[
             Step::Do("Add and verify every domain that is sent from: Microsoft 365 admin centre, Settings, Domains."),
             Step::Do("Find out what sends from other domains, and correct its sender."),
-            SUPPORT,
         ],
         told: Told::by_smtp("550 5.7.750 Service unavailable. Client blocked from sending from unregistered domains"),
         source: "Email non-delivery reports in Exchange Online",
@@ -546,7 +544,7 @@ const DAILY: &[Step] = &[
 ];
 
 const CONCURRENT: &[Step] = &[
-    Step::Note("Nothing has to be done if it is rare: the message is sent again later."),
+    Step::Note("Nothing has to be mended if it is rare: the mail program is told to try again."),
     Step::Do(
         "If it is frequent, let the program send over one connection at a time, or give its parts mailboxes of their own.",
     ),

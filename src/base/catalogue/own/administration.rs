@@ -1,6 +1,8 @@
 //! Failures of commands, and of `serve` when it starts: store, keys, certificates, ports, mailboxes, app passwords.
 
+use crate::base::Whose;
 use crate::base::catalogue::own::MEND;
+use crate::base::catalogue::remedy::CONNECT;
 use crate::base::catalogue::{Entry, Retry, Step, Told};
 
 /// Nobody but the administrator sees it.
@@ -113,6 +115,55 @@ pub(in crate::base::catalogue) static ADMINISTRATION: &[Entry] = &[
         ..COMMAND
     },
     Entry {
+        code: "keys-busy",
+        title: "another process has been changing the keys for a long time",
+        what: "A change of the master key is under way in another process and does not end.",
+        remedy: &[
+            Step::Do("Look for a `postern key rotate` that hangs, and end it; nothing is lost by that."),
+            Step::Run("postern key status"),
+        ],
+        ..COMMAND
+    },
+    Entry {
+        code: "new-key-needed",
+        title: "the new master key has to be made by you",
+        what: "The present master key comes from a place where Postern cannot put a new one: a file, variable, credential or command of yours.",
+        remedy: &[
+            Step::Do("Make the new key and change to it; the command tells what to do next:"),
+            Step::Run("(umask 077; openssl rand -base64 32 > new.key)"),
+            Step::Run("postern key rotate --new-key-file new.key"),
+        ],
+        ..COMMAND
+    },
+    Entry {
+        code: "new-key-is-the-old-one",
+        title: "the new master key is the present one",
+        what: "The key that was given is the one in use.",
+        remedy: &[Step::Do("Give another one:"), Step::Run("(umask 077; openssl rand -base64 32 > new.key)")],
+        ..COMMAND
+    },
+    Entry {
+        code: "sealed-by-another-key",
+        title: "something was sealed by a key that is not known here",
+        what: "One sealed value, such as a sign-in, was sealed by another master key than the one that is here, while others open.",
+        remedy: &[
+            Step::Do("See which key opens what:"),
+            Step::Run("postern key status"),
+            Step::Do("Put that key back from a backup; if it is lost, sign the mailbox in again:"),
+            CONNECT,
+        ],
+        told: Told::MUST_ACT,
+        ..MEND
+    },
+    Entry {
+        code: "sealed-value-damaged",
+        title: "something sealed is damaged",
+        what: "The octets of a sealed value are not those that were written: the disk or somebody has changed them. The message says which.",
+        remedy: &[Step::Do("Restore it from a backup. If it was a sign-in, it can be had anew:"), CONNECT],
+        told: Told::MUST_ACT,
+        ..MEND
+    },
+    Entry {
         code: "key-cannot-be-written",
         title: "the keys cannot be written",
         what: "The `keys` folder in the data folder, or a file in it, cannot be made.",
@@ -193,6 +244,68 @@ pub(in crate::base::catalogue) static ADMINISTRATION: &[Entry] = &[
         ..COMMAND
     },
     Entry {
+        code: "proxy-unusable",
+        title: "the proxy's address cannot be used",
+        what: "The file or variable that holds the proxy's address under [upstream] cannot be read, or holds no such address. Without the proxy \
+               nothing is connected to.",
+        remedy: &[
+            Step::Do(
+                "Put the address there, such as http://USER:PASSWORD@HOST:PORT, where the service's account can read it:",
+            ),
+            Step::Run("sudo -u postern postern check"),
+        ],
+        ..COMMAND
+    },
+    Entry {
+        code: "no-store",
+        title: "there is no store in the data folder",
+        what: "Neither `serve` nor `mailbox add` has run with this data folder, or the command looks at another one.",
+        remedy: &[
+            Step::Do(
+                "Check that the command reads the configuration that `serve` reads (`--config`, or the variable POSTERN_CONFIG).",
+            ),
+            Step::Do("If nothing has run yet, begin with:"),
+            Step::Run("postern mailbox add {mailbox}"),
+        ],
+        ..COMMAND
+    },
+    Entry {
+        code: "no-sign-in-address",
+        title: "the tenant has no address for this way of signing in",
+        what: "The configuration names no `authorize_url` (browser) or `device_url` (code on another device); with `cloud = \"custom\"` they \
+               have to be named.",
+        remedy: &[Step::Do(
+            "Name the address under [tenant.endpoints], or sign in the other way (`--device-code`, `--no-browser`).",
+        )],
+        ..COMMAND
+    },
+    Entry {
+        code: "sign-in-not-finished",
+        title: "the sign-in came to nothing",
+        what: "It was broken off, took longer than it may, or what was pasted did not belong to it.",
+        whose: Whose::User,
+        remedy: &[
+            Step::Do("Begin again:"),
+            CONNECT,
+            Step::Note("With `--no-browser` or `--device-code` the browser may be on another machine."),
+        ],
+        ..COMMAND
+    },
+    Entry {
+        code: "signed-in-as-another",
+        title: "another account has signed in than was expected",
+        what: "The browser remembered another account, or the mailbox is opened by another account than its own. Nothing was kept.",
+        whose: Whose::User,
+        remedy: &[
+            Step::Do("Sign in as the right account, in a private window, where no other account is remembered:"),
+            CONNECT,
+            Step::Do("If the other account is the one that opens the mailbox, say so and sign in again:"),
+            Step::Run("postern mailbox add {mailbox} --sign-in-as ACCOUNT"),
+            CONNECT,
+        ],
+        ..COMMAND
+    },
+    Entry {
         code: "no-tenant",
         title: "the configuration has no tenant yet",
         what: "A mailbox belongs to a tenant, and there is none.",
@@ -251,6 +364,13 @@ pub(in crate::base::catalogue) static ADMINISTRATION: &[Entry] = &[
         ..COMMAND
     },
     Entry {
+        code: "alias-unknown",
+        title: "the mailbox has no such alias",
+        what: "A command named an alias that the mailbox does not have.",
+        remedy: &[Step::Do("See the aliases:"), Step::Run("postern mailbox show {mailbox}")],
+        ..COMMAND
+    },
+    Entry {
         code: "label-unfit",
         title: "this cannot be a label",
         what: "A label has some characters, not more than 200, and no control characters.",
@@ -286,8 +406,9 @@ pub(in crate::base::catalogue) static ADMINISTRATION: &[Entry] = &[
     },
     Entry {
         code: "reference-unknown",
-        title: "a reference leads to the log, not to the catalogue",
-        what: "The six characters behind «ref» stand in the log of `serve`, with the whole reason.",
+        title: "the reference is not in the store that this command reads",
+        what: "The store keeps what stood behind the newest references. This one is older, or belongs to another installation; the log of \
+               `serve` may still have it.",
         remedy: &[
             Step::Do("Find the line. Under systemd:"),
             Step::Run("journalctl -u postern | grep REFERENCE"),

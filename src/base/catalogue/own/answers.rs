@@ -212,23 +212,72 @@ pub(in crate::base::catalogue) static ANSWERS: &[Entry] = &[
     },
     Entry {
         code: "answer-stopping",
-        seen: "421 4.3.2, [UNAVAILABLE], [SYS/TEMP]",
-        title: "Postern is stopping, or the app password of this session has ended",
+        seen: "421 4.3.2, BYE",
+        title: "Postern is stopping",
         example: "421 4.3.2 The service is stopping, try again later",
         marks: &["The service is stopping, try again later"],
         replies: &[ReplyCode::one(421, 4, 3, 2)],
         words_decide: true,
-        what: "`serve` was told to stop, or the app password of an open session was revoked or has expired.",
+        what: "`serve` was told to stop. POP3 has no words for it and is just closed.",
         whose: Whose::Nobody,
-        remedy: &[Step::Note(
-            "Nothing has to be done: mail programs connect again. With a revoked app password they are then refused.",
-        )],
+        remedy: &[Step::Note("Nothing has to be done: mail programs connect again.")],
         told: Told {
             smtp: Some("421 4.3.2 The service is stopping, try again later"),
             imap: Some("* BYE The service is stopping, try again later"),
-            pop3: Some("-ERR [SYS/TEMP] The service is stopping, try again later"),
+            pop3: None,
         },
         retry: Retry::BackOff { seconds: 5 },
+        ..ANSWER
+    },
+    Entry {
+        code: "answer-ended",
+        seen: "421 4.3.2, BYE",
+        title: "the login of this session is no longer valid",
+        example: "421 4.3.2 The login is no longer valid, log in again",
+        marks: &["The login is no longer valid"],
+        replies: &[ReplyCode::one(421, 4, 3, 2)],
+        words_decide: true,
+        what: "The app password of an open session was revoked or has expired, or its mailbox was disabled or taken off the list. The mail \
+               program is not told which; POP3 has no words for it and is just closed.",
+        whose: Whose::User,
+        remedy: &[
+            Step::Do("See what became of the app password and the mailbox:"),
+            Step::Run("postern password list"),
+            Step::Run("postern mailbox list"),
+            Step::Do("If that was not meant, issue another one and enter it in the mail program:"),
+            Step::Run("postern password issue {mailbox} --label TEXT"),
+        ],
+        told: Told {
+            smtp: Some("421 4.3.2 The login is no longer valid, log in again"),
+            imap: Some("* BYE The login is no longer valid, log in again"),
+            pop3: None,
+        },
+        ..ANSWER
+    },
+    Entry {
+        code: "answer-goodbye",
+        seen: "421 4.4.2",
+        title: "the mail program was silent for too long, or sent what it may not",
+        example: "421 4.4.2 Closing the connection",
+        marks: &[
+            "421 4.4.2 Closing the connection",
+            "NO Closing the connection",
+            "BYE Closing the connection",
+            "-ERR Closing the connection",
+        ],
+        replies: &[ReplyCode::one(421, 4, 4, 2)],
+        what: "A connection has a time to log in (60 s unless set otherwise) and a time that it may be silent; this one passed it. Mail programs \
+               connect again by themselves.",
+        whose: Whose::Nobody,
+        remedy: &[Step::Note(
+            "Nothing has to be done. A device that needs longer for its login gets it by `login_seconds` under [limits].",
+        )],
+        told: Told {
+            smtp: Some("421 4.4.2 Closing the connection"),
+            imap: Some("* BYE Closing the connection"),
+            pop3: Some("-ERR Closing the connection"),
+        },
+        retry: Retry::BackOff { seconds: 1 },
         ..ANSWER
     },
 ];
