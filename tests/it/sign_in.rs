@@ -258,13 +258,15 @@ async fn a_sign_in_that_nobody_uses_is_kept_alive_weekly_and_no_oftener() {
     let foundation = Foundation::open(&world.config).await.unwrap();
     let trust = foundation::trust(&world.config).unwrap();
     let clock = Clock::by_hand(chrono::Utc::now());
-    let broker = Broker::new(
-        foundation::broker_tenants(&world.config, &trust, None),
-        foundation.store,
-        foundation.vault,
-        clock.clone(),
-    )
-    .unwrap();
+    let broker = std::sync::Arc::new(
+        Broker::new(
+            foundation::broker_tenants(&world.config, &trust, None),
+            foundation.store,
+            foundation.vault,
+            clock.clone(),
+        )
+        .unwrap(),
+    );
     let before = asked();
     broker.keep_alive().await.unwrap();
     clock.turn(chrono::Duration::days(6));

@@ -260,7 +260,9 @@ pub(in crate::base::catalogue) static ADMINISTRATION: &[Entry] = &[
         code: "application-certificate-not-made",
         title: "the certificate for the application could not be made",
         what: "`setup` makes a key and a certificate with which the application proves itself, and the system did not let it.",
-        remedy: &[Step::Do("Make one elsewhere, and give it to `setup` with --certificate-file and --key-file; or use a client secret.")],
+        remedy: &[Step::Do(
+            "Make one elsewhere, and give it to `setup` with --certificate-file and --key-file; or use a client secret.",
+        )],
         ..COMMAND
     },
     Entry {
