@@ -309,9 +309,11 @@ pub(in crate::base::catalogue) static ADMINISTRATION: &[Entry] = &[
         code: "no-tenant",
         title: "the configuration has no tenant yet",
         what: "A mailbox belongs to a tenant, and there is none.",
-        remedy: &[Step::Do(
-            "Add a [[tenant]] to the configuration; config/minimal.toml shows one, README how to get its values.",
-        )],
+        remedy: &[
+            Step::Do("Add one; it is asked for step by step:"),
+            Step::Run("postern setup"),
+            Step::Note("By hand: config/minimal.toml shows one, README how to get its values."),
+        ],
         ..COMMAND
     },
     Entry {
@@ -415,6 +417,51 @@ pub(in crate::base::catalogue) static ADMINISTRATION: &[Entry] = &[
             Step::Do("Give that line to:"),
             Step::Run("postern explain -"),
         ],
+        ..COMMAND
+    },
+    Entry {
+        code: "application-certificate-not-made",
+        title: "no certificate can be made for the application",
+        what: "`postern setup` could not make a key and a certificate.",
+        remedy: &[Step::Do("Look at the system's random number generator.")],
+        ..COMMAND
+    },
+    Entry {
+        code: "application-certificate-in-the-way",
+        title: "files of the application's certificate are there and cannot be used",
+        what: "`postern setup` found NAME.pem beside the configuration, from an earlier try or put there by somebody: it is near its end, or \
+               its key is another one.",
+        remedy: &[
+            Step::Do("Move NAME.pem and NAME.key away and run it again, which makes new ones:"),
+            Step::Run("postern setup"),
+            Step::Note("A certificate that is uploaded already is no use without the key that belongs to it."),
+        ],
+        ..COMMAND
+    },
+    Entry {
+        code: "setup-file",
+        title: "a file of the first installation cannot be read or written",
+        what: "`postern setup` could not write the configuration, a key, or the folder of them, or somebody else has changed the configuration \
+               meanwhile. What was there is as it was.",
+        remedy: &[
+            Step::Do("Run it as a user that may write there, or name another place:"),
+            Step::Run("postern setup --config FILE"),
+        ],
+        ..COMMAND
+    },
+    Entry {
+        code: "tenant-not-appendable",
+        title: "a tenant cannot be put at the end of the configuration",
+        what: "`postern setup` changes nothing in a configuration but adds a [[tenant]] at its end, and in this one that would mean something \
+               else, for instance because its tenants are written as a list in brackets.",
+        remedy: &[Step::Do("Put the [[tenant]] into the file by hand; config/postern.toml shows every setting.")],
+        ..COMMAND
+    },
+    Entry {
+        code: "path-not-text",
+        title: "a path cannot stand in the configuration",
+        what: "The configuration is UTF-8, and the path is not.",
+        remedy: &[Step::Do("Use a path of plain letters.")],
         ..COMMAND
     },
 ];
