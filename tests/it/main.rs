@@ -21,6 +21,7 @@ mod proxy;
 mod regressions;
 mod road;
 mod secrets;
+mod setup;
 mod shutdown;
 mod sign_in;
 mod tokens;

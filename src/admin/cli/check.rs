@@ -38,7 +38,7 @@ impl Check {
                     None => output.note("there is no configuration file; the built-in defaults are used"),
                 }
                 if loaded.config.tenants.is_empty() {
-                    output.note("there is no [[tenant]] yet, so every login is refused");
+                    output.note("there is no [[tenant]] yet, so every login is refused; `postern setup` adds one");
                 }
                 Ok(())
             }

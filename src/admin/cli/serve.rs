@@ -56,8 +56,8 @@ impl Serve {
             }
             if config.tenants.is_empty() {
                 output.say(
-                    "there is no [[tenant]] in the configuration, so every login is refused: add one, as config/minimal.toml \
-                     shows (`postern setup`, which asks for everything, is not in this version yet)",
+                    "there is no [[tenant]] in the configuration, so every login is refused: `postern setup` asks for what it needs \
+                     and adds one; start `postern serve` again after it",
                 );
             }
             if output.is_json() {

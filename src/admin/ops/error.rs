@@ -161,7 +161,9 @@ impl Fault for OpsError {
             Self::Label { .. } => Some("Say in a few words which program or device uses it.".to_owned()),
             Self::NoRandomness => Some("Look at the system's random number generator.".to_owned()),
             Self::NoSignIn { mailbox, .. } => Some(format!("Nothing has to be done: {mailbox} can be used as it is.")),
-            Self::NoTenant => Some("Add a [[tenant]] to the configuration; config/minimal.toml shows one.".to_owned()),
+            Self::NoTenant => {
+                Some("Add one with `postern setup`, or by hand; config/minimal.toml shows one.".to_owned())
+            }
             Self::NoStore { mailbox, .. } => {
                 let address = mailbox.as_ref().map_or("ADDRESS", Mailbox::as_str);
                 Some(format!(

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use crate::admin::cli::failure::{self, Failure};
+use crate::admin::cli::failure::Failure;
 use crate::admin::cli::set_up::SetUp;
 use crate::admin::cli::setup::ask::{self, Asker, Question};
 use crate::admin::cli::setup::place::Place;
@@ -414,9 +414,4 @@ pub(super) fn write_script(file: &Path, text: &str) -> Result<(), Failure> {
         Err(error) => return Err(cannot(error.to_string())),
     }
     write_private(file, text.as_bytes()).map_err(|error| cannot(error.to_string()))
-}
-
-/// Tells the warnings of the configuration that was just written.
-pub(super) fn tell_warnings(set_up: &SetUp, loaded: &config::Loaded) {
-    failure::tell_warnings(&set_up.output, &loaded.warnings);
 }

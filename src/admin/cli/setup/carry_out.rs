@@ -8,7 +8,7 @@ use crate::admin::cli::failure::Failure;
 use crate::admin::cli::output::{Output, Tone};
 use crate::admin::cli::password::take_back;
 use crate::admin::cli::set_up::SetUp;
-use crate::admin::cli::setup::answers::{Here, Told, tell_warnings};
+use crate::admin::cli::setup::answers::{Here, Told};
 use crate::admin::cli::setup::ask::{Asker, Question};
 use crate::admin::cli::setup::{Setup, card};
 use crate::admin::cli::values::{self, timestamp};
@@ -55,13 +55,12 @@ pub(super) fn carry_out(
     token: Option<Secret<String>>,
 ) -> Result<(), Failure> {
     let set_up = &set_up.with_config(&here.place.path);
-    // From here on as the one whose data it is, as every command does.
+    // From here on as the one whose data it is, as every command does. Warnings are told by `doctor`.
     let loaded = set_up.load_as_owner()??;
     let KeyFindings { faults, warnings } = check_keys(&loaded.config);
     if !faults.is_empty() {
         return Err(Faulty { faults, warnings, path: here.place.path }.into());
     }
-    tell_warnings(set_up, &loaded);
     let config = loaded.config;
     set_up.wait_for(async {
         let ops = Ops::open(&config).await?;

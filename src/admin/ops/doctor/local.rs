@@ -19,7 +19,7 @@ pub(in crate::admin::ops::doctor) async fn examine(
     }
     let tenants = config.tenants.len();
     if tenants == 0 {
-        let remedy = "Add a [[tenant]] to the configuration; config/minimal.toml shows one.".to_owned();
+        let remedy = "Add one with `postern setup`, or by hand; config/minimal.toml shows one.".to_owned();
         let said = "there is no tenant, so every login is refused".to_owned();
         teller.tell(Check::Configuration, None, StepState::Failed, said, Some(remedy));
     } else {

@@ -257,47 +257,6 @@ pub(in crate::base::catalogue) static ADMINISTRATION: &[Entry] = &[
         ..COMMAND
     },
     Entry {
-        code: "application-certificate-not-made",
-        title: "the certificate for the application could not be made",
-        what: "`setup` makes a key and a certificate with which the application proves itself, and the system did not let it.",
-        remedy: &[Step::Do(
-            "Make one elsewhere, and give it to `setup` with --certificate-file and --key-file; or use a client secret.",
-        )],
-        ..COMMAND
-    },
-    Entry {
-        code: "application-certificate-in-the-way",
-        title: "there is a certificate or a key already, and half of the pair is missing",
-        what: "`setup` never writes over a key: what lies in its place may be in use.",
-        remedy: &[Step::Do("Put the missing half back, or move the other away, and run `setup` again.")],
-        ..COMMAND
-    },
-    Entry {
-        code: "setup-file",
-        title: "a file of the set-up cannot be written",
-        what: "The configuration, a secret or the script could not be written where the message says.",
-        remedy: DISK,
-        ..COMMAND
-    },
-    Entry {
-        code: "tenant-not-appendable",
-        title: "the tenant cannot be added to this configuration",
-        what: "`setup` adds a tenant below what stands in the file and changes nothing else; here what stands there does not allow that.",
-        remedy: &[
-            Step::Do("Correct the configuration first:"),
-            Step::Run("postern check"),
-            Step::Do("Or set up another file with --config."),
-        ],
-        ..COMMAND
-    },
-    Entry {
-        code: "path-not-text",
-        title: "a path cannot be written into the configuration",
-        what: "The configuration is UTF-8, and the path holds octets that are not.",
-        remedy: &[Step::Do("Use a folder with another name.")],
-        ..COMMAND
-    },
-    Entry {
         code: "no-store",
         title: "there is no store in the data folder",
         what: "Neither `serve` nor `mailbox add` has run with this data folder, or the command looks at another one.",
@@ -350,9 +309,11 @@ pub(in crate::base::catalogue) static ADMINISTRATION: &[Entry] = &[
         code: "no-tenant",
         title: "the configuration has no tenant yet",
         what: "A mailbox belongs to a tenant, and there is none.",
-        remedy: &[Step::Do(
-            "Add a [[tenant]] to the configuration; config/minimal.toml shows one, README how to get its values.",
-        )],
+        remedy: &[
+            Step::Do("Add one; it is asked for step by step:"),
+            Step::Run("postern setup"),
+            Step::Note("By hand: config/minimal.toml shows one, README how to get its values."),
+        ],
         ..COMMAND
     },
     Entry {
@@ -456,6 +417,51 @@ pub(in crate::base::catalogue) static ADMINISTRATION: &[Entry] = &[
             Step::Do("Give that line to:"),
             Step::Run("postern explain -"),
         ],
+        ..COMMAND
+    },
+    Entry {
+        code: "application-certificate-not-made",
+        title: "no certificate can be made for the application",
+        what: "`postern setup` could not make a key and a certificate.",
+        remedy: &[Step::Do("Look at the system's random number generator.")],
+        ..COMMAND
+    },
+    Entry {
+        code: "application-certificate-in-the-way",
+        title: "files of the application's certificate are there and cannot be used",
+        what: "`postern setup` found NAME.pem beside the configuration, from an earlier try or put there by somebody: it is near its end, or \
+               its key is another one.",
+        remedy: &[
+            Step::Do("Move NAME.pem and NAME.key away and run it again, which makes new ones:"),
+            Step::Run("postern setup"),
+            Step::Note("A certificate that is uploaded already is no use without the key that belongs to it."),
+        ],
+        ..COMMAND
+    },
+    Entry {
+        code: "setup-file",
+        title: "a file of the first installation cannot be read or written",
+        what: "`postern setup` could not write the configuration, a key, or the folder of them, or somebody else has changed the configuration \
+               meanwhile. What was there is as it was.",
+        remedy: &[
+            Step::Do("Run it as a user that may write there, or name another place:"),
+            Step::Run("postern setup --config FILE"),
+        ],
+        ..COMMAND
+    },
+    Entry {
+        code: "tenant-not-appendable",
+        title: "a tenant cannot be put at the end of the configuration",
+        what: "`postern setup` changes nothing in a configuration but adds a [[tenant]] at its end, and in this one that would mean something \
+               else, for instance because its tenants are written as a list in brackets.",
+        remedy: &[Step::Do("Put the [[tenant]] into the file by hand; config/postern.toml shows every setting.")],
+        ..COMMAND
+    },
+    Entry {
+        code: "path-not-text",
+        title: "a path cannot stand in the configuration",
+        what: "The configuration is UTF-8, and the path is not.",
+        remedy: &[Step::Do("Use a path of plain letters.")],
         ..COMMAND
     },
 ];
