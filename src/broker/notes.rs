@@ -117,7 +117,7 @@ impl Broker {
     /// # Errors
     /// When the store cannot be asked; the next call makes up for it.
     pub async fn upkeep(&self) -> Result<(), StoreError> {
-        self.save_all().await?;
+        self.save_all().await;
         // What went with a mailbox that was taken off the list has to be noted anew once it is back.
         if self.notes.troubles.iter().any(|entry| entry.value().is_some()) {
             let noted = self.store.troubles().await?;

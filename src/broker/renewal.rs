@@ -27,12 +27,29 @@ pub(in crate::broker) struct SignInCell {
     unsaved: Option<Unsaved>,
 }
 
-/// A rotated refresh token that could not be stored, sealed: it is used from here until it can be.
+/// A use of a sign-in that could not be stored yet.
 struct Unsaved {
-    /// What stands in the store in its place.
+    /// What stands in the store.
     before: Vec<u8>,
-    after: Vec<u8>,
+    /// The rotated refresh token that belongs in its place, and is used from here until it is there; `None`: it was not rotated.
+    token: Option<Secret<String>>,
     at: DateTime<Utc>,
+}
+
+/// A sign-in as it is to be presented.
+struct SignIn {
+    /// What stands in the store.
+    stored: Vec<u8>,
+    token: Secret<String>,
+    /// Since when it stands, in milliseconds since 1970.
+    since: i64,
+}
+
+impl Unsaved {
+    /// Whether it is a use of this stored sign-in, by whichever master key that is sealed now.
+    fn is_of(&self, stored: &[u8]) -> bool {
+        lasting_part(&self.before) == lasting_part(stored)
+    }
 }
 
 /// A denial, judged.
@@ -95,7 +112,7 @@ impl Broker {
         &self,
         key: &Key,
         cell: &Cell,
-        mut sign_in: Option<&mut SignInCell>,
+        sign_in: Option<&mut SignInCell>,
     ) -> Result<AccessToken, Arc<BrokerError>> {
         let tenant = self.tenant(&key.tenant).map_err(Arc::new)?;
         let circuit = tenant.circuit(key.account.is_some());
@@ -104,40 +121,20 @@ impl Broker {
         let mut with = [0; 32];
         let asked = async {
             let proof = proof(tenant).await?;
-            let stored = match &key.account {
-                Some(account) => {
-                    let record = self.store.sign_in(&key.tenant, Some(account)).await?;
-                    // Where the state was another, it is noted below that it works since now.
-                    signed_in = record.as_ref().map(|record| match record.state.whose {
-                        Whose::Nobody => record.state.since.timestamp_millis(),
-                        _ => began.timestamp_millis(),
-                    });
-                    let sealed = record.and_then(|record| record.sealed);
-                    Some((account, sealed.ok_or_else(|| BrokerError::NotSignedIn { account: account.clone() })?))
-                }
-                None => None,
+            let own = match (&key.account, sign_in.as_deref()) {
+                (Some(account), cell) => Some((account, self.presented(&key.tenant, account, cell, began).await?)),
+                (None, _) => None,
             };
-            // One that could not be stored is newer than what is, unless somebody has signed in anew since.
-            let presented = stored.as_ref().map(|(account, stored)| {
-                let unsaved = sign_in.as_ref().and_then(|cell| cell.unsaved.as_ref());
-                let newer = unsaved
-                    .filter(|unsaved| lasting_part(&unsaved.before) == lasting_part(stored))
-                    .map(|unsaved| &unsaved.after);
-                (*account, newer.unwrap_or(stored).clone())
-            });
-            with = fingerprint(&proof, presented.as_ref().map(|(_, sealed)| sealed.as_slice()));
+            signed_in = own.as_ref().map(|(_, own)| own.since);
+            with = fingerprint(&proof, own.as_ref().map(|(_, own)| &own.token));
             if let Some(error) = cell.with(|state| state.failure(&with)) {
                 return Err(Asked::Again(error));
             }
-            let token = match &presented {
-                Some((account, sealed)) => {
-                    let place = Place::RefreshToken { tenant: &key.tenant, account };
-                    Some(text(self.vault.unseal(place, sealed)?, place)?)
-                }
-                None => None,
-            };
             let turn = circuit.enter().await.map_err(Asked::Again)?;
-            let presented = token.as_ref().map_or(Presented::Client, Presented::RefreshToken);
+            let presented = match &own {
+                Some((_, own)) => Presented::RefreshToken(&own.token),
+                None => Presented::Client,
+            };
             let answer = tenant.exchange(&proof, &presented, &key.scopes, began).await;
             let granted = match answer {
                 Ok(granted) => granted,
@@ -145,8 +142,9 @@ impl Broker {
             };
             circuit.worked();
             drop(turn);
-            if let (Some((account, stored)), Some(sign_in)) = (&stored, sign_in.as_deref_mut()) {
-                self.keep(&key.tenant, account, stored, sign_in, granted.refresh_token.as_ref(), began).await?;
+            let mut granted = granted;
+            if let (Some((account, own)), Some(sign_in)) = (own, sign_in) {
+                self.keep(&key.tenant, account, own.stored, sign_in, granted.refresh_token.take(), began).await;
             }
             Ok(access_token(&key.tenant, key.account.clone(), granted)?)
         }
@@ -213,27 +211,58 @@ impl Broker {
         key.account.is_some() && self.tenants.get(&key.tenant).is_some_and(access)
     }
 
+    /// The refresh token to present for an account.
+    async fn presented(
+        &self,
+        tenant: &TenantName,
+        account: &Mailbox,
+        cell: Option<&SignInCell>,
+        now: DateTime<Utc>,
+    ) -> Result<SignIn, BrokerError> {
+        let place = Place::RefreshToken { tenant, account };
+        let mut again = false;
+        loop {
+            let record = self.store.sign_in(tenant, Some(account)).await?;
+            // Where the state is another, it will be noted that it works since now.
+            let since = match &record {
+                Some(record) if record.state.whose == Whose::Nobody => record.state.since,
+                _ => now,
+            };
+            let stored = record.and_then(|record| record.sealed);
+            let stored = stored.ok_or_else(|| BrokerError::NotSignedIn { account: account.clone() })?;
+            // One that could not be stored is newer than what is, unless somebody has signed in anew since.
+            let unsaved = cell.and_then(|cell| cell.unsaved.as_ref()).filter(|unsaved| unsaved.is_of(&stored));
+            let token = match unsaved.and_then(|unsaved| unsaved.token.as_ref()) {
+                Some(token) => Secret::new(token.expose().clone()),
+                None => match self.vault.unseal(place, &stored) {
+                    Ok(octets) => text(octets, place)?,
+                    // It may have been read just before a change of the master key was finished; what stands there now is under
+                    // the new one.
+                    Err(_) if !again => {
+                        again = true;
+                        continue;
+                    }
+                    Err(error) => return Err(error.into()),
+                },
+            };
+            return Ok(SignIn { stored, token, since: since.timestamp_millis() });
+        }
+    }
+
     /// Keeps a rotated refresh token, and when it was used. It is flushed to the store before the access token is used, so that the old
     /// one is never presented again; where the store fails it is kept here, and stored as soon as it can be.
     async fn keep(
         &self,
         tenant: &TenantName,
         account: &Mailbox,
-        stored: &[u8],
+        stored: Vec<u8>,
         sign_in: &mut SignInCell,
-        rotated: Option<&Secret<String>>,
+        rotated: Option<Secret<String>>,
         at: DateTime<Utc>,
-    ) -> Result<(), BrokerError> {
-        let after = match rotated {
-            Some(rotated) => self.vault.seal(Place::RefreshToken { tenant, account }, rotated.expose().as_bytes())?,
-            None => {
-                match sign_in.unsaved.take().filter(|unsaved| lasting_part(&unsaved.before) == lasting_part(stored)) {
-                    Some(unsaved) => unsaved.after,
-                    None => stored.to_vec(),
-                }
-            }
-        };
-        sign_in.unsaved = Some(Unsaved { before: stored.to_vec(), after, at });
+    ) {
+        let earlier = sign_in.unsaved.take().filter(|unsaved| unsaved.is_of(&stored));
+        let token = rotated.or_else(|| earlier?.token);
+        sign_in.unsaved = Some(Unsaved { before: stored, token, at });
         if let Err(error) = self.save(tenant, account, sign_in).await {
             error!(
                 %tenant,
@@ -243,13 +272,16 @@ impl Broker {
                 "the renewed sign-in is kept in memory, since it cannot be stored: {error}"
             );
         }
-        Ok(())
     }
 
     /// Stores what could not be stored before.
-    async fn save(&self, tenant: &TenantName, account: &Mailbox, sign_in: &mut SignInCell) -> Result<(), StoreError> {
+    async fn save(&self, tenant: &TenantName, account: &Mailbox, sign_in: &mut SignInCell) -> Result<(), BrokerError> {
         let Some(unsaved) = &sign_in.unsaved else { return Ok(()) };
-        if !self.store.rotate_sign_in(tenant, account, &unsaved.before, &unsaved.after, unsaved.at).await? {
+        let after = match &unsaved.token {
+            Some(token) => self.vault.seal(Place::RefreshToken { tenant, account }, token.expose().as_bytes())?,
+            None => unsaved.before.clone(),
+        };
+        if !self.store.rotate_sign_in(tenant, account, &unsaved.before, &after, unsaved.at).await? {
             debug!(%tenant, %account, "somebody signed in anew meanwhile; the renewed sign-in is dropped");
         }
         sign_in.unsaved = None;
@@ -257,7 +289,7 @@ impl Broker {
     }
 
     /// Stores every renewed sign-in that could not be stored before.
-    pub(in crate::broker) async fn save_all(&self) -> Result<(), StoreError> {
+    pub(in crate::broker) async fn save_all(&self) {
         let cells: Vec<_> =
             self.sign_ins.iter().map(|entry| (entry.key().clone(), Arc::clone(entry.value()))).collect();
         for ((tenant, account), cell) in cells {
@@ -265,11 +297,12 @@ impl Broker {
             if let Ok(mut sign_in) = cell.try_lock()
                 && sign_in.unsaved.is_some()
             {
-                self.save(&tenant, &account, &mut sign_in).await?;
-                info!(%tenant, %account, "the renewed sign-in is stored");
+                match self.save(&tenant, &account, &mut sign_in).await {
+                    Ok(()) => info!(%tenant, %account, "the renewed sign-in is stored"),
+                    Err(error) => debug!(%tenant, %account, "the renewed sign-in still cannot be stored: {error}"),
+                }
             }
         }
-        Ok(())
     }
 
     /// Renews the sign-ins that nobody has used for a week, one after the other. To be called every hour or so.
@@ -434,10 +467,10 @@ fn is_about_scopes(body: &ErrorBody) -> bool {
         || matches!(body.aadsts(), Some(65_001 | 65_005 | 650_057 | 70_011))
 }
 
-fn fingerprint(proof: &Proof, sealed: Option<&[u8]>) -> [u8; 32] {
+fn fingerprint(proof: &Proof, token: Option<&Secret<String>>) -> [u8; 32] {
     let mut context = digest::Context::new(&digest::SHA256);
     context.update(&proof.fingerprint());
-    context.update(sealed.unwrap_or_default());
+    context.update(token.map_or(&[][..], |token| token.expose().as_bytes()));
     let mut fingerprint = [0; 32];
     fingerprint.copy_from_slice(context.finish().as_ref());
     fingerprint

@@ -11,6 +11,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
+use crate::common::eventually;
+
 /// What a proxy was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
@@ -111,6 +113,12 @@ impl TestProxy {
     /// What it was asked so far, in order.
     pub fn asked(&self) -> Vec<Asked> {
         self.shared.asked.lock().unwrap().clone()
+    }
+
+    /// Stops it; from then on its port takes no connection.
+    pub async fn stop(&self) {
+        self.task.abort();
+        eventually("the proxy to be gone", async || TcpStream::connect(self.address).await.is_err()).await;
     }
 
     /// What it heard inside TLS while it impersonated the host.

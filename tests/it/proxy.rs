@@ -169,7 +169,7 @@ async fn a_proxy_that_poses_as_the_host_gets_no_token() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_no_proxy_names_is_reached_directly() {
-    // Here the mail servers are 127.0.0.1 and their real ports, this machine itself: the proxy is used for it like for any other.
+    // Here all servers are 127.0.0.1 and their real ports, this machine itself: the proxy is used for it like for any other.
     for (no_proxy, through_proxy) in [("[]", 3), ("[\"127.0.0.0/8\"]", 0)] {
         let proxy = TestProxy::start(Spoken::Socks5, None).await;
         let more = format!("\n[upstream]\nproxy = \"{}\"\nno_proxy = {no_proxy}\n", proxy.url(None));
@@ -184,6 +184,9 @@ async fn what_no_proxy_names_is_reached_directly() {
         let asked = proxy.asked();
         let of_these = |asked: &&Asked| asked.host == "127.0.0.1" && servers.iter().any(|s| s.port() == asked.port);
         assert_eq!(asked.iter().filter(of_these).count(), through_proxy, "{no_proxy}: {asked:?}");
+        let token_port = url::Url::parse(&world.sandbox.token_url()).unwrap().port().unwrap();
+        let token_by_proxy = asked.iter().any(|asked| asked.port == token_port);
+        assert_eq!(token_by_proxy, through_proxy > 0, "the token service is no exception: {asked:?}");
         assert_eq!(world.sandbox.tally().connections, 3);
     }
 }
@@ -194,9 +197,7 @@ async fn a_proxy_that_has_gone_is_not_gone_around_and_found_again() {
     let url = proxy.url(None);
     let world = world(&proxy, &format!("proxy = \"{url}\"")).await;
     let password = world.issue(ALICE).await;
-    let address = proxy.address;
-    drop(proxy);
-    eventually("the proxy to be gone", async || tokio::net::TcpStream::connect(address).await.is_err()).await;
+    proxy.stop().await;
     let [smtp, imap, pop3] = hear(&world, &password).await;
     assert!(smtp.starts_with("451 4.3.0 "), "{smtp}");
     assert!(imap.starts_with("in NO [UNAVAILABLE] ") && pop3.starts_with("-ERR [SYS/TEMP] "), "{imap} {pop3}");
@@ -224,6 +225,25 @@ async fn the_address_of_a_proxy_serves_an_http_client_as_it_is() {
         }
     }
     assert_eq!(world.sandbox.tally().tls_handshakes, 4);
+
+    // And its errors, which go into the log, do not repeat the login.
+    for spoken in BOTH {
+        let server = TestProxy::start(spoken, Some("svc:right")).await;
+        for gone in [false, true] {
+            let proxy = Proxy::parse(&server.url(Some("svc-key:hunter2"))).unwrap();
+            if gone {
+                server.stop().await;
+            }
+            let client = reqwest::Client::builder()
+                .tls_backend_preconfigured((*client_tls(world.sandbox.ca_pem())).clone())
+                .proxy(reqwest::Proxy::all(proxy.url().expose().as_str()).unwrap())
+                .build()
+                .unwrap();
+            let error = within("an error", client.get("https://localhost/").send()).await.unwrap_err();
+            let shown = format!("{error} {error:?} {client:?}");
+            assert!(!shown.contains("hunter2") && !shown.contains("svc-key"), "{spoken:?} {gone}: {shown}");
+        }
+    }
 }
 
 #[cfg(unix)]

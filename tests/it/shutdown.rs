@@ -135,6 +135,7 @@ async fn the_log_says_why_a_session_ended() {
     eventually("two ends in the log", async || ends(&serving.said()) == 2).await;
     assert_eq!(serving.said().matches("session ended: the app password was revoked").count(), 2);
 
+    // Its end has to be ahead when it is issued and used, and to come: no clock of another process can be turned.
     let in_a_moment = chrono::Utc::now() + chrono::Duration::seconds(2);
     let issued = world.issue_with(ALICE, |request| request.expires_at = Some(in_a_moment)).await;
     let mut smtp = world.smtp(ALICE, issued.password.expose()).await;
