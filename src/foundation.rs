@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use rustls::client::danger::ServerCertVerifier;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{error, info, warn};
@@ -192,18 +193,27 @@ pub type Trust = HashMap<TenantName, Arc<rustls::ClientConfig>>;
 /// # Errors
 /// [`FoundationError::Trust`].
 pub fn trust(config: &Config) -> Result<Trust, FoundationError> {
-    let mut trust = HashMap::new();
-    for tenant in &config.tenants {
-        let file = tenant.endpoints.ca_file.clone();
-        let failed =
-            |reason: String| FoundationError::Trust { tenant: tenant.name.clone(), file: file.clone(), reason };
-        let pem = match &file {
-            Some(path) => Some(std::fs::read(path).map_err(|error| failed(error.to_string()))?),
-            None => None,
-        };
-        trust.insert(tenant.name.clone(), upstream::dial::trust(pem.as_deref()).map_err(failed)?);
-    }
-    Ok(trust)
+    let of = |tenant: &config::Tenant| Ok((tenant.name.clone(), anchored(tenant, upstream::dial::trust)?));
+    config.tenants.iter().map(of).collect()
+}
+
+/// What verifies the certificates of a tenant's hosts; [`trust`] relies on one like it.
+///
+/// # Errors
+/// [`FoundationError::Trust`].
+pub fn verifier(tenant: &config::Tenant) -> Result<Arc<dyn ServerCertVerifier>, FoundationError> {
+    anchored(tenant, upstream::dial::verifier)
+}
+
+/// What `make` makes of the tenant's own trust anchors.
+fn anchored<T>(
+    tenant: &config::Tenant,
+    make: impl FnOnce(Option<&[u8]>) -> Result<T, String>,
+) -> Result<T, FoundationError> {
+    let file = &tenant.endpoints.ca_file;
+    let failed = |reason: String| FoundationError::Trust { tenant: tenant.name.clone(), file: file.clone(), reason };
+    let pem = file.as_ref().map(std::fs::read).transpose().map_err(|error| failed(error.to_string()))?;
+    make(pem.as_deref()).map_err(failed)
 }
 
 /// The broker's settings.

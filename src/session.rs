@@ -70,6 +70,9 @@ impl Default for Settings {
 /// How long a client may take to accept what we say.
 const WRITE_TIME: Duration = Duration::from_secs(60);
 
+/// The catalogue's name for a login without TLS where that is not allowed.
+const TLS_WANTED: &str = "answer-tls-first";
+
 /// How much of what still comes from a client that is sent away without a login is read; of others, all that comes in a second.
 const UNREAD_OCTETS: usize = 256 * 1024;
 
@@ -187,7 +190,7 @@ async fn converse(road: &Road, incoming: Incoming, before_login: BeforeLogin) ->
             refused_without_tls = true;
             warn!(
                 client.name = front.client_name(),
-                code = "tls-required",
+                code = TLS_WANTED,
                 remedy = remedy(),
                 "login refused: it came without TLS, which is not allowed from this address"
             );
@@ -306,7 +309,7 @@ async fn converse(road: &Road, incoming: Incoming, before_login: BeforeLogin) ->
             if front.want_of_tls() == Some(WantOfTls::Shown) && ending != Ending::Stopping {
                 info!(
                     client.name = front.client_name(),
-                    code = "tls-required",
+                    code = TLS_WANTED,
                     remedy = remedy(),
                     "left without a login: none was offered, since it came without TLS"
                 );

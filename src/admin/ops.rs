@@ -1,11 +1,13 @@
 //! Every administrative act, once. The command line and, later, the console call these; they work whether or not `serve` runs.
 
+mod doctor;
 mod error;
 mod explain;
 mod greeting;
 mod key;
 mod keys;
 mod near;
+pub mod setup;
 mod sign_in;
 mod status;
 
@@ -20,6 +22,7 @@ use crate::config::Config;
 use crate::foundation::Foundation;
 use crate::store::{AppPasswordRecord, DeliveryMode, MailboxRecord, SignInRecord, SqliteStore, TroubleRecord};
 
+pub use self::doctor::{Check, Event as StepEvent, Examination, Step, StepState, examine};
 pub use self::error::OpsError;
 pub use self::explain::{ExplainError, Explained, explain, explain_reference};
 pub use self::key::{KeyChange, KeyStatus, Keys};

@@ -7,7 +7,8 @@ use crate::base::{Mailbox, Protocol, TenantName};
 use crate::store::{AppPasswordRecord, DeliveryMode, MailboxRecord};
 use crate::wire::smtp::MailFrom;
 
-/// Proof that policy lets a login use this mailbox by this protocol. Only [`Auth::allow`](crate::auth::Auth::allow) makes one.
+/// Proof that policy lets a login use this mailbox by this protocol. Only [`Auth::allow`](crate::auth::Auth::allow) makes one, and for
+/// the administrator's own acts on a mailbox of the list [`Permit::for_upkeep`].
 ///
 /// ```compile_fail,E0451
 /// let forged = postern::auth::Permit { mailbox: "ceo@contoso.test".parse().unwrap() };
@@ -40,6 +41,21 @@ impl Permit {
             label: password.label.clone(),
             delivery: password.delivery,
             session,
+        }
+    }
+
+    /// For what the administrator does with a mailbox of the list where no client is present, such as `doctor`. A disabled mailbox is for
+    /// whoever asks to leave alone.
+    pub(crate) fn for_upkeep(mailbox: &MailboxRecord, protocol: Protocol) -> Self {
+        Self {
+            mailbox: mailbox.address.clone(),
+            tenant: mailbox.tenant.clone(),
+            account: mailbox.account().clone(),
+            protocol,
+            password_id: String::new(),
+            label: "upkeep".to_owned(),
+            delivery: DeliveryMode::Direct,
+            session: SessionGuard::detached(),
         }
     }
 

@@ -50,6 +50,11 @@ pub struct SessionGuard {
 }
 
 impl SessionGuard {
+    /// One of no app password, which nothing ends.
+    pub(in crate::auth) fn detached() -> Self {
+        Self { number: 0, open: Arc::default(), ended: Arc::default() }
+    }
+
     /// Returns when this session may not go on, and says why.
     pub async fn ended(&self) -> SessionEnd {
         *self.ended.wait().await

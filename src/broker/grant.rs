@@ -88,7 +88,7 @@ pub(in crate::broker) struct Granted {
 #[derive(Debug)]
 pub(in crate::broker) enum Denied {
     /// An OAuth error body.
-    Said { body: ErrorBody, noted: Noted },
+    Said { body: Box<ErrorBody>, noted: Noted },
     /// Something else than OAuth: a page, nothing, a redirect, too much.
     Garbage { what: String, noted: Noted },
     /// No answer.
@@ -152,6 +152,11 @@ impl TokenService {
     /// By how many seconds its clock was last seen ahead of ours.
     pub(in crate::broker) fn ahead_seconds(&self) -> Option<i64> {
         Some(self.ahead_seconds.load(Ordering::Relaxed)).filter(|seconds| *seconds != i64::MIN)
+    }
+
+    /// Asks it for nothing, so that it says something: its status, and by how many seconds its clock is ahead of ours.
+    pub(in crate::broker) async fn hear(&self) -> Result<(u16, Option<i64>), HttpError> {
+        http::hear(&self.http, self.token_url.url().clone()).await
     }
 
     fn client(&self, presentation: &Presentation) -> OauthClient {
@@ -284,7 +289,7 @@ impl TokenService {
                     error_description: said.error_description().cloned(),
                     ..ErrorBody::default()
                 };
-                Err(Denied::Said { body, noted })
+                Err(Denied::Said { body: Box::new(body), noted })
             }
             Err(RequestTokenError::Request(error)) => Err(of_request(error, noted)),
             Err(RequestTokenError::Parse(_, mut raw)) => {
@@ -326,7 +331,7 @@ fn granted(answer: Answer) -> Granted {
 
 fn denied(error: RequestTokenError<HttpError, ErrorBody>, noted: Noted) -> Denied {
     match error {
-        RequestTokenError::ServerResponse(body) => Denied::Said { body, noted },
+        RequestTokenError::ServerResponse(body) => Denied::Said { body: Box::new(body), noted },
         RequestTokenError::Request(error) => of_request(error, noted),
         // The answer itself is left out: it could hold a token.
         RequestTokenError::Parse(_, mut raw) => {

@@ -119,6 +119,13 @@ impl<'c> AsyncHttpClient<'c> for Noting<'_> {
     }
 }
 
+/// What a service answers to a mere GET: its status, and by how many seconds its clock is ahead of ours. The body is not read.
+pub(in crate::broker) async fn hear(http: &reqwest::Client, url: Url) -> Result<(u16, Option<i64>), HttpError> {
+    let answer = http.get(url).send().await.map_err(|error| HttpError::Transport(chain(&error)))?;
+    let ahead = date(answer.headers(), header::DATE).map(|at| (at - Utc::now()).num_seconds());
+    Ok((answer.status().as_u16(), ahead))
+}
+
 async fn fetch(http: &reqwest::Client, request: HttpRequest) -> Result<HttpResponse, HttpError> {
     let failed = |error: reqwest::Error| HttpError::Transport(chain(&error));
     let request = reqwest::Request::try_from(request).map_err(failed)?;

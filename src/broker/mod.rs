@@ -36,6 +36,7 @@ use crate::broker::state::{Advice, Need, State};
 use crate::broker::vault::Vault;
 use crate::store::{SignInRecord, Store};
 
+pub use self::claims::Claims;
 pub use self::credential::{Credential, SecretSource};
 pub use self::error::BrokerError;
 pub use self::expiry::Expiry;
@@ -140,6 +141,38 @@ fn resource(scopes: &[String]) -> Option<String> {
     })
 }
 
+/// What a token service answers when it is asked for nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// Its HTTP status. A token endpoint refuses a mere GET, so it says nothing about the service's health.
+    pub status: u16,
+    /// By how many seconds its clock is ahead of ours.
+    pub clock_ahead_seconds: Option<i64>,
+}
+
+/// Asks the token service of a tenant for nothing, by the way that tokens are asked for. No secret is presented.
+///
+/// # Errors
+/// [`BrokerError::OutOfOrder`] when the address cannot be used, [`BrokerError::Unreachable`].
+pub async fn hear(settings: &TenantSettings) -> Result<Heard, BrokerError> {
+    let tenant = settings.name.to_string();
+    let (status, clock_ahead_seconds) = match service(settings)?.hear().await {
+        Ok(heard) => heard,
+        Err(error) => return Err(BrokerError::Unreachable { tenant, reason: error.to_string() }),
+    };
+    Ok(Heard { status, clock_ahead_seconds })
+}
+
+fn service(settings: &TenantSettings) -> Result<TokenService, BrokerError> {
+    let addresses = Addresses {
+        token: &settings.token_url,
+        authorize: settings.authorize_url.as_ref(),
+        device: settings.device_url.as_ref(),
+    };
+    TokenService::new(&addresses, &settings.client_id, &settings.tls, settings.proxy.as_ref())
+        .map_err(|reason| BrokerError::OutOfOrder { tenant: settings.name.to_string(), reason })
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
     tenant: TenantName,
@@ -195,13 +228,7 @@ impl Broker {
     ) -> Result<Self, BrokerError> {
         let mut known = HashMap::new();
         for settings in tenants {
-            let addresses = Addresses {
-                token: &settings.token_url,
-                authorize: settings.authorize_url.as_ref(),
-                device: settings.device_url.as_ref(),
-            };
-            let service = TokenService::new(&addresses, &settings.client_id, &settings.tls, settings.proxy.as_ref())
-                .map_err(|reason| BrokerError::OutOfOrder { tenant: settings.name.to_string(), reason })?;
+            let service = service(&settings)?;
             let tenant = Tenant {
                 service,
                 app_only: Circuit::default(),

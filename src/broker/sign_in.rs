@@ -146,7 +146,7 @@ impl Broker {
         if let Some(error) = parameter(query, "error") {
             let body =
                 ErrorBody { error, error_description: parameter(query, "error_description"), ..ErrorBody::default() };
-            let denied = Denied::Said { body, noted: Noted::default() };
+            let denied = Denied::Said { body: Box::new(body), noted: Noted::default() };
             return Err(judge(&who.tenant, Some(&who.account), denied).error);
         }
         let not_finished =

@@ -183,6 +183,23 @@ pub enum Cloud {
     Custom,
 }
 
+impl Cloud {
+    /// All of them, the commonest first.
+    pub const ALL: [Cloud; 6] = [Self::Global, Self::GccHigh, Self::Dod, Self::China, Self::Personal, Self::Custom];
+
+    /// The name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Global => "global",
+            Self::GccHigh => "gcc-high",
+            Self::Dod => "dod",
+            Self::China => "china",
+            Self::Personal => "personal",
+            Self::Custom => "custom",
+        }
+    }
+}
+
 /// The grant of each protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grants {
@@ -227,6 +244,9 @@ pub enum Grant {
 }
 
 impl Grant {
+    /// All of them.
+    pub const ALL: [Grant; 3] = [Self::ClientCredentials, Self::AuthorizationCode, Self::DeviceCode];
+
     /// Whether a person signs in.
     pub fn is_delegated(self) -> bool {
         !matches!(self, Self::ClientCredentials)

@@ -24,21 +24,6 @@ pub(super) struct Around<'a> {
     pub(super) now: DateTime<Utc>,
 }
 
-const CLOUDS: [(&str, Cloud); 6] = [
-    ("global", Cloud::Global),
-    ("gcc-high", Cloud::GccHigh),
-    ("dod", Cloud::Dod),
-    ("china", Cloud::China),
-    ("personal", Cloud::Personal),
-    ("custom", Cloud::Custom),
-];
-
-const GRANTS: [(&str, Grant); 3] = [
-    ("client_credentials", Grant::ClientCredentials),
-    ("authorization_code", Grant::AuthorizationCode),
-    ("device_code", Grant::DeviceCode),
-];
-
 /// Reads every `[[tenant]]`.
 pub(super) fn tenants(root: &Section<'_>, around: &Around<'_>) -> Vec<Tenant> {
     let mut names: HashMap<String, String> = HashMap::new();
@@ -69,7 +54,7 @@ fn name(section: &Section<'_>) -> Option<String> {
 
 fn tenant(section: Section<'_>, name: Option<String>, around: &Around<'_>) -> Option<Tenant> {
     let report = section.report();
-    let written_cloud = section.word("cloud", &CLOUDS);
+    let written_cloud = section.word("cloud", &Cloud::ALL.map(|cloud| (cloud.name(), cloud)));
     let cloud_wrong = section.has("cloud") && written_cloud.is_none();
     let cloud = written_cloud.map_or(Cloud::Global, |cloud| cloud.value);
     let grants = grants(&section, around.spoken);
@@ -214,6 +199,10 @@ fn is_uuid(text: &str) -> bool {
     lengths == [8, 4, 4, 4, 12] && text.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
 }
 
+fn named_grants() -> [(&'static str, Grant); 3] {
+    Grant::ALL.map(|grant| (grant.name(), grant))
+}
+
 fn grants(section: &Section<'_>, spoken: &[Protocol]) -> Option<Grants> {
     let report = section.report();
     let place = section.place_of("grant");
@@ -225,11 +214,11 @@ fn grants(section: &Section<'_>, spoken: &[Protocol]) -> Option<Grants> {
         );
     }
     match section.text_or_table("grant")? {
-        TextOrTable::Text(text) => choose(report, &text.place, text.value, &GRANTS).map(Grants::all),
+        TextOrTable::Text(text) => choose(report, &text.place, text.value, &named_grants()).map(Grants::all),
         TextOrTable::Table(table) => {
             let mut wrong = false;
             let mut grant = |key: &'static str| {
-                let grant = table.word(key, &GRANTS).map(|grant| grant.value);
+                let grant = table.word(key, &named_grants()).map(|grant| grant.value);
                 wrong |= table.has(key) && grant.is_none();
                 grant
             };

@@ -218,6 +218,11 @@ impl Sandbox {
         &self.tenant.client_id
     }
 
+    /// The object ID of its enterprise application, which its tokens carry.
+    pub fn principal_id(&self) -> &str {
+        self.tenant.tokens.principal_id()
+    }
+
     /// Its secret.
     pub fn client_secret(&self) -> &str {
         &self.tenant.client_secret

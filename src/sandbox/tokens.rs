@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use base64::Engine as _;
@@ -62,6 +63,8 @@ pub(super) fn scope(protocol: Protocol) -> &'static str {
 /// All tokens of the tenant.
 pub(super) struct Tokens {
     tenant_id: String,
+    /// The object ID of the enterprise application.
+    principal_id: String,
     signer: EcdsaKeyPair,
     random: SystemRandom,
     issued: Mutex<Issued>,
@@ -100,7 +103,26 @@ pub(super) enum RefreshRefusal {
 impl Tokens {
     pub(super) fn new(tenant_id: String) -> Result<Self, SandboxError> {
         let signer = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).map_err(|_| SandboxError::Random)?;
-        Ok(Self { tenant_id, signer, random: SystemRandom::new(), issued: Mutex::default(), refresh: Mutex::default() })
+        Ok(Self {
+            tenant_id,
+            principal_id: guid()?,
+            signer,
+            random: SystemRandom::new(),
+            issued: Mutex::default(),
+            refresh: Mutex::default(),
+        })
+    }
+
+    /// The object ID of the enterprise application.
+    pub(super) fn principal_id(&self) -> &str {
+        &self.principal_id
+    }
+
+    /// The object ID of a user: always the same one.
+    fn user_id(&self, address: &str) -> String {
+        let digest = digest(&SHA256, format!("{} {address}", self.tenant_id).as_bytes());
+        let hex: String = digest.as_ref().iter().map(|octet| format!("{octet:02x}")).collect();
+        guid_of(&hex)
     }
 
     /// Makes an access token that lives for `lifetime`, padded to at least `size_characters`.
@@ -137,11 +159,13 @@ impl Tokens {
         match &holder {
             Holder::Application => {
                 payload["idtyp"] = json!("app");
+                payload["oid"] = json!(self.principal_id);
                 if !permissions.is_empty() {
                     payload["roles"] = json!(permissions);
                 }
             }
             Holder::User(address) => {
+                payload["oid"] = json!(self.user_id(address));
                 payload["upn"] = json!(address);
                 payload["unique_name"] = json!(address);
                 if !permissions.is_empty() {

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{CertificateError, ClientConfig, RootCertStore};
@@ -27,6 +29,14 @@ const HEAD_START: Duration = Duration::from_millis(250);
 /// # Errors
 /// When the PEM holds no certificate, or there is no anchor at all.
 pub fn trust(extra_anchors_pem: Option<&[u8]>) -> Result<Arc<ClientConfig>, String> {
+    Ok(Arc::new(with_verifier(verifier(extra_anchors_pem)?)?))
+}
+
+/// What verifies the certificates of the far sides of a tenant.
+///
+/// # Errors
+/// As [`trust`].
+pub fn verifier(extra_anchors_pem: Option<&[u8]>) -> Result<Arc<dyn ServerCertVerifier>, String> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut extra: Vec<CertificateDer<'static>> = Vec::new();
     if let Some(pem) = extra_anchors_pem {
@@ -37,11 +47,8 @@ pub fn trust(extra_anchors_pem: Option<&[u8]>) -> Result<Arc<ClientConfig>, Stri
             return Err("there is no certificate in it".to_owned());
         }
     }
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?;
-    let config = match Verifier::new_with_extra_roots(extra.iter().cloned(), provider) {
-        Ok(verifier) => builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth(),
+    match Verifier::new_with_extra_roots(extra.iter().cloned(), Arc::clone(&provider)) {
+        Ok(verifier) => Ok(Arc::new(verifier)),
         // A small container may have no anchors of its own; those of `ca_file` then stand alone.
         Err(error) => {
             let mut anchors = RootCertStore::empty();
@@ -49,10 +56,19 @@ pub fn trust(extra_anchors_pem: Option<&[u8]>) -> Result<Arc<ClientConfig>, Stri
             if added == 0 {
                 return Err(format!("this system has no trust anchors: {error}"));
             }
-            builder.with_root_certificates(anchors).with_no_client_auth()
+            let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(anchors), provider).build();
+            Ok(verifier.map_err(|error| error.to_string())?)
         }
-    };
-    Ok(Arc::new(config))
+    }
+}
+
+/// A client's side of TLS that relies on this verifier.
+pub(in crate::upstream) fn with_verifier(verifier: Arc<dyn ServerCertVerifier>) -> Result<ClientConfig, String> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?;
+    Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
 }
 
 /// Connects and does the handshake.

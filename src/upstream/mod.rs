@@ -3,6 +3,7 @@
 mod conversation;
 pub mod dial;
 mod imap;
+pub mod look;
 mod pop3;
 pub mod proxy;
 mod refusal;
@@ -346,6 +347,27 @@ impl Upstream {
             },
             opened => opened,
         }
+    }
+
+    /// The name that a submission for this permit is tried with first.
+    pub fn submission_name<'a>(&self, permit: &'a Permit, token: &'a AccessToken) -> &'a Mailbox {
+        match token.account() {
+            Some(account) if self.by_account.contains(permit.mailbox()) => account,
+            _ => permit.mailbox(),
+        }
+    }
+
+    /// Connects and secures, for a client of somebody else's making: the login is its own affair. By SMTP with STARTTLS the greeting
+    /// has been heard then, and EHLO comes next.
+    ///
+    /// # Errors
+    /// When there is no host, or it cannot be reached safely.
+    pub async fn connect(&self, permit: &Permit) -> Result<ServerStream, UpstreamError> {
+        let (endpoints, host) = self.host(permit)?;
+        if permit.protocol() == Protocol::Smtp && !endpoints.smtp_implicit_tls {
+            return smtp::start_tls(host, endpoints, &self.settings).await;
+        }
+        dial::tls(host, endpoints, &self.settings).await
     }
 
     fn host(&self, permit: &Permit) -> Result<(&Endpoints, &HostPort), UpstreamError> {

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::base::{HostPort, Mailbox, Secret};
@@ -59,8 +60,22 @@ pub(in crate::upstream) async fn open(
     Ok(Submission { conversation, extensions, stuffer: Stuffer::new(), answer_time: settings.answer_time })
 }
 
-async fn start_tls(host: &HostPort, endpoints: &Endpoints, settings: &Settings) -> Result<ServerStream, UpstreamError> {
-    let stream = dial::tcp(host, settings).await?;
+/// Connects and secures with STARTTLS. Nothing has been said inside TLS then; the server waits for EHLO.
+pub(in crate::upstream) async fn start_tls(
+    host: &HostPort,
+    endpoints: &Endpoints,
+    settings: &Settings,
+) -> Result<ServerStream, UpstreamError> {
+    let stream = ask_for_tls(dial::tcp(host, settings).await?, host, settings).await?;
+    dial::upgrade(stream, host, endpoints, settings).await
+}
+
+/// Asks for TLS on a connection that is there; the handshake comes next.
+pub(in crate::upstream) async fn ask_for_tls(
+    stream: TcpStream,
+    host: &HostPort,
+    settings: &Settings,
+) -> Result<TcpStream, UpstreamError> {
     let mut clear = Conversation::new(stream, host.clone(), settings.answer_time);
     greeting(&mut clear).await?;
     let offered = hello(&mut clear, &settings.hostname).await?;
@@ -76,8 +91,7 @@ async fn start_tls(host: &HostPort, endpoints: &Endpoints, settings: &Settings) 
     if clear.has_more() {
         return Err(clear.protocol("it said something in clear behind the go-ahead to TLS"));
     }
-    let (stream, _) = clear.into_parts();
-    dial::upgrade(stream, host, endpoints, settings).await
+    Ok(clear.into_parts().0)
 }
 
 async fn greeting<S: AsyncRead + AsyncWrite + Unpin>(conversation: &mut Conversation<S>) -> Result<(), UpstreamError> {

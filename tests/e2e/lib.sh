@@ -189,3 +189,94 @@ message() {
 run_python() {
     python3 -B "$@" </dev/null
 }
+
+free_port() {
+    python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+}
+
+# make_dovecot: the folder DOVECOT for a Dovecot of our own, with a certificate for it (ca.pem is to be trusted).
+make_dovecot() {
+    PATH=$PATH:/usr/sbin
+    # Dovecot's own users have to reach its folder, which the world's is closed to.
+    DOVECOT=$(mktemp -d "${TMPDIR:-/tmp}/postern-dovecot.XXXXXX")
+    export DOVECOT
+    chmod 755 "$DOVECOT"
+    FURTHER_FOLDERS+=("$DOVECOT")
+    check "a certificate for Dovecot is made" make_dovecot_certificate
+}
+
+make_dovecot_certificate() {
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj "/CN=Dovecot test CA" \
+        -keyout "$DOVECOT/ca.key" -out "$DOVECOT/ca.pem"
+    openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=localhost" \
+        -keyout "$DOVECOT/server.key" -out "$DOVECOT/server.csr"
+    openssl x509 -req -in "$DOVECOT/server.csr" -CA "$DOVECOT/ca.pem" -CAkey "$DOVECOT/ca.key" -CAcreateserial -days 2 \
+        -extfile <(printf 'subjectAltName=IP:127.0.0.1,DNS:localhost\nbasicConstraints=CA:FALSE\n') -out "$DOVECOT/server.pem"
+}
+
+# start_dovecot FILE...: starts it on the free ports DOVECOT_IMAP and DOVECOT_POP3 (TLS from the first byte). A token is good if it is by
+# one of the files, which stand in its folder and say how the token service is asked (dovecot-oauth2.conf.ext).
+start_dovecot() {
+    local owner login_user internal_user internal_group file passdbs=
+    if ((EUID == 0)); then
+        owner=nobody login_user=dovenull internal_user=dovecot internal_group=dovecot
+    else
+        owner=$(id -un) login_user=$(id -un) internal_user=$(id -un) internal_group=$(id -gn)
+    fi
+    mkdir -p "$DOVECOT/mail"
+    chown "$owner" "$DOVECOT/mail"
+    DOVECOT_IMAP=$(free_port)
+    DOVECOT_POP3=$(free_port)
+    export DOVECOT_IMAP DOVECOT_POP3
+    for file in "$@"; do
+        passdbs+=$(printf '\npassdb {\n  driver = oauth2\n  mechanisms = xoauth2\n  args = %s\n}' "$DOVECOT/$file")
+    done
+    cat >"$DOVECOT/dovecot.conf" <<CONF
+base_dir = $DOVECOT/run
+state_dir = $DOVECOT/run
+log_path = $WORLD/dovecot-own.log
+protocols = imap pop3
+listen = 127.0.0.1
+default_login_user = $login_user
+default_internal_user = $internal_user
+default_internal_group = $internal_group
+first_valid_uid = 1
+ssl = required
+ssl_cert = <$DOVECOT/server.pem
+ssl_key = <$DOVECOT/server.key
+mail_location = maildir:$DOVECOT/mail/%u
+mail_save_crlf = yes
+auth_mechanisms = xoauth2
+$passdbs
+userdb {
+  driver = static
+  args = uid=$owner gid=$(id -g "$owner") home=$DOVECOT/mail/%u
+}
+service imap-login {
+  chroot =
+  inet_listener imap {
+    port = 0
+  }
+  inet_listener imaps {
+    port = $DOVECOT_IMAP
+    ssl = yes
+  }
+}
+service pop3-login {
+  chroot =
+  inet_listener pop3 {
+    port = 0
+  }
+  inet_listener pop3s {
+    port = $DOVECOT_POP3
+    ssl = yes
+  }
+}
+service anvil {
+  chroot =
+}
+CONF
+    dovecot -F -c "$DOVECOT/dovecot.conf" >"$WORLD/dovecot.log" 2>&1 </dev/null &
+    PROCESSES+=("$!")
+    until_true "Dovecot to listen" bash -c ": </dev/tcp/127.0.0.1/$DOVECOT_IMAP && : </dev/tcp/127.0.0.1/$DOVECOT_POP3"
+}

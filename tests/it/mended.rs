@@ -371,7 +371,7 @@ async fn the_log_says_what_to_do_for_a_client_that_came_without_tls() {
         let line = said.lines().find(|line| line.contains(REFUSED) && line.contains(&mark)).unwrap();
         for expected in [
             "WARN".to_owned(),
-            "code=\"tls-required\"".to_owned(),
+            "code=\"answer-tls-first\"".to_owned(),
             format!("STARTTLS with port {}, or SSL/TLS with port {}.", port("starttls"), port("implicit")),
             format!("to `plaintext_from` of the {protocol} listener on 127.0.0.1:{}", port("starttls")),
         ] {

@@ -32,6 +32,13 @@ pub(super) struct Connect {
     /// The address of the mailbox
     #[arg(value_parser = values::address)]
     pub(super) address: Mailbox,
+    #[command(flatten)]
+    pub(super) way: Way,
+}
+
+/// How a person signs in.
+#[derive(Args, Debug)]
+pub(super) struct Way {
     /// Print the address to open instead of opening a browser, and take the address pasted back that the browser ends at
     #[arg(long, conflicts_with_all = ["device_code", "refresh_token_file"])]
     no_browser: bool,
@@ -47,13 +54,31 @@ pub(super) struct Connect {
 }
 
 impl Connect {
+    pub(super) async fn run(self, ops: &Ops, output: &Output, token: Option<Secret<String>>) -> Result<(), Failure> {
+        self.way.sign_in(ops, output, &self.address, token).await?;
+        document(output, &ops.mailbox(&self.address).await?)
+    }
+}
+
+impl Way {
+    /// Whether any way is named.
+    pub(super) fn is_named(&self) -> bool {
+        self.no_browser || self.device_code || self.refresh_token_file.is_some()
+    }
+
     /// The refresh token, if one is named.
     pub(super) fn read_token(&self) -> Result<Option<Secret<String>>, Failure> {
         self.refresh_token_file.as_deref().map(read_token).transpose()
     }
 
-    pub(super) async fn run(self, ops: &Ops, output: &Output, token: Option<Secret<String>>) -> Result<(), Failure> {
-        let address = &self.address;
+    /// Signs the mailbox in; `token` is the one that [`Way::read_token`] has read.
+    pub(super) async fn sign_in(
+        &self,
+        ops: &Ops,
+        output: &Output,
+        address: &Mailbox,
+        token: Option<Secret<String>>,
+    ) -> Result<(), Failure> {
         let desk = ops.sign_in_desk(address).await?;
         let by_device = self.device_code || (desk.grant() == Grant::DeviceCode && !self.no_browser);
         let connected = if let Some(token) = token {
@@ -69,7 +94,7 @@ impl Connect {
             in_browser(&desk, output, self.redirect_port.unwrap_or(0)).await
         }?;
         tell(output, address, &connected);
-        document(output, &ops.mailbox(address).await?)
+        Ok(())
     }
 }
 

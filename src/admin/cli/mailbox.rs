@@ -127,7 +127,7 @@ impl MailboxGroup {
         let config = set_up.config()?;
         // Read before anything is opened, so that a missing file changes nothing.
         let token = match &self.command {
-            MailboxCommand::Connect(connect) => connect.read_token()?,
+            MailboxCommand::Connect(connect) => connect.way.read_token()?,
             _ => None,
         };
         set_up.wait_for(async {

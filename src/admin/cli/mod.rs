@@ -7,6 +7,7 @@ mod certificate;
 mod check;
 mod connect;
 mod demo;
+mod doctor;
 mod explain;
 mod failure;
 mod generated;
@@ -22,6 +23,7 @@ mod redirect;
 mod sandbox;
 mod serve;
 mod set_up;
+mod setup;
 mod signals;
 mod status;
 mod usage;
@@ -71,8 +73,8 @@ fn run(arguments: Arguments) -> ExitCode {
 /// How much the log says.
 fn level(arguments: &Arguments) -> Level {
     match (arguments.global.quiet, arguments.global.verbose) {
-        // The demonstration provokes refusals and shows them in its table.
-        (_, 0) if matches!(arguments.command, Command::Demo(_)) => Level::Errors,
+        // The demonstration provokes refusals and shows them in its table; the doctor tells every failure as a step.
+        (_, 0) if matches!(arguments.command, Command::Demo(_) | Command::Doctor(_)) => Level::Errors,
         (true, _) => Level::Warnings,
         (false, 0) => Level::Normal,
         (false, 1) => Level::Debug,
@@ -124,12 +126,14 @@ struct Global {
 enum Command {
     Demo(demo::Demo),
     Sandbox(sandbox::SandboxCommand),
+    Setup(Box<setup::Setup>),
     Serve(serve::Serve),
     Status(status::StatusCommand),
     Check(check::Check),
     Certificate(certificate::Certificate),
     Mailbox(mailbox::MailboxGroup),
     Password(password::PasswordGroup),
+    Doctor(doctor::DoctorCommand),
     Explain(explain::Explain),
     Key(key::KeyGroup),
     Completions(generated::Completions),
@@ -141,12 +145,14 @@ impl Command {
         match self {
             Self::Demo(command) => command.run(set_up),
             Self::Sandbox(command) => command.run(set_up),
+            Self::Setup(command) => command.run(set_up),
             Self::Serve(command) => command.run(set_up),
             Self::Status(command) => command.run(set_up),
             Self::Check(command) => command.run(set_up),
             Self::Certificate(command) => command.run(set_up),
             Self::Mailbox(command) => command.run(set_up),
             Self::Password(command) => command.run(set_up),
+            Self::Doctor(command) => command.run(set_up),
             Self::Explain(command) => command.run(set_up),
             Self::Key(command) => command.run(set_up),
             Self::Completions(command) => command.run(set_up),

@@ -133,6 +133,11 @@ impl Output {
         self.json
     }
 
+    /// Whether only what is wrong is to be told.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
     /// Whether what goes to stderr is coloured.
     pub(super) fn stderr_colour(&self) -> bool {
         self.stderr_colour

@@ -1,6 +1,6 @@
 //! `postern password`: the app passwords that mail programs log in with.
 
-mod card;
+pub(super) mod card;
 
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
@@ -152,7 +152,7 @@ impl PasswordCommand {
 }
 
 /// The list without what is there twice, in its order.
-fn unique<T: PartialEq>(list: Vec<T>) -> Vec<T> {
+pub(super) fn unique<T: PartialEq>(list: Vec<T>) -> Vec<T> {
     let mut kept: Vec<T> = Vec::with_capacity(list.len());
     for item in list {
         if !kept.contains(&item) {
@@ -188,7 +188,7 @@ fn hand_out(output: &Output, config: &Config, issued: &Issued) -> Result<(), Fai
 }
 
 /// Revokes a new app password that could not be printed: nobody has seen it, and it would stay in force unknown.
-async fn take_back(ops: &Ops, id: &str, failure: Failure) -> Failure {
+pub(super) async fn take_back(ops: &Ops, id: &str, failure: Failure) -> Failure {
     let why = match failure {
         Failure::Operation { message, .. } => message,
         Failure::ReaderGone => "the reader of stdout has gone".to_owned(),

@@ -1,6 +1,7 @@
 //! What a command stands on: the output, the configuration, the clock, and the identity to act under.
 
 use std::future::Future;
+use std::path::Path;
 
 use chrono::{DateTime, Utc};
 
@@ -26,6 +27,17 @@ impl SetUp {
     /// The time now.
     pub(super) fn now(&self) -> DateTime<Utc> {
         self.clock.now()
+    }
+
+    /// Where the program stands, and the configuration that `--config` names.
+    pub(super) fn surroundings(&self) -> (Surroundings, Option<&Path>) {
+        (Surroundings::of_this_process(self.now()), self.global.config.as_deref())
+    }
+
+    /// The same with this configuration.
+    pub(super) fn with_config(&self, path: &Path) -> Self {
+        let global = Global { config: Some(path.to_owned()), ..self.global.clone() };
+        Self { global, output: self.output.clone(), clock: self.clock.clone() }
     }
 
     /// Finds and reads the configuration.

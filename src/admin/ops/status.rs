@@ -134,7 +134,7 @@ impl Ops {
     }
 
     /// What the process left that holds the lock; `None` if nobody holds it.
-    fn running(&self) -> Result<Option<Running>, OpsError> {
+    pub(in crate::admin::ops) fn running(&self) -> Result<Option<Running>, OpsError> {
         let failed = |path: std::path::PathBuf, error: std::io::Error| {
             OpsError::Foundation(FoundationError::Store(StoreError::Open { path, source: error.into() }))
         };

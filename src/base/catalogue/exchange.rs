@@ -34,18 +34,18 @@ pub(super) const PRINCIPAL: [Step; 4] = [
     Step::PowerShell("Get-ServicePrincipal | Format-List DisplayName,AppId,ObjectId"),
     Step::Do("If it is missing, make it; if it has the other ID, take it away first (Remove-ServicePrincipal):"),
     Step::PowerShell(
-        "New-ServicePrincipal -AppId {client_id} -ObjectId OBJECT-ID-OF-THE-ENTERPRISE-APPLICATION -DisplayName \"Postern\"",
+        "New-ServicePrincipal -AppId {client_id} -ObjectId {object_id_of_the_enterprise_application} -DisplayName \"Postern\"",
     ),
 ];
 
 /// The right to open a mailbox.
 pub(super) const FULL_ACCESS: Step = Step::PowerShell(
-    "Add-MailboxPermission -Identity {mailbox} -User OBJECT-ID-OF-THE-ENTERPRISE-APPLICATION -AccessRights FullAccess",
+    "Add-MailboxPermission -Identity {mailbox} -User {object_id_of_the_enterprise_application} -AccessRights FullAccess",
 );
 
 /// The right to send as a mailbox.
 pub(super) const SEND_AS: Step = Step::PowerShell(
-    "Add-RecipientPermission -Identity {mailbox} -Trustee OBJECT-ID-OF-THE-ENTERPRISE-APPLICATION -AccessRights SendAs",
+    "Add-RecipientPermission -Identity {mailbox} -Trustee {object_id_of_the_enterprise_application} -AccessRights SendAs",
 );
 
 /// With a person's sign-in it is different.
@@ -60,6 +60,11 @@ pub(super) const OUTAGE: Step = Step::Note(
      signed in again because of it.",
 );
 
+/// Whether the mailbox may be used by each protocol.
+const SWITCHES: Step = Step::PowerShell(
+    "Get-CASMailbox -Identity {mailbox} | Format-List SmtpClientAuthenticationDisabled,ImapEnabled,PopEnabled",
+);
+
 /// What the application needs before Exchange lets it into a mailbox.
 pub(super) const TOKEN_NOT_ACCEPTED: &[Step] = &[
     PERMISSION,
@@ -71,9 +76,7 @@ pub(super) const TOKEN_NOT_ACCEPTED: &[Step] = &[
     FULL_ACCESS,
     SEND_AS,
     Step::Do("Switches of the mailbox, as they are and as they should be:"),
-    Step::PowerShell(
-        "Get-CASMailbox -Identity {mailbox} | Format-List SmtpClientAuthenticationDisabled,ImapEnabled,PopEnabled",
-    ),
+    SWITCHES,
     Step::PowerShell(
         "Set-CASMailbox -Identity {mailbox} -SmtpClientAuthenticationDisabled $false -ImapEnabled $true -PopEnabled $true",
     ),
@@ -83,5 +86,44 @@ pub(super) const TOKEN_NOT_ACCEPTED: &[Step] = &[
         "With RBAC for Applications instead of these rights (SMTP only), leave SMTP.SendAsApp out of the registration and check with \
          `Test-ServicePrincipalAuthorization -Identity {client_id} -Resource {mailbox}`.",
     ),
+    OUTAGE,
+];
+
+/// What is left to look at when Exchange does not let an application in although its token is for Exchange and has the permission.
+pub const APPLICATION_NOT_LET_IN: &[Step] = &[
+    Step::Do(
+        "Service principal: Exchange must know the application by the object ID of its page under Enterprise applications, which is the one \
+         in the token. The object ID on the page of the app registration is another and is refused like this. In Exchange Online PowerShell:",
+    ),
+    Step::PowerShell("Get-ServicePrincipal | Format-List DisplayName,AppId,ObjectId"),
+    Step::Do("If it is missing, make it; if it has another ObjectId, take that away first (Remove-ServicePrincipal):"),
+    PRINCIPAL[3],
+    Step::Do("Rights: Full Access to the mailbox and, for sending, Send As:"),
+    FULL_ACCESS,
+    SEND_AS,
+    Step::Do("Switches of the mailbox: SmtpClientAuthenticationDisabled False, ImapEnabled and PopEnabled True:"),
+    SWITCHES,
+    Step::Do("The address: {mailbox} has to be the mailbox's primary one, as Exchange shows it."),
+    Step::Note("Changes take minutes; an hour is reported for a new service principal."),
+    OUTAGE,
+];
+
+/// The same where a person signs in; that person stands in the place of the object ID.
+pub const PERSON_NOT_LET_IN: &[Step] = &[
+    Step::Do(
+        "Rights: whoever signs in needs Full Access to the mailbox and, for sending, Send As, unless it is their own. In Exchange Online \
+         PowerShell:",
+    ),
+    FULL_ACCESS,
+    SEND_AS,
+    Step::Do(
+        "Switches: those of whoever signs in count, SmtpClientAuthenticationDisabled False, ImapEnabled and PopEnabled True:",
+    ),
+    Step::PowerShell(
+        "Get-CASMailbox -Identity {object_id_of_the_enterprise_application} | Format-List \
+         SmtpClientAuthenticationDisabled,ImapEnabled,PopEnabled",
+    ),
+    Step::Do("The address: {mailbox} has to be the mailbox's primary one, as Exchange shows it."),
+    Step::Note("Changes take minutes."),
     OUTAGE,
 ];

@@ -16,7 +16,7 @@ const IMAP_SESSION: Entry = Entry { whose: Whose::User, retry: Retry::Never, ..I
 pub(super) const NOT_CONNECTED: &[Step] = &[
     Step::Do("If others work and it lasts: give the right to open it, in Exchange Online PowerShell:"),
     Step::PowerShell(
-        "Add-MailboxPermission -Identity {mailbox} -User OBJECT-ID-OF-THE-ENTERPRISE-APPLICATION -AccessRights FullAccess",
+        "Add-MailboxPermission -Identity {mailbox} -User {object_id_of_the_enterprise_application} -AccessRights FullAccess",
     ),
     Step::Do(
         "Check that IMAP is on. For a shared mailbox that a person opens, that person's own setting counts, so put their address \

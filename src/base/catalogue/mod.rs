@@ -18,7 +18,8 @@ use std::time::Duration;
 
 use crate::base::Whose;
 
-pub use self::remedy::{Places, Step, is_numbered};
+pub use self::exchange::{APPLICATION_NOT_LET_IN, PERSON_NOT_LET_IN};
+pub use self::remedy::{Places, Step, is_numbered, text as steps_text};
 pub use self::search::{Found, Match, Search, exchange_reply, mailbox_answer, search};
 
 /// One refusal.
@@ -374,7 +375,7 @@ pub fn entries() -> impl Iterator<Item = &'static Entry> {
     [own::ANSWERS, exchange::LOGIN, exchange::MESSAGE, mailbox::IMAP, mailbox::POP3, graph::ENTRIES]
         .into_iter()
         .chain(aadsts::NUMBERS.iter().copied())
-        .chain([aadsts::ERRORS, own::ROAD, own::PROXY, own::ADMINISTRATION])
+        .chain([aadsts::ERRORS, own::ROAD, own::ADMINISTRATION])
         .flatten()
 }
 

@@ -2,17 +2,15 @@
 
 mod administration;
 mod answers;
-mod proxy;
 
 use crate::base::Whose;
 use crate::base::catalogue::exchange::TOKEN_NOT_ACCEPTED;
 use crate::base::catalogue::mailbox::NOT_CONNECTED;
-use crate::base::catalogue::remedy::{CONNECT, SIGN_IN_AGAIN};
+use crate::base::catalogue::remedy::SIGN_IN_AGAIN;
 use crate::base::catalogue::{Area, Certainty, Entry, Retry, Step, Told};
 
 pub(super) use self::administration::ADMINISTRATION;
 pub(super) use self::answers::ANSWERS;
-pub(super) use self::proxy::PROXY;
 
 /// A failure that someone has to mend.
 const MEND: Entry = Entry { certainty: Certainty::Own, source: "Postern", ..Entry::of(Area::Own) };
@@ -35,9 +33,12 @@ const WAY_OUT: &[Step] = &[
     Step::Do(
         "Check the firewall: 443 to login.microsoftonline.com, 587 to smtp.office365.com, 993 and 995 to outlook.office365.com.",
     ),
-    Step::Do(
-        "If only IPv6 or only IPv4 works, set `family` under [upstream]; if only a proxy leads out, name it there as `proxy`.",
-    ),
+    Step::Do("If only IPv6 or only IPv4 works, set `family` under [upstream]."),
+];
+
+const PROXY: &[Step] = &[
+    Step::Do("Check kind (http:// or socks5://), host and port of the proxy under [upstream]."),
+    Step::Do("Look whether the proxy runs, and whether it reaches the host that the log names."),
 ];
 
 const EXPLAIN_IT: &[Step] =
@@ -66,7 +67,7 @@ pub(super) static ROAD: &[Entry] = &[
             Step::Do("Look whether this machine finds and reaches it:"),
             Step::Run("openssl s_client -connect login.microsoftonline.com:443 -brief"),
             Step::Do("Check the firewall (port 443), name resolution and this machine's clock."),
-            Step::Do("If the network or a proxy inspects TLS, put its CA into `ca_file` under [tenant.endpoints]."),
+            Step::Do("If the network inspects TLS, put its CA into `ca_file` under [tenant.endpoints]."),
         ],
         ..PASSES
     },
@@ -88,9 +89,9 @@ pub(super) static ROAD: &[Entry] = &[
     },
     Entry {
         code: "client-credential-unreadable",
-        title: "what the application proves itself with cannot be read",
-        what: "The file, variable or systemd credential that holds the application's secret, its certificate's key, the passphrase of that key \
-               or its federated token is missing, empty, or not readable by the account that runs Postern.",
+        title: "the application's secret, certificate, key or token cannot be read",
+        what: "The file, variable or systemd credential by which the application proves itself is missing, empty, or not readable by the \
+               account that runs Postern.",
         remedy: &[
             Step::Do("Look at the path that the log names, and let the service's account read it:"),
             Step::Run("sudo chown postern: /etc/postern/client-secret && sudo chmod 600 /etc/postern/client-secret"),
@@ -102,49 +103,16 @@ pub(super) static ROAD: &[Entry] = &[
     Entry {
         code: "client-certificate-unusable",
         title: "the application's certificate cannot be used",
-        what: "`certificate_file` is no certificate in PEM or PKCS#12, its key is missing, another's, encrypted under another passphrase, or no \
-               RSA key.",
+        what: "The certificate, its key or the passphrase in the configuration do not fit together, or are of a kind that Entra ID does not \
+               take. The log says which.",
         remedy: &[
-            Step::Do("Read what is wrong with it, with line and remedy:"),
-            Step::Run("sudo -u postern postern check"),
-            Step::Do("Entra ID takes RSA keys only, of 2048 bits or more."),
-        ],
-        ..MEND
-    },
-    Entry {
-        code: "signed-in-as-another",
-        title: "somebody else has signed in",
-        what: "The account that signed in is not the one that the mailbox expects: often a browser that remembers another account. Nothing \
-               was kept.",
-        whose: Whose::User,
-        remedy: &[
-            Step::Do("Sign in again in a private window, as the mailbox's owner:"),
-            CONNECT,
             Step::Do(
-                "If that other account is the one that opens the mailbox (a shared mailbox, or a sign-in name that differs from the \
-                      address), say so first:",
+                "Give the certificate in PEM with its key in `key_file`, or PKCS#12 (.pfx) with the key inside; a passphrase stands in the \
+                 file that `certificate_passphrase_file` names.",
             ),
-            Step::Run("postern mailbox add {mailbox} --sign-in-as ACCOUNT"),
+            Step::Do("Use an RSA key of 2048 bits; Entra ID takes no other."),
+            Step::Run("sudo -u postern postern check"),
         ],
-        told: Told::NOTHING,
-        ..MEND
-    },
-    Entry {
-        code: "sign-in-not-finished",
-        title: "the sign-in was not finished",
-        what: "The person did not sign in in time, or what the browser brought back was no answer to this sign-in. Nothing was kept.",
-        whose: Whose::User,
-        remedy: &[Step::Do("Begin again:"), CONNECT],
-        told: Told::NOTHING,
-        ..MEND
-    },
-    Entry {
-        code: "no-sign-in-address",
-        title: "the tenant has no address to sign in at",
-        what: "The way of signing in that was asked for needs `authorize_url` (browser) or `device_url` (device code), and a custom cloud \
-               names neither by itself.",
-        remedy: &[Step::Do("Name it under [tenant.endpoints] in the configuration.")],
-        told: Told::NOTHING,
         ..MEND
     },
     Entry {
@@ -243,7 +211,7 @@ pub(super) static ROAD: &[Entry] = &[
         title: "there is no safe connection to Exchange",
         what: "The certificate of the far side does not hold, or there is no common version of TLS. Postern never goes on without.",
         remedy: &[
-            Step::Do("If the network or a proxy inspects TLS, put its CA into `ca_file` under [tenant.endpoints]."),
+            Step::Do("If the network inspects TLS, put its CA into `ca_file` under [tenant.endpoints]."),
             Step::Do("Check this machine's clock, and that its package of CA certificates is up to date."),
         ],
         ..PASSES
@@ -254,6 +222,70 @@ pub(super) static ROAD: &[Entry] = &[
         what: "The host was not found, or took no connection.",
         remedy: WAY_OUT,
         ..PASSES
+    },
+    Entry {
+        code: "proxy-unreachable",
+        title: "the proxy on the way cannot be reached",
+        what: "The configuration names a proxy to Microsoft, and it was not found or took no connection.",
+        remedy: PROXY,
+        ..PASSES
+    },
+    Entry {
+        code: "proxy-silent",
+        title: "the proxy on the way did not answer",
+        what: "The proxy took the connection and did not answer in time: it is out of order, or does not reach the host.",
+        remedy: PROXY,
+        ..PASSES
+    },
+    Entry {
+        code: "proxy-closed",
+        title: "the proxy on the way closed the connection",
+        what: "The proxy ended the connection instead of answering.",
+        remedy: PROXY,
+        ..PASSES
+    },
+    Entry {
+        code: "proxy-not-through",
+        title: "the proxy on the way does not reach the host",
+        what: "The proxy answered that it could not reach Microsoft's host.",
+        remedy: &[Step::Do(
+            "If it lasts, ask whoever runs the proxy whether it reaches the host and port that the log names.",
+        )],
+        ..PASSES
+    },
+    Entry {
+        code: "proxy-forbids",
+        title: "the proxy on the way does not let Postern through",
+        what: "The proxy's rules forbid the host or port that the log names. Many allow port 443 only; mail needs 587, 993 and 995.",
+        remedy: &[
+            Step::Do("Ask whoever runs the proxy to let this machine through to that host and port."),
+            Step::Do("Or name the host in `no_proxy` under [upstream], if it can be reached without the proxy."),
+        ],
+        ..MEND
+    },
+    Entry {
+        code: "proxy-login",
+        title: "the proxy on the way wants a login, or refuses the one it was given",
+        what: "The proxy asks for a user name and password, refuses those in the configuration, or wants a kind of login that Postern does not \
+               have.",
+        remedy: &[
+            Step::Do(
+                "Write the proxy's address with its login (http://USER:PASSWORD@HOST:PORT) into a file and name that as `proxy_file` under \
+                 [upstream]; in user name and password `@`, `:`, `/` and `%` are written %40, %3A, %2F and %25.",
+            ),
+            Step::Do(
+                "If it wants another login than Basic (HTTP) or user name and password (SOCKS5), ask for this machine to be let through without.",
+            ),
+            Step::Do("Start `serve` anew."),
+        ],
+        ..MEND
+    },
+    Entry {
+        code: "proxy-protocol",
+        title: "what answers is not the kind of proxy that it should be",
+        what: "The answer is not that of an HTTP or SOCKS5 proxy, whichever the configuration names.",
+        remedy: &[Step::Do("Check kind (http:// or socks5://), host and port of the proxy under [upstream].")],
+        ..MEND
     },
     Entry {
         code: "no-host",

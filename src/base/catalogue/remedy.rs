@@ -45,11 +45,14 @@ pub struct Places<'a> {
     pub tenant: Option<&'a str>,
     /// The application's (client) ID.
     pub client_id: Option<&'a str>,
+    /// The object ID of the enterprise application, or the account that signs in: whoever gets rights in Exchange.
+    pub object_id: Option<&'a str>,
 }
 
 impl Places<'_> {
     /// The names of all places.
-    pub const NAMES: [&'static str; 4] = ["mailbox", "sender", "tenant", "client_id"];
+    pub const NAMES: [&'static str; 5] =
+        ["mailbox", "sender", "tenant", "client_id", "object_id_of_the_enterprise_application"];
 
     /// Fills the places of a template.
     ///
@@ -77,6 +80,7 @@ impl Places<'_> {
             "sender" => self.sender,
             "tenant" => self.tenant,
             "client_id" => self.client_id,
+            "object_id_of_the_enterprise_application" => self.object_id,
             _ => None,
         }
     }
@@ -117,8 +121,8 @@ pub(in crate::base::catalogue) fn line(steps: &[Step], places: &Places<'_>) -> S
     line
 }
 
-/// The steps in lines.
-pub(in crate::base::catalogue) fn text(steps: &[Step], places: &Places<'_>) -> String {
+/// The steps in lines: numbered if there are several, commands alone and indented.
+pub fn text(steps: &[Step], places: &Places<'_>) -> String {
     let (numbered, mut number) = (is_numbered(steps), 0);
     let mut lines = Vec::with_capacity(steps.len());
     for step in steps {

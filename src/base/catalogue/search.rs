@@ -52,6 +52,7 @@ impl Search {
             sender: self.sender.as_deref(),
             tenant: None,
             client_id: self.client_id.as_deref(),
+            object_id: None,
         }
     }
 }

@@ -31,11 +31,12 @@ fn remedies_are_sentences_and_commands_with_known_places() {
     const SHELL: [&str; 8] = ["postern", "journalctl", "sudo", "ss", "df", "getent", "openssl", "(umask"];
     const VERBS: [&str; 5] = ["Get-", "Set-", "Add-", "New-", "Remove-"];
     let mut wrong = Vec::new();
-    for entry in entries() {
-        for (place, step) in entry.remedy.iter().enumerate() {
+    let lists = [("application", APPLICATION_NOT_LET_IN), ("person", PERSON_NOT_LET_IN)];
+    for (code, remedy) in entries().map(|entry| (entry.code, entry.remedy)).chain(lists) {
+        for (place, step) in remedy.iter().enumerate() {
             let text = step.template();
             let places: Vec<&str> = text.split('{').skip(1).map(|rest| rest.split('}').next().unwrap()).collect();
-            let leads = entry.remedy.get(place + 1).is_some_and(|next| next.is_command());
+            let leads = remedy.get(place + 1).is_some_and(|next| next.is_command());
             let in_order = match step {
                 Step::Do(_) => text.ends_with(if leads { &[':', '.'][..] } else { &['.'] }),
                 Step::Note(_) => text.ends_with('.'),
@@ -46,7 +47,7 @@ fn remedies_are_sentences_and_commands_with_known_places() {
                 && (place > 0 || !step.is_command())
                 && places.iter().all(|place| Places::NAMES.contains(place));
             if !in_order {
-                wrong.push(format!("{}: {text}", entry.code));
+                wrong.push(format!("{code}: {text}"));
             }
         }
     }

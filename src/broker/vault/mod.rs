@@ -112,8 +112,11 @@ impl Vault {
     /// [`VaultError::OtherKey`] and [`VaultError::WrongKey`] when it was sealed by a key that is not known here,
     /// [`VaultError::Damaged`] when its octets are not those of then.
     pub fn unseal(&self, place: Place<'_>, sealed: &[u8]) -> Result<Secret<Vec<u8>>, VaultError> {
-        match self.ring.load().open(place, sealed) {
-            Err(VaultError::OtherKey { .. } | VaultError::WrongKey { .. }) if self.follow() => {
+        let opened = self.ring.load().open(place, sealed);
+        match opened {
+            Err(VaultError::OtherKey { .. } | VaultError::WrongKey { .. }) => {
+                // Whether there is something new or another task has just taken it up: the keys of now are what counts.
+                self.follow();
                 self.ring.load().open(place, sealed)
             }
             opened => opened,

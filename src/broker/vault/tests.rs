@@ -1,7 +1,7 @@
 //! Sealing, the keys of a data folder, and a change of the master key that stops wherever it can.
 
-use std::fs;
 use std::path::PathBuf;
+use std::{fs, io};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -116,8 +116,17 @@ impl Data {
 
     /// The folder as it is on disk at this moment.
     fn copy(&self) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        copy(self.folder.path(), folder.path());
+        let stamps = || {
+            let of = |(path, _): &(PathBuf, Vec<u8>)| Some((path.clone(), fs::metadata(path).ok()?.modified().ok()?));
+            everything(self.folder.path()).map(|files| files.iter().filter_map(of).collect::<Vec<_>>())
+        };
+        let folder = loop {
+            let (folder, before) = (tempfile::tempdir().unwrap(), stamps());
+            // A store that was closed just before may still be tidying up in a thread of its own.
+            if before.is_ok() && copy(self.folder.path(), folder.path()).is_ok() && before.ok() == stamps().ok() {
+                break folder;
+            }
+        };
         let source = match &self.source {
             KeySource::File(path) => {
                 KeySource::File(folder.path().join(path.strip_prefix(self.folder.path()).unwrap()))
@@ -134,33 +143,34 @@ async fn keep(store: &SqliteStore, account: &Mailbox, sealed: Vec<u8>) {
     store.keep_sign_in(&record).await.unwrap();
 }
 
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let path = entry?.path();
         let target = to.join(path.file_name().unwrap());
         if path.is_dir() {
-            copy(&path, &target);
+            copy(&path, &target)?;
         } else if path.extension().is_none_or(|extension| extension != "db-shm") {
             // The index of the log in memory is made anew, as after a crash.
-            fs::copy(&path, &target).unwrap();
+            fs::copy(&path, &target)?;
         }
     }
+    Ok(())
 }
 
-fn everything(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+fn everything(folder: &Path) -> io::Result<Vec<(PathBuf, Vec<u8>)>> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
         if path.is_dir() {
             found.push((path.clone(), Vec::new()));
-            found.extend(everything(&path));
+            found.extend(everything(&path)?);
         } else {
-            found.push((path.clone(), fs::read(&path).unwrap()));
+            found.push((path.clone(), fs::read(&path)?));
         }
     }
     found.sort();
-    found
+    Ok(found)
 }
 
 fn unwatched() -> impl FnMut(Step) + Send {
@@ -259,14 +269,14 @@ fn a_missing_wrong_or_broken_key_is_an_error_and_changes_nothing() {
     let elsewhere = folder.path().join("elsewhere");
     let refused = |source: &KeySource, code: &str, words: &[&str]| {
         for fresh in [true, false] {
-            let before = everything(folder.path());
+            let before = everything(folder.path()).unwrap();
             let error = Vault::open(&data, source, fresh).err().unwrap();
             assert_eq!(error.code(), code, "{error}");
             let told = format!("{error} {}", error.remedy().unwrap());
             for word in words {
                 assert!(told.contains(word), "{word}: {told}");
             }
-            assert_eq!(everything(folder.path()), before, "{error}");
+            assert_eq!(everything(folder.path()).unwrap(), before, "{error}");
         }
     };
     fs::remove_file(&master).unwrap();
@@ -308,9 +318,9 @@ fn a_missing_wrong_or_broken_key_is_an_error_and_changes_nothing() {
     fs::write(&pepper, flipped).unwrap();
     refused(&KeySource::Own, "sealed-value-damaged", &["the pepper of the app passwords is damaged", "pepper.sealed"]);
     fs::remove_file(&pepper).unwrap();
-    let before = everything(folder.path());
+    let before = everything(folder.path()).unwrap();
     assert_eq!(Vault::open(&data, &KeySource::Own, false).err().unwrap().code(), "key-missing");
-    assert_eq!(everything(folder.path()), before);
+    assert_eq!(everything(folder.path()).unwrap(), before);
 
     // A store that came without its keys: no folder of keys is made beside it.
     fs::remove_dir_all(data.join("keys")).unwrap();
@@ -476,6 +486,27 @@ async fn what_is_sealed_by_the_old_key_at_that_very_moment_is_neither_lost_nor_l
     assert_eq!(serving.settle(&store).await.unwrap().unwrap().wrapped, 0);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn tasks_that_meet_a_new_key_at_once_all_find_it() {
+    let data = Data::new(|_| KeySource::Own).await;
+    let (serving, store) = (Arc::new(data.open().unwrap()), data.store().await);
+    for round in 0..30 {
+        data.open().unwrap().rotate(&store, None, true, &mut unwatched()).await.unwrap();
+        let records = Arc::new(store.sealed_records().await.unwrap());
+        let gate = Arc::new(std::sync::Barrier::new(8));
+        let tasks = (0..8).map(|_| {
+            let (serving, records, gate) = (Arc::clone(&serving), Arc::clone(&records), Arc::clone(&gate));
+            std::thread::spawn(move || {
+                gate.wait();
+                serving.unseal(Place::from(&records[0]), &records[0].sealed).map(drop)
+            })
+        });
+        for task in tasks.collect::<Vec<_>>() {
+            task.join().unwrap().unwrap_or_else(|error| panic!("round {round}: {error}"));
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_change_can_be_given_another_aim_before_it_is_finished() {
     let data = Data::with_file().await;
@@ -589,9 +620,9 @@ async fn stock_is_taken_with_every_state_of_the_keys_and_changes_nothing() {
     let data = Data::new(|_| KeySource::Own).await;
     let store = data.store().await;
     let look = async || {
-        let before = everything(&data.dir().join("keys"));
+        let before = everything(&data.dir().join("keys")).unwrap();
         let inventory = Vault::take_stock(&data.dir(), &data.source, &store).await.unwrap();
-        assert_eq!(everything(&data.dir().join("keys")), before);
+        assert_eq!(everything(&data.dir().join("keys")).unwrap(), before);
         inventory
     };
     let first = look().await;

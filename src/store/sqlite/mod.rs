@@ -31,8 +31,11 @@ pub struct SqliteStore {
     pool: SqlitePool,
     /// Sees every commit of the others, our own pool included, through `PRAGMA data_version`; holds the last one seen
     /// together with the revision read then. `None` once the store is closed.
-    watcher: Mutex<Option<(SqliteConnection, Option<(i64, i64)>)>>,
+    watcher: Mutex<Option<Watcher>>,
 }
+
+/// A connection, and the last `data_version` that it saw together with the revision of then.
+type Watcher = (SqliteConnection, Option<(i64, i64)>);
 
 impl SqliteStore {
     /// The file's name in `data_dir`.

@@ -82,7 +82,7 @@ mod tests {
                 "INSERT INTO sign_in (tenant, account, sealed, whose, since) VALUES ('contoso', $1, $2, 'nobody', 0)",
             )
             .bind(account)
-            .bind((!sealed.is_empty()).then(|| sealed.as_bytes()))
+            .bind((!sealed.is_empty()).then_some(sealed.as_bytes()))
             .execute(change.connection().unwrap())
             .await
             .unwrap();

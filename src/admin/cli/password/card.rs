@@ -9,7 +9,7 @@ use crate::admin::ops::PasswordRow;
 use crate::config::{Config, Listener, TlsMode};
 
 /// What to enter in the mail program.
-pub(super) fn text(config: &Config, row: &PasswordRow) -> String {
+pub(in crate::admin::cli) fn text(config: &Config, row: &PasswordRow) -> String {
     let mut lines = vec![
         format!(
             "App password {} for {} ({}). It is shown this once; only you have it now.",
@@ -34,7 +34,7 @@ pub(super) fn text(config: &Config, row: &PasswordRow) -> String {
 }
 
 /// Host, port and encryption as mail programs call them.
-fn server(listener: &Listener) -> String {
+pub(in crate::admin::cli) fn server(listener: &Listener) -> String {
     let ip = listener.address.ip();
     let host = if ip.is_loopback() {
         "localhost".to_owned()
@@ -56,7 +56,7 @@ fn server(listener: &Listener) -> String {
 }
 
 /// The networks of an app password from which none of the listeners of its protocols can be reached.
-pub(super) fn unreachable_from(config: &Config, row: &PasswordRow) -> Vec<IpNet> {
+pub(in crate::admin::cli) fn unreachable_from(config: &Config, row: &PasswordRow) -> Vec<IpNet> {
     let listeners = || config.listeners.iter().filter(|listener| row.protocols.contains(&listener.protocol));
     let reached = |network: &IpNet| listeners().any(|listener| can_reach(network, listener.address.ip()));
     row.networks.iter().filter(|network| !reached(network)).copied().collect()

@@ -528,7 +528,7 @@ const SEND_AS_SENDER: &[Step] = &[
     Step::PowerShell("Add-RecipientPermission -Identity {sender} -Trustee {mailbox} -AccessRights SendAs"),
     Step::Do("If it should send as {sender}, and the application signs in (client_credentials):"),
     Step::PowerShell(
-        "Add-RecipientPermission -Identity {sender} -Trustee OBJECT-ID-OF-THE-ENTERPRISE-APPLICATION -AccessRights SendAs",
+        "Add-RecipientPermission -Identity {sender} -Trustee {object_id_of_the_enterprise_application} -AccessRights SendAs",
     ),
     Step::Do("If {sender} is another address of the same mailbox, allow that in the organisation:"),
     Step::PowerShell("Set-OrganizationConfig -SendFromAliasEnabled $true"),

@@ -1,5 +1,6 @@
 //! Failures of commands, and of `serve` when it starts: store, keys, certificates, ports, mailboxes, app passwords.
 
+use crate::base::Whose;
 use crate::base::catalogue::own::MEND;
 use crate::base::catalogue::remedy::CONNECT;
 use crate::base::catalogue::{Entry, Retry, Step, Told};
@@ -57,19 +58,6 @@ pub(in crate::base::catalogue) static ADMINISTRATION: &[Entry] = &[
         ..COMMAND
     },
     Entry {
-        code: "no-store",
-        title: "there is no store in this data folder yet",
-        what: "The command acts on what is in the store, and the data folder has none. It was not made in passing: most often `data_dir`, or \
-               the configuration that was found, is another one than meant.",
-        remedy: &[
-            Step::Do("See which configuration is read, and correct `data_dir` in it:"),
-            Step::Run("postern check"),
-            Step::Do("If nothing has been set up here yet, begin with the first mailbox:"),
-            Step::Run("postern mailbox add {mailbox}"),
-        ],
-        ..COMMAND
-    },
-    Entry {
         code: "data-dir-unusable",
         title: "the data folder cannot be used",
         what: "The data folder, or a file in it, cannot be made or written.",
@@ -110,36 +98,21 @@ pub(in crate::base::catalogue) static ADMINISTRATION: &[Entry] = &[
     Entry {
         code: "key-wrong",
         title: "the master key is another one",
-        what: "The master key does not open what is in the data folder: one of the two is from another installation or another time.",
+        what: "The master key does not open what is in the store: one of the two is from another installation or another time.",
         remedy: KEYS_FROM_BACKUP,
         told: Told::MUST_ACT,
         ..MEND
     },
     Entry {
-        code: "sealed-by-another-key",
-        title: "something was sealed by a key that is not known here",
-        what: "One sealed value, such as a sign-in, was sealed by another master key than the one that is here, while others open.",
+        code: "key-unreadable",
+        title: "the master key cannot be read",
+        what: "The file, variable or systemd credential that [keys] names is missing, not readable, or not 32 octets in base64.",
         remedy: &[
-            Step::Do("See which key opens what:"),
-            Step::Run("postern key status"),
-            Step::Do("Put that key back from a backup; if it is lost, sign the mailbox in again:"),
-            CONNECT,
+            Step::Do("Look at [keys] in the configuration and at who may read the key."),
+            Step::Do("With a systemd credential, run the command with the running service's own:"),
+            Step::Run("sudo CREDENTIALS_DIRECTORY=/run/credentials/postern.service postern password list"),
         ],
-        told: Told::MUST_ACT,
-        ..MEND
-    },
-    Entry {
-        code: "sealed-value-damaged",
-        title: "a sealed value is damaged",
-        what: "The master key is the right one, and what the message names does not open: the disk or somebody has changed it. Everything else \
-               works on.",
-        remedy: &[
-            Step::Do("For a sign-in, sign in again:"),
-            CONNECT,
-            Step::Do("For the pepper, put the `keys` folder back from the backup."),
-        ],
-        told: Told::MUST_ACT,
-        ..MEND
+        ..COMMAND
     },
     Entry {
         code: "keys-busy",
@@ -170,15 +143,25 @@ pub(in crate::base::catalogue) static ADMINISTRATION: &[Entry] = &[
         ..COMMAND
     },
     Entry {
-        code: "key-unreadable",
-        title: "the master key cannot be read",
-        what: "The file, variable or systemd credential that [keys] names is missing, not readable, or not 32 octets in base64.",
+        code: "sealed-by-another-key",
+        title: "something was sealed by a key that is not known here",
+        what: "One sealed value, such as a sign-in, was sealed by another master key than the one that is here, while others open.",
         remedy: &[
-            Step::Do("Look at [keys] in the configuration and at who may read the key."),
-            Step::Do("With a systemd credential, run the command with the running service's own:"),
-            Step::Run("sudo CREDENTIALS_DIRECTORY=/run/credentials/postern.service postern password list"),
+            Step::Do("See which key opens what:"),
+            Step::Run("postern key status"),
+            Step::Do("Put that key back from a backup; if it is lost, sign the mailbox in again:"),
+            CONNECT,
         ],
-        ..COMMAND
+        told: Told::MUST_ACT,
+        ..MEND
+    },
+    Entry {
+        code: "sealed-value-damaged",
+        title: "something sealed is damaged",
+        what: "The octets of a sealed value are not those that were written: the disk or somebody has changed them. The message says which.",
+        remedy: &[Step::Do("Restore it from a backup. If it was a sign-in, it can be had anew:"), CONNECT],
+        told: Told::MUST_ACT,
+        ..MEND
     },
     Entry {
         code: "key-cannot-be-written",
@@ -261,6 +244,68 @@ pub(in crate::base::catalogue) static ADMINISTRATION: &[Entry] = &[
         ..COMMAND
     },
     Entry {
+        code: "proxy-unusable",
+        title: "the proxy's address cannot be used",
+        what: "The file or variable that holds the proxy's address under [upstream] cannot be read, or holds no such address. Without the proxy \
+               nothing is connected to.",
+        remedy: &[
+            Step::Do(
+                "Put the address there, such as http://USER:PASSWORD@HOST:PORT, where the service's account can read it:",
+            ),
+            Step::Run("sudo -u postern postern check"),
+        ],
+        ..COMMAND
+    },
+    Entry {
+        code: "no-store",
+        title: "there is no store in the data folder",
+        what: "Neither `serve` nor `mailbox add` has run with this data folder, or the command looks at another one.",
+        remedy: &[
+            Step::Do(
+                "Check that the command reads the configuration that `serve` reads (`--config`, or the variable POSTERN_CONFIG).",
+            ),
+            Step::Do("If nothing has run yet, begin with:"),
+            Step::Run("postern mailbox add {mailbox}"),
+        ],
+        ..COMMAND
+    },
+    Entry {
+        code: "no-sign-in-address",
+        title: "the tenant has no address for this way of signing in",
+        what: "The configuration names no `authorize_url` (browser) or `device_url` (code on another device); with `cloud = \"custom\"` they \
+               have to be named.",
+        remedy: &[Step::Do(
+            "Name the address under [tenant.endpoints], or sign in the other way (`--device-code`, `--no-browser`).",
+        )],
+        ..COMMAND
+    },
+    Entry {
+        code: "sign-in-not-finished",
+        title: "the sign-in came to nothing",
+        what: "It was broken off, took longer than it may, or what was pasted did not belong to it.",
+        whose: Whose::User,
+        remedy: &[
+            Step::Do("Begin again:"),
+            CONNECT,
+            Step::Note("With `--no-browser` or `--device-code` the browser may be on another machine."),
+        ],
+        ..COMMAND
+    },
+    Entry {
+        code: "signed-in-as-another",
+        title: "another account has signed in than was expected",
+        what: "The browser remembered another account, or the mailbox is opened by another account than its own. Nothing was kept.",
+        whose: Whose::User,
+        remedy: &[
+            Step::Do("Sign in as the right account, in a private window, where no other account is remembered:"),
+            CONNECT,
+            Step::Do("If the other account is the one that opens the mailbox, say so and sign in again:"),
+            Step::Run("postern mailbox add {mailbox} --sign-in-as ACCOUNT"),
+            CONNECT,
+        ],
+        ..COMMAND
+    },
+    Entry {
         code: "no-tenant",
         title: "the configuration has no tenant yet",
         what: "A mailbox belongs to a tenant, and there is none.",
@@ -321,8 +366,8 @@ pub(in crate::base::catalogue) static ADMINISTRATION: &[Entry] = &[
     Entry {
         code: "alias-unknown",
         title: "the mailbox has no such alias",
-        what: "Only a login name that the mailbox has beside its address can be taken from it.",
-        remedy: &[Step::Do("See which it has:"), Step::Run("postern mailbox show {mailbox}")],
+        what: "A command named an alias that the mailbox does not have.",
+        remedy: &[Step::Do("See the aliases:"), Step::Run("postern mailbox show {mailbox}")],
         ..COMMAND
     },
     Entry {

@@ -1,0 +1,125 @@
+//! IMAP by a client of others: async-imap, over a connection of its own.
+//!
+//! It writes every line to the `log` crate, tokens included, which has no listener in this program (`telemetry::log`).
+
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use tokio::time::timeout;
+use zeroize::Zeroizing;
+
+use crate::admin::ops::doctor::login::{Failed, PATIENCE, in_one_line};
+use crate::auth::Permit;
+use crate::base::Mailbox;
+use crate::broker::AccessToken;
+use crate::upstream::{ServerStream, Upstream};
+
+/// A session of async-imap.
+pub(in crate::admin::ops::doctor) type Session = async_imap::Session<ServerStream>;
+
+/// XOAUTH2: `user={user}^Aauth=Bearer {token}^A^A` once, then nothing, so that a refusal is said in full.
+struct Bearer(Option<Zeroizing<Vec<u8>>>);
+
+impl Bearer {
+    fn new(user: &Mailbox, token: &AccessToken) -> Self {
+        let token = token.expose().expose();
+        // Room for all of it at once: growing would leave copies behind.
+        let mut message = Zeroizing::new(Vec::with_capacity(user.as_str().len() + token.len() + 32));
+        for part in ["user=", user.as_str(), "\u{1}auth=Bearer ", token, "\u{1}\u{1}"] {
+            message.extend_from_slice(part.as_bytes());
+        }
+        Self(Some(message))
+    }
+}
+
+impl async_imap::Authenticator for Bearer {
+    type Response = Zeroizing<Vec<u8>>;
+
+    fn process(&mut self, _challenge: &[u8]) -> Self::Response {
+        self.0.take().unwrap_or_default()
+    }
+}
+
+/// Opens a session.
+pub(in crate::admin::ops::doctor) async fn session(
+    upstream: &Upstream,
+    permit: &Permit,
+    token: &AccessToken,
+) -> Result<Session, Failed> {
+    let stream = upstream.connect(permit).await.map_err(Failed::Road)?;
+    let mut client = async_imap::Client::new(stream);
+    let logged_in = timeout(PATIENCE, async {
+        match client.read_response().await {
+            Ok(Some(_)) => {}
+            Ok(None) => return Err(in_words("there was no greeting")),
+            Err(error) => return Err(in_words(&error.to_string())),
+        }
+        client.authenticate("XOAUTH2", Bearer::new(permit.mailbox(), token)).await.map_err(|(error, _)| failed(&error))
+    });
+    logged_in.await.unwrap_or(Err(Failed::Silent))
+}
+
+/// Opens the inbox, and says how many messages are in it.
+pub(in crate::admin::ops::doctor) async fn inbox(
+    upstream: &Upstream,
+    permit: &Permit,
+    token: &AccessToken,
+) -> Result<String, Failed> {
+    let mut session = session(upstream, permit, token).await?;
+    let selected = within(session.select("INBOX")).await?;
+    let folders: Vec<_> = within(async { session.list(Some(""), Some("*")).await?.try_collect().await }).await?;
+    end(session).await;
+    Ok(format!("{} messages; {} folders", selected.exists, folders.len()))
+}
+
+/// Waits for an answer, but not for ever.
+pub(in crate::admin::ops::doctor) async fn within<T>(
+    work: impl Future<Output = Result<T, async_imap::error::Error>>,
+) -> Result<T, Failed> {
+    match timeout(PATIENCE, work).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(failed(&error)),
+        Err(_) => Err(Failed::Silent),
+    }
+}
+
+/// Logs out; whether anybody hears it does not matter.
+pub(in crate::admin::ops::doctor) async fn end(mut session: Session) {
+    drop(timeout(Duration::from_secs(2), session.logout()).await);
+}
+
+fn failed(error: &async_imap::error::Error) -> Failed {
+    use async_imap::error::Error;
+    match error {
+        Error::No(text) => in_words(&format!("NO {}", information(text))),
+        Error::Bad(text) => in_words(&format!("BAD {}", information(text))),
+        other => in_words(&other.to_string()),
+    }
+}
+
+fn in_words(said: &str) -> Failed {
+    let entry = crate::base::catalogue::mailbox_answer(said);
+    let remedy = entry.map(|entry| entry.remedy_text(&crate::base::catalogue::Places::default()));
+    let otherwise = "Postern's own login worked just before, so try again; if it lasts, report it with this line.";
+    Failed::Said {
+        said: format!("another client (async-imap) was told: {}", in_one_line(said)),
+        remedy: Some(remedy.unwrap_or_else(|| otherwise.to_owned())),
+    }
+}
+
+/// What the server said, out of the library's `code: None, info: Some("…")`.
+fn information(text: &str) -> &str {
+    let inside = text.split_once("info: Some(\"").and_then(|(_, rest)| rest.rsplit_once("\")"));
+    inside.map_or(text, |(words, _)| words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_servers_words_are_taken_out_of_the_librarys() {
+        assert_eq!(information("code: None, info: Some(\"AUTHENTICATE failed.\")"), "AUTHENTICATE failed.");
+        assert_eq!(information("something else"), "something else");
+    }
+}
