@@ -295,6 +295,9 @@ impl App {
         keys.abort();
         renewal.abort();
         sign_ins.abort();
+        if timeout(CLOSE_TIME, self.road.broker.close()).await.is_err() {
+            warn!("a renewal of a sign-in did not end in time and is cut off");
+        }
         if let Ok(Err(error)) = timeout(CLOSE_TIME, self.road.incidents.upkeep()).await {
             warn!("the last incidents could not be noted: {error}");
         }
@@ -429,12 +432,10 @@ async fn upkeep(road: Arc<Road>) {
     let mut failing = false;
     loop {
         ticks.tick().await;
-        let done = async {
-            road.auth.upkeep().await?;
-            road.broker.upkeep().await?;
-            road.incidents.upkeep().await
-        }
-        .await;
+        // One that fails keeps the others from nothing.
+        let (gate, tokens, incidents) =
+            (road.auth.upkeep().await, road.broker.upkeep().await, road.incidents.upkeep().await);
+        let done = gate.and(tokens).and(incidents);
         match done {
             Ok(()) => failing = false,
             // Said once, not every second.

@@ -379,9 +379,13 @@ impl Ops {
         const PASSES_WITHIN: chrono::Duration = chrono::Duration::minutes(5);
 
         let of_it = || troubles.iter().filter(|trouble| trouble.mailbox == record.address);
-        of_it()
-            .find(|trouble| trouble.whose != Whose::Nobody)
-            .or_else(|| of_it().find(|trouble| trouble.last_at - trouble.since >= PASSES_WITHIN))
+        of_it().find(|trouble| trouble.whose != Whose::Nobody).or_else(|| {
+            // What nobody has tried for an hour may have passed long ago.
+            let now = self.clock.now();
+            of_it().find(|trouble| {
+                trouble.last_at - trouble.since >= PASSES_WITHIN && now - trouble.last_at <= chrono::Duration::hours(1)
+            })
+        })
     }
 
     fn standing(&self, record: &MailboxRecord, sign_ins: &[SignInRecord]) -> Standing {

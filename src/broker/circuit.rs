@@ -92,7 +92,8 @@ impl Circuit {
             None => 1,
         };
         let own = FIRST_PAUSE.saturating_mul(1 << (failures - 1).min(8)).min(LONGEST_PAUSE);
-        let pause = wait.unwrap_or_else(|| jittered(own));
+        // «At once» is no pause, and a date that has passed is our clock or theirs.
+        let pause = wait.filter(|wait| *wait >= Duration::from_secs(1)).unwrap_or_else(|| jittered(own));
         let until = (now + pause).max(broken.as_ref().map_or(now, |broken| broken.until));
         *broken = Some(Broken { until, failures, error: Arc::clone(error) });
         until - now

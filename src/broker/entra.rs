@@ -15,6 +15,7 @@ use crate::base::catalogue::{self, Places};
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct ErrorBody {
     /// The OAuth error, such as `invalid_grant`.
+    #[serde(deserialize_with = "short")]
     pub error: String,
     /// Words for people. Entra ID begins them with `AADSTS` and a number.
     #[serde(default)]
@@ -23,14 +24,34 @@ pub struct ErrorBody {
     #[serde(default)]
     pub error_codes: Vec<u64>,
     /// A finer distinction, such as `consent_required`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "short_option")]
     pub suberror: Option<String>,
     /// What Microsoft's support asks for.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "short_option")]
     pub trace_id: Option<String>,
     /// Likewise.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "short_option")]
     pub correlation_id: Option<String>,
+}
+
+/// What goes into the log and the store: no line of its own, and not more than a name has.
+fn tamed(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(64).collect()
+}
+
+fn short<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    String::deserialize(deserializer).map(|text| tamed(&text))
+}
+
+fn short_option<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(Option::<String>::deserialize(deserializer)?.map(|text| tamed(&text)))
+}
+
+impl ErrorBody {
+    /// The refusal that these two words make.
+    pub fn said(error: &str, error_description: Option<String>) -> Self {
+        Self { error: tamed(error), error_description, ..Self::default() }
+    }
 }
 
 impl oauth2::ErrorResponse for ErrorBody {}

@@ -63,18 +63,24 @@ pub(in crate::broker) fn client(
         .connect_timeout(Duration::from_secs(10))
         .timeout(REQUEST_TIME)
         .user_agent(concat!("postern/", env!("CARGO_PKG_VERSION")));
-    // One that the configuration names holds for every host but those that it excepts, this machine included.
+    // One that the configuration names holds for every host but those that it excepts. What is not encrypted never leaves this machine.
+    let direct = |url: &&&Url| url.scheme() != "https" || proxy.is_some_and(|proxy| !serves(proxy, url));
     builder = match proxy {
-        Some(proxy) if urls.iter().any(|url| url.host_str().is_some_and(|host| proxy.serves(host))) => {
+        Some(proxy) => {
             let address = proxy.url();
-            builder.proxy(reqwest::Proxy::all(address.expose()).map_err(|error| chain(&error))?)
+            let except: Vec<&str> = urls.iter().filter(direct).filter_map(|url| url.host_str()).collect();
+            let all = reqwest::Proxy::all(address.expose()).map_err(|error| chain(&error))?;
+            builder.proxy(all.no_proxy(reqwest::NoProxy::from_string(&except.join(","))))
         }
-        Some(_) => builder.no_proxy(),
         // One in the environment is for the way out, not for this machine.
         None if any_loopback => builder.no_proxy(),
         None => builder,
     };
     builder.build().map_err(|error| chain(&error))
+}
+
+fn serves(proxy: &Proxy, url: &Url) -> bool {
+    url.host_str().is_some_and(|host| proxy.serves(host))
 }
 
 /// What the `oauth2` crate does not show of an answer.

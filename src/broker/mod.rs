@@ -25,6 +25,7 @@ use std::time::Duration;
 use chrono::NaiveDate;
 use dashmap::{DashMap, DashSet};
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 use url::Url;
 
 use crate::auth::Permit;
@@ -34,7 +35,7 @@ use crate::broker::grant::{Addresses, TokenService};
 use crate::broker::renewal::SignInCell;
 use crate::broker::state::{Advice, Need, State};
 use crate::broker::vault::Vault;
-use crate::store::{SignInRecord, Store};
+use crate::store::Store;
 
 pub use self::claims::Claims;
 pub use self::credential::{Credential, SecretSource};
@@ -91,6 +92,10 @@ pub struct Broker {
     /// The sign-ins that are asked for each protocol apart, since one of them was not consented to.
     apart: DashSet<(TenantName, Mailbox)>,
     notes: notes::Notes,
+    /// Whether what comes of renewals is noted: by the process that serves, and not by a command that may see less than it.
+    notes_states: bool,
+    /// The renewals that are under way: a rotated refresh token that was received has to be kept.
+    renewals: TaskTracker,
 }
 
 struct Tenant {
@@ -186,21 +191,12 @@ struct Cell {
     state: Mutex<State>,
     /// When a token was last renewed because the far side did not accept it.
     forced: Mutex<Option<Instant>>,
-    /// Since when the sign-in stood that the present token was had with, in milliseconds since 1970.
-    signed_in: Mutex<Option<i64>>,
     renewal: tokio::sync::Mutex<()>,
 }
 
 impl Cell {
     fn with<R>(&self, look: impl FnOnce(&mut State) -> R) -> R {
         look(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Whether the sign-in in the store is another than the one that the present token was had with.
-    fn is_outlived_by(&self, sign_in: &SignInRecord) -> bool {
-        let had_with = *self.signed_in.lock().unwrap_or_else(PoisonError::into_inner);
-        let stands = sign_in.state.whose == crate::base::Whose::Nobody;
-        stands && had_with.is_some_and(|since| since != sign_in.state.since.timestamp_millis())
     }
 
     /// Whether a renewal may be forced now; saying so counts as one.
@@ -247,7 +243,22 @@ impl Broker {
             sign_ins: DashMap::new(),
             apart: DashSet::new(),
             notes: notes::Notes::default(),
+            notes_states: true,
+            renewals: TaskTracker::new(),
         })
+    }
+
+    /// The same for a command, which may lack what the service is given (a systemd credential, say): it notes nothing of what it meets.
+    #[must_use]
+    pub fn for_a_command(self) -> Self {
+        Self { notes_states: false, ..self }
+    }
+
+    /// Ends the broker: waits for the renewals that are under way, and stores what could not be stored before.
+    pub async fn close(&self) {
+        self.renewals.close();
+        self.renewals.wait().await;
+        self.save_all().await;
     }
 
     fn tenant(&self, name: &TenantName) -> Result<&Tenant, BrokerError> {
@@ -279,7 +290,7 @@ impl Broker {
             Advice::UseAndRenew(token) => {
                 if cell.renewal.try_lock().is_ok() {
                     let broker = Arc::clone(self);
-                    tokio::spawn(async move {
+                    self.renewals.spawn(async move {
                         // Its failure is noted in the cell and in the log; the old token goes on.
                         drop(broker.renew(&key, &cell, None, need).await);
                     });
@@ -318,7 +329,7 @@ impl Broker {
     ) -> Result<AccessToken, Arc<BrokerError>> {
         let broker = Arc::clone(self);
         let tenant = key.tenant.to_string();
-        let renewal = tokio::spawn(async move { broker.renew(&key, &cell, rejected, need).await });
+        let renewal = self.renewals.spawn(async move { broker.renew(&key, &cell, rejected, need).await });
         renewal.await.unwrap_or_else(|_| {
             Err(Arc::new(BrokerError::OutOfOrder { tenant, reason: "the renewal was cut off".to_owned() }))
         })

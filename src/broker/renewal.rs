@@ -1,6 +1,6 @@
 //! Renewing one token: one request at a time per token and per sign-in, and nothing lost that was received.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest;
@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
 use crate::base::envelope::lasting_part;
-use crate::base::{Fault, Mailbox, Secret, SignatureAlgorithm, TenantName, Whose};
+use crate::base::{Fault, Mailbox, Protocol, Secret, SignatureAlgorithm, TenantName, Whose};
 use crate::broker::credential::{Presentation, Proof};
 use crate::broker::entra::{self, ErrorBody};
 use crate::broker::grant::{Denied, Granted, Presented};
@@ -25,6 +25,15 @@ const KEEP_ALIVE_AFTER: chrono::Duration = chrono::Duration::days(7);
 #[derive(Default)]
 pub(in crate::broker) struct SignInCell {
     unsaved: Option<Unsaved>,
+    /// The part that lasts of what we left in the store; another one there is another sign-in.
+    left: Option<Vec<u8>>,
+}
+
+impl SignInCell {
+    /// Whether this is not what we left in the store.
+    pub(in crate::broker) fn is_replaced(&self, sealed: &[u8]) -> bool {
+        self.left.as_ref().is_some_and(|left| left != lasting_part(sealed))
+    }
 }
 
 /// A use of a sign-in that could not be stored yet.
@@ -41,8 +50,6 @@ struct SignIn {
     /// What stands in the store.
     stored: Vec<u8>,
     token: Secret<String>,
-    /// Since when it stands, in milliseconds since 1970.
-    since: i64,
 }
 
 impl Unsaved {
@@ -117,15 +124,13 @@ impl Broker {
         let tenant = self.tenant(&key.tenant).map_err(Arc::new)?;
         let circuit = tenant.circuit(key.account.is_some());
         let began = self.clock.now();
-        let mut signed_in = None;
         let mut with = [0; 32];
         let asked = async {
             let proof = proof(tenant).await?;
             let own = match (&key.account, sign_in.as_deref()) {
-                (Some(account), cell) => Some((account, self.presented(&key.tenant, account, cell, began).await?)),
+                (Some(account), cell) => Some((account, self.presented(&key.tenant, account, cell).await?)),
                 (None, _) => None,
             };
-            signed_in = own.as_ref().map(|(_, own)| own.since);
             with = fingerprint(&proof, own.as_ref().map(|(_, own)| &own.token));
             if let Some(error) = cell.with(|state| state.failure(&with)) {
                 return Err(Asked::Again(error));
@@ -158,7 +163,6 @@ impl Broker {
                     "a new access token was had"
                 );
                 self.note(key, None, began).await;
-                *cell.signed_in.lock().unwrap_or_else(PoisonError::into_inner) = signed_in;
                 return Ok(token);
             }
             Err(Asked::Again(error)) => return Err(error),
@@ -178,7 +182,7 @@ impl Broker {
                     true => circuit.failed(&error, judged.wait),
                     false => {
                         circuit.worked();
-                        judged.wait.unwrap_or(state::WHILE_UNCHANGED)
+                        judged.wait.filter(|wait| !wait.is_zero()).unwrap_or(state::WHILE_UNCHANGED)
                     }
                 };
                 (error, wait)
@@ -201,14 +205,15 @@ impl Broker {
 
     /// Whether this asks for the scopes of several protocols at once, which each has been granted for itself perhaps.
     fn is_together(&self, key: &Key) -> bool {
+        let apart =
+            key.account.as_ref().is_some_and(|account| self.apart.contains(&(key.tenant.clone(), account.clone())));
         let access = |tenant: &Tenant| {
             tenant.settings.access.values().any(|access| {
-                let mut own = access.scopes.clone();
-                own.sort();
-                access.delegated && own != key.scopes && own.iter().all(|scope| key.scopes.contains(scope))
+                let own = &access.scopes;
+                access.delegated && *own != key.scopes && own.iter().all(|scope| key.scopes.contains(scope))
             })
         };
-        key.account.is_some() && self.tenants.get(&key.tenant).is_some_and(access)
+        !apart && key.account.is_some() && self.tenants.get(&key.tenant).is_some_and(access)
     }
 
     /// The refresh token to present for an account.
@@ -217,17 +222,11 @@ impl Broker {
         tenant: &TenantName,
         account: &Mailbox,
         cell: Option<&SignInCell>,
-        now: DateTime<Utc>,
     ) -> Result<SignIn, BrokerError> {
         let place = Place::RefreshToken { tenant, account };
         let mut again = false;
         loop {
             let record = self.store.sign_in(tenant, Some(account)).await?;
-            // Where the state is another, it will be noted that it works since now.
-            let since = match &record {
-                Some(record) if record.state.whose == Whose::Nobody => record.state.since,
-                _ => now,
-            };
             let stored = record.and_then(|record| record.sealed);
             let stored = stored.ok_or_else(|| BrokerError::NotSignedIn { account: account.clone() })?;
             // One that could not be stored is newer than what is, unless somebody has signed in anew since.
@@ -245,7 +244,7 @@ impl Broker {
                     Err(error) => return Err(error.into()),
                 },
             };
-            return Ok(SignIn { stored, token, since: since.timestamp_millis() });
+            return Ok(SignIn { stored, token });
         }
     }
 
@@ -262,6 +261,7 @@ impl Broker {
     ) {
         let earlier = sign_in.unsaved.take().filter(|unsaved| unsaved.is_of(&stored));
         let token = rotated.or_else(|| earlier?.token);
+        sign_in.left = Some(lasting_part(&stored).to_vec());
         sign_in.unsaved = Some(Unsaved { before: stored, token, at });
         if let Err(error) = self.save(tenant, account, sign_in).await {
             error!(
@@ -281,7 +281,9 @@ impl Broker {
             Some(token) => self.vault.seal(Place::RefreshToken { tenant, account }, token.expose().as_bytes())?,
             None => unsaved.before.clone(),
         };
-        if !self.store.rotate_sign_in(tenant, account, &unsaved.before, &after, unsaved.at).await? {
+        if self.store.rotate_sign_in(tenant, account, &unsaved.before, &after, unsaved.at).await? {
+            sign_in.left = Some(lasting_part(&after).to_vec());
+        } else {
             debug!(%tenant, %account, "somebody signed in anew meanwhile; the renewed sign-in is dropped");
         }
         sign_in.unsaved = None;
@@ -309,27 +311,28 @@ impl Broker {
     ///
     /// # Errors
     /// When the store cannot be asked; the next call makes up for it.
-    pub async fn keep_alive(&self) -> Result<(), StoreError> {
+    pub async fn keep_alive(self: &Arc<Self>) -> Result<(), StoreError> {
         let now = self.clock.now();
         for record in self.store.sign_ins().await? {
             let silent = record.refreshed_at.is_none_or(|at| now - at >= KEEP_ALIVE_AFTER);
-            let Some(account) =
-                record.account.filter(|_| record.sealed.is_some() && record.state.whose == Whose::Nobody && silent)
-            else {
-                continue;
-            };
+            // One that waits for its owner cannot be renewed; one that waits for the administrator may have been mended since.
+            let worth_it = record.sealed.is_some() && record.state.whose != Whose::User && silent;
+            let Some(account) = record.account.filter(|_| worth_it) else { continue };
             let Some(tenant) = self.tenants.get(&record.tenant) else { continue };
-            let delegated = tenant.settings.access.iter().find(|(_, access)| access.delegated);
-            let Some(key) = delegated.and_then(|(protocol, _)| self.key(&record.tenant, &account, *protocol).ok())
-            else {
-                continue;
-            };
             info!(tenant = %record.tenant, %account, "nobody has used this sign-in for a week: it is renewed so that it lives on");
-            // No token of a week ago is good any more, whatever is remembered of it.
-            let cell = Arc::new(Cell::default());
-            self.tokens.insert(key.clone(), Arc::clone(&cell));
-            // What goes wrong is noted and logged there, and tried again in an hour.
-            drop(self.renew(&key, &cell, None, Need::Long).await);
+            let delegated =
+                |protocol: &Protocol| tenant.settings.access.get(protocol).is_some_and(|access| access.delegated);
+            // One protocol without consent must not cost the sign-in of the others.
+            for protocol in Protocol::ALL.into_iter().filter(delegated) {
+                let Ok(key) = self.key(&record.tenant, &account, protocol) else { break };
+                // No token of a week ago is good any more, whatever is remembered of it.
+                let cell = Arc::new(Cell::default());
+                self.tokens.insert(key.clone(), Arc::clone(&cell));
+                // What goes wrong is noted and logged there, and tried again in an hour.
+                if self.renew_apart(key, cell, None, Need::Long).await.is_ok() {
+                    break;
+                }
+            }
         }
         Ok(())
     }
@@ -438,8 +441,9 @@ pub(in crate::broker) fn judge(tenant: &TenantName, account: Option<&Mailbox>, d
             debug!(trace_id = body.trace_id, correlation_id = body.correlation_id, suberror = body.suberror, "{said}");
             match meaning.whose {
                 Whose::Nobody => {
-                    let looped = body.aadsts() == Some(50_196);
-                    judged(BrokerError::OutOfOrder { tenant, reason: said }, meaning.wait, !looped)
+                    // A loop, and a limit on one person's requests, say nothing about the others.
+                    let of_this_one = body.aadsts() == Some(50_196) || (noted.status == Some(429) && account.is_some());
+                    judged(BrokerError::OutOfOrder { tenant, reason: said }, meaning.wait, !of_this_one)
                 }
                 whose => {
                     let remedy = entra::remedy(&body, account.map(Mailbox::as_str));

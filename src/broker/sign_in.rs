@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tracing::{debug, info};
 use url::Url;
 
-use crate::base::{Mailbox, Protocol, Secret, TenantName, Whose};
+use crate::base::{Fault, Mailbox, Protocol, Secret, TenantName, Whose};
 use crate::broker::claims::Claims;
 use crate::broker::entra::ErrorBody;
 use crate::broker::grant::{Begun, Denied, DeviceCode, Granted, Presented};
@@ -21,6 +21,9 @@ use crate::store::{SignInRecord, SignInState};
 
 /// An assertion lives five minutes from when it is made, so polling is begun anew with another one before that.
 const POLL_TIME: Duration = Duration::from_secs(240);
+
+/// The pause before polling is begun anew (RFC 8628, section 3.2: 5 seconds where none is named).
+const BETWEEN_POLLS: Duration = Duration::from_secs(5);
 
 /// Who is to sign in, for which mailbox.
 #[derive(Clone, Debug)]
@@ -144,8 +147,7 @@ impl Broker {
         let known = self.tenant(&who.tenant)?;
         let query = answer.expose();
         if let Some(error) = parameter(query, "error") {
-            let body =
-                ErrorBody { error, error_description: parameter(query, "error_description"), ..ErrorBody::default() };
+            let body = ErrorBody::said(&error, parameter(query, "error_description"));
             let denied = Denied::Said { body: Box::new(body), noted: Noted::default() };
             return Err(judge(&who.tenant, Some(&who.account), denied).error);
         }
@@ -216,8 +218,16 @@ impl Broker {
                     let token = first_refresh_token(&who, granted)?;
                     return self.try_and_keep(known, &who, token).await;
                 }
-                Ok(None) => {}
-                Err(denied) => return Err(judge(&who.tenant, Some(&who.account), denied).error),
+                Ok(None) => tokio::time::sleep(left.min(BETWEEN_POLLS)).await,
+                Err(denied) => {
+                    let error = judge(&who.tenant, Some(&who.account), denied).error;
+                    // The code is still good while the token service is out of order.
+                    if error.whose() != Whose::Nobody {
+                        return Err(error);
+                    }
+                    info!("{error}; the code is still waited for");
+                    tokio::time::sleep(left.min(BETWEEN_POLLS)).await;
+                }
             }
         }
     }

@@ -52,6 +52,10 @@ impl Direct {
         self.sender = cleared.mail().address().map(str::to_owned);
         // A connection kept from the last message may have been closed, or its token may have ended, since.
         if let State::Idle(mut submission) = mem::replace(&mut self.state, State::Closed) {
+            if self.is_foreign(&submission) {
+                self.state = State::Idle(submission);
+                return told::foreign_sender(self.about(SENDER));
+            }
             match submission.mail(cleared.mail()).await {
                 Ok(reply) if !is_worn_out(&reply) => return self.began(submission, &reply),
                 Ok(reply) => debug!("a kept connection is worn out: {} {}", reply.code, reply.text()),
@@ -62,10 +66,22 @@ impl Direct {
             Ok(submission) => submission,
             Err(error) => return told::trouble(&error, self.about(SENDER)),
         };
+        if self.is_foreign(&submission) {
+            self.state = State::Idle(submission);
+            return told::foreign_sender(self.about(SENDER));
+        }
         match submission.mail(cleared.mail()).await {
             Ok(reply) => self.began(submission, &reply),
             Err(error) => told::trouble(&error.into(), self.about(SENDER)),
         }
+    }
+
+    /// Whether the sender is another than the mailbox in a session that Exchange takes for the account behind it. That account may send as
+    /// itself and as others; the app password is the mailbox's alone.
+    fn is_foreign(&self, submission: &Submission) -> bool {
+        let mailbox = self.permit.mailbox();
+        submission.user() != mailbox
+            && self.sender.as_ref().is_some_and(|sender| !sender.eq_ignore_ascii_case(mailbox.as_str()))
     }
 
     fn began(&mut self, submission: Submission, reply: &Reply) -> Reply {

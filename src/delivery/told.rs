@@ -122,6 +122,21 @@ pub(in crate::delivery) fn out_of_step(reply: &Reply, about: About<'_>) -> Reply
     answer::smtp(Answer::TryLater(reference))
 }
 
+/// A sender that is not the mailbox, in a session that Exchange takes for the account behind it.
+pub(in crate::delivery) fn foreign_sender(about: About<'_>) -> Reply {
+    let reference = Reference::fresh();
+    let (code, mailbox) = ("smtp-send-as-not-permitted", about.permit.mailbox());
+    let reason = format!(
+        "{} was refused here: this tenant lets the session in as {} only, and then nobody but {mailbox} may be named",
+        about.what,
+        about.permit.account()
+    );
+    let remedy = format!("Name {mailbox} as the sender in the mail program.");
+    warn!(%reference, mailbox.id = %mailbox, password.id = about.permit.password_id(), code, remedy, "{reason}");
+    about.note(reference, code, reason, Some(remedy));
+    refused(&Reply::new(550, "5.7.60 Client does not have permissions to send as this sender"), reference)
+}
+
 /// There is no transaction for what the client asks.
 pub(in crate::delivery) fn no_transaction(about: About<'_>) -> Reply {
     let reference = Reference::fresh();

@@ -61,8 +61,7 @@ impl Fault for NoWay {
 pub(in crate::session) async fn open(road: &Road, permit: &Permit) -> Result<Opened, NoWay> {
     let late = NoWay::Slow { seconds: road.settings.way_time.as_secs() };
     let opened = timeout(road.settings.way_time, log_in(road, permit)).await.unwrap_or(Err(late));
-    let trouble = opened.as_ref().err().map(|error| -> &dyn Fault { error });
-    road.broker.report(permit, trouble).await;
+    road.broker.report(permit, opened.as_ref().err().map(|error| -> &dyn Fault { error })).await;
     opened
 }
 

@@ -32,6 +32,8 @@ const MOST_LINES: usize = 100;
 /// An authenticated SMTP session.
 #[derive(Debug)]
 pub struct Submission {
+    /// Whom Exchange takes the session for.
+    user: Mailbox,
     conversation: Conversation<ServerStream>,
     extensions: Extensions,
     stuffer: Stuffer,
@@ -57,7 +59,13 @@ pub(in crate::upstream) async fn open(
     }
     let extensions = Extensions::from_ehlo(&hello(&mut conversation, &settings.hostname).await?);
     log_in(&mut conversation, mailbox, token).await?;
-    Ok(Submission { conversation, extensions, stuffer: Stuffer::new(), answer_time: settings.answer_time })
+    Ok(Submission {
+        user: mailbox.clone(),
+        conversation,
+        extensions,
+        stuffer: Stuffer::new(),
+        answer_time: settings.answer_time,
+    })
 }
 
 /// Connects and secures with STARTTLS. Nothing has been said inside TLS then; the server waits for EHLO.
@@ -172,6 +180,11 @@ async fn whole_reply<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 impl Submission {
+    /// Whom Exchange takes the session for: the mailbox, or the account that signs in for it.
+    pub fn user(&self) -> &Mailbox {
+        &self.user
+    }
+
     /// MAIL. A message that needs SMTPUTF8 where that is not offered is refused by us (RFC 6531, section 3.2).
     ///
     /// # Errors

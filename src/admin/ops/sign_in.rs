@@ -49,7 +49,8 @@ impl Ops {
             Arc::clone(&self.foundation.store),
             Arc::clone(&self.foundation.vault),
             self.clock.clone(),
-        )?)
+        )?
+        .for_a_command())
     }
 
     /// Signs a mailbox in with a refresh token that was had elsewhere. It is tried before it is kept.

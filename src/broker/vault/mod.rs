@@ -3,7 +3,7 @@
 //! Each value is encrypted under a data key of its own (AES-256-GCM), and that data key under the master key, so that a new
 //! master key means wrapping small keys anew. The place of a value (table, tenant, account) is authenticated with it: a row copied to
 //! another place does not open. An envelope names the master key it was sealed by, so that a wrong key is told from a damaged value.
-//! `docs/decisions/0008-changing-the-master-key.md` has the reasons for how the master key is changed.
+//! `docs/decisions/0009-changing-the-master-key.md` has the reasons for how the master key is changed.
 
 mod cipher;
 mod command;

@@ -94,7 +94,8 @@ impl SignIns for SqliteStore {
             "INSERT INTO sign_in (tenant, account, sealed, whose, since, reason, remedy) \
              VALUES ($1, $2, NULL, $3, $4, $5, $6) ON CONFLICT (tenant, account) DO UPDATE SET \
              since = CASE WHEN sign_in.whose = excluded.whose THEN sign_in.since ELSE excluded.since END, \
-             whose = excluded.whose, reason = excluded.reason, remedy = excluded.remedy",
+             whose = excluded.whose, reason = excluded.reason, remedy = excluded.remedy \
+             WHERE sign_in.whose IS NOT excluded.whose OR sign_in.reason IS NOT excluded.reason",
         )
         .bind(tenant.as_str())
         .bind(account.map_or("", Mailbox::as_str))
