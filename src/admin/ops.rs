@@ -350,7 +350,7 @@ impl Ops {
     fn row(&self, record: MailboxRecord, sign_ins: &[SignInRecord], troubles: &[TroubleRecord]) -> MailboxRow {
         let mut standing = self.standing(&record, sign_ins);
         if standing.state == MailboxState::Ready
-            && let Some(trouble) = self.lasting(&record, troubles)
+            && let Some(trouble) = lasting(&record, troubles, standing.since, self.clock.now())
         {
             // What should pass by itself and does not is still nobody's move, but the administrator should know.
             if trouble.whose != Whose::Nobody || trouble.code == "authenticated-but-not-connected" {
@@ -371,21 +371,6 @@ impl Ops {
             reason,
             remedy,
         }
-    }
-
-    /// The trouble of a mailbox that somebody has to mend, else the one that has lasted too long to pass by itself.
-    fn lasting<'t>(&self, record: &MailboxRecord, troubles: &'t [TroubleRecord]) -> Option<&'t TroubleRecord> {
-        /// Restarts and throttling of Exchange pass within minutes.
-        const PASSES_WITHIN: chrono::Duration = chrono::Duration::minutes(5);
-
-        let of_it = || troubles.iter().filter(|trouble| trouble.mailbox == record.address);
-        of_it().find(|trouble| trouble.whose != Whose::Nobody).or_else(|| {
-            // What nobody has tried for an hour may have passed long ago.
-            let now = self.clock.now();
-            of_it().find(|trouble| {
-                trouble.last_at - trouble.since >= PASSES_WITHIN && now - trouble.last_at <= chrono::Duration::hours(1)
-            })
-        })
     }
 
     fn standing(&self, record: &MailboxRecord, sign_ins: &[SignInRecord]) -> Standing {
@@ -558,6 +543,34 @@ impl Ops {
             false => Ok(RevokeOutcome::AlreadyRevoked),
         }
     }
+}
+
+/// The trouble of a mailbox that somebody has to mend, else the one that has lasted too long to pass by itself. What its owner had to
+/// mend is mended if the sign-in stands since a later time, `since`: the next login tells otherwise.
+fn lasting<'t>(
+    record: &MailboxRecord,
+    troubles: &'t [TroubleRecord],
+    since: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Option<&'t TroubleRecord> {
+    /// Restarts and throttling of Exchange pass within minutes.
+    const PASSES_WITHIN: chrono::Duration = chrono::Duration::minutes(5);
+
+    let of_it = || troubles.iter().filter(|trouble| trouble.mailbox == record.address);
+    of_it()
+        .find(|trouble| match trouble.whose {
+            Whose::Nobody => false,
+            Whose::Administrator => true,
+            Whose::User => trouble.last_at >= since,
+        })
+        .or_else(|| {
+            // What nobody has tried for an hour may have passed long ago.
+            of_it().find(|trouble| {
+                trouble.whose == Whose::Nobody
+                    && trouble.last_at - trouble.since >= PASSES_WITHIN
+                    && now - trouble.last_at <= chrono::Duration::hours(1)
+            })
+        })
 }
 
 /// Whether the data folder surely holds no store. One that may not be looked into is told about when it is opened.

@@ -105,6 +105,8 @@ until_true() {
 start() {
     local name=$1 line=$2 process
     shift 2
+    # What one of this name said before is not to be taken for this one's.
+    : >"$WORLD/$name.log"
     "$@" >"$WORLD/$name.out" 2>"$WORLD/$name.log" </dev/null &
     process=$!
     PROCESSES+=("$process")
@@ -136,6 +138,7 @@ add_listener() {
 start_proxy() {
     local name port
     start serve "postern is ready" "$POSTERN" --config "$WORLD/postern.toml" -v --json serve
+    PROXY=${PROCESSES[-1]}
     # Read from the document on stdout, which is what scripts are told to read.
     while read -r name port; do
         printf -v "$name" '%s' "$port"
@@ -152,6 +155,12 @@ start_proxy() {
     postern certificate >"$WORLD/proxy-ca.pem" 2>/dev/null
     CA=$WORLD/proxy-ca.pem
     export CA
+}
+
+# stop_proxy: ends it as a service manager does, and waits until it has ended.
+stop_proxy() {
+    kill -TERM "$PROXY"
+    wait "$PROXY"
 }
 
 # issue MAILBOX [SCOPES...]: an app password, as a script gets it: alone on stdout.

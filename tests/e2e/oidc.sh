@@ -2,6 +2,7 @@
 # A real authorization server, the certified oidc-provider for Node (oidc/server.mjs), as the token service, and a real Dovecot as the
 # mail server, which asks it whether a token is good. Neither knows anything of this project. For each grant: a mail program logs in
 # with an app password, and Dovecot lets it in by a token of that server.
+bash "$(dirname "${BASH_SOURCE[0]}")/oidc/install" || exit 1
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -21,18 +22,6 @@ grant() {
     set -e
     RESULTS+=("$(((status == 0)) && echo passed || echo FAILED)  $name")
     echo "${RESULTS[-1]}"
-}
-
-installed() {
-    # `npm ci` wants exactly what the lock file names, by its hashes.
-    local folder=$E2E/oidc
-    command -v npm >/dev/null 2>&1 && command -v node >/dev/null 2>&1 ||
-        { echo "node or npm is missing: install Debian's nodejs and npm, version 18 or newer"; return 1; }
-    if ! same "$folder/package-lock.json" "$folder/node_modules/.installed"; then
-        npm ci --prefix "$folder" --no-fund --no-audit --ignore-scripts ||
-            { echo "the npm package oidc-provider could not be installed; it takes a way to the npm registry"; return 1; }
-        cp "$folder/package-lock.json" "$folder/node_modules/.installed"
-    fi
 }
 
 # start_provider: the authorization server; where it is, is then in ISSUER.
@@ -159,18 +148,13 @@ connected() {
     return "$status"
 }
 
-# state_of ADDRESS: as `mailbox list` tells it.
-state_of() {
+# is_in_state ADDRESS STATE: as `mailbox list` tells it.
+is_in_state() {
     postern --json mailbox list | python3 -c '
 import json, sys
-document = json.load(sys.stdin)
-for mailbox in document["mailboxes"]:
-    if mailbox["address"] == sys.argv[1]:
-        print(json.dumps(mailbox))' "$1"
-}
-
-needs_sign_in() {
-    state_of "$1" | grep -E '"(state|status)": "needs-sign-in"'
+states = {row["address"]: (row["state"], row.get("reason")) for row in json.load(sys.stdin)}
+print(states[sys.argv[1]])
+sys.exit(states[sys.argv[1]][0] != sys.argv[2])' "$1" "$2"
 }
 
 client_secret() {
@@ -211,6 +195,119 @@ pasted_redirect() {
     works bob@people.test
 }
 
+device_code() {
+    local page form
+    connecting alice@public.test --device-code
+    local code
+    code=$(grep -oE 'enter the code [A-Z0-9-]+' "$WORLD/connect.log" | cut -d' ' -f4)
+    # As the person does: opens the page, enters the code, confirms it, and signs in.
+    page=$(browse alice@public.test "$ADDRESS")
+    form=$(grep -oE 'name="xsrf" value="[0-9a-f]+"' <<<"$page" | cut -d'"' -f4)
+    check "the code is entered" browse alice@public.test "$ADDRESS" --data-urlencode "user_code=$code" --data "xsrf=$form"
+    check "it is confirmed, and the person signs in" browse alice@public.test "$ADDRESS" \
+        --data-urlencode "user_code=$code" --data "xsrf=$form" --data confirm=yes
+    check_said "the page says so" 'Sign-in Success'
+    check "the sign-in ends well" connected
+    check "the device code was redeemed" did granted 'client:"public"' 'grant:"urn:ietf:params:oauth:grant-type:device_code"'
+    works alice@public.test
+}
+
+# rotated ADDRESS NUMBER: a mail program comes once more, and the refresh token has been rotated so often.
+rotated() {
+    mail imap "$1" >"$WORLD/mail.out" 2>&1 || { cat "$WORLD/mail.out" >&2; exit 1; }
+    did granted 'grant:"refresh_token"' "rotations:$2" "account:\"$1\""
+}
+
+rotation() {
+    local number
+    for number in 3 4 5; do
+        until_true "rotation $number" rotated "$1" "$number"
+        echo "ok - the refresh token was rotated for the time $number"
+    done
+    check "no refresh token was presented twice" never_refused "$1"
+    check "the mailbox is ready" is_in_state "$1" ready
+}
+
+after_restart() {
+    works "$1"
+    until_true "a rotation after the restart" rotated "$1" 7
+    check "no refresh token was presented twice" never_refused "$1"
+    check "the mailbox is ready" is_in_state "$1" ready
+}
+
+never_refused() {
+    ! did refused 'grant:"refresh_token"' "account:\"$1\"" && ! did revoked
+}
+
+# locked_out ADDRESS: the mail program is told that somebody must act, and the administrator what it is.
+locked_out() {
+    check_refused "the mail program hears that somebody must act" 'NO \[CONTACTADMIN\]' mail imap "$1"
+    check_refused "by POP3 as well" '-ERR \[SYS/PERM\]' mail pop3 "$1"
+    check "the mailbox needs a sign-in" is_in_state "$1" needs-sign-in
+    check_said "and the reason is the token service's" 'invalid_grant'
+}
+
+withdrawn_consent() {
+    check "the person takes the application's access away" curl --silent --fail --request POST "$ISSUER/withdraw?account=$1"
+    check_refused "the mail program hears that somebody must act" 'NO \[CONTACTADMIN\]' mail imap "$1"
+    locked_out "$1"
+    connecting "$1"
+    check "the person signs in again" browse "$1" "$ADDRESS"
+    check "the sign-in ends well" connected
+    check "the mailbox is ready" is_in_state "$1" ready
+    works "$1"
+}
+
+# A refresh token had by a sign-in of its own, with PKCE, as another program would.
+foreign_sign_in() {
+    local verifier=a-verifier-of-forty-three-characters-or-more challenge end
+    challenge=$(printf %s "$verifier" | openssl dgst -sha256 -binary | openssl base64 | tr '+/' '-_' | tr -d '=')
+    rm -f "$WORLD/cookies"
+    end=$(browse "$1" "$ISSUER/auth" --get --data client_id=public --data response_type=code --data prompt=consent \
+        --data-urlencode "redirect_uri=http://localhost:9" --data-urlencode "scope=mail offline_access" \
+        --data "code_challenge=$challenge" --data code_challenge_method=S256 \
+        --output /dev/null --write-out '%{url_effective}' 2>/dev/null) || true
+    curl --silent --fail "$ISSUER/token" --data grant_type=authorization_code --data client_id=public \
+        --data "code_verifier=$verifier" --data-urlencode "redirect_uri=http://localhost:9" \
+        --data "code=$(grep -oE '[?&]code=[^&]+' <<<"$end" | cut -d= -f2)" |
+        python3 -c 'import json, sys; print(json.load(sys.stdin)["refresh_token"])'
+}
+
+present_again() {
+    curl --silent --fail-with-body "$ISSUER/token" --data grant_type=refresh_token --data client_id=public \
+        --data-urlencode "refresh_token@$WORLD/stolen"
+}
+
+reused_refresh_token() {
+    (umask 077 && foreign_sign_in alice@public.test >"$WORLD/refresh-token")
+    tr -d '\n' <"$WORLD/refresh-token" >"$WORLD/stolen"
+    check "a refresh token of elsewhere is taken" \
+        postern mailbox connect alice@public.test --refresh-token-file "$WORLD/refresh-token"
+    works alice@public.test
+    check_refused "a thief presents it after Postern did" invalid_grant present_again
+    check "the token service noticed" did refused 'client:"public"' 'detail:"refresh token already used"'
+    check_refused "the mail program hears that somebody must act" 'NO \[CONTACTADMIN\]' mail imap alice@public.test
+    locked_out alice@public.test
+}
+
+jwt_account() {
+    connecting alice@jwt.test
+    check "somebody else signs in" browse bob@jwt.test "$ADDRESS"
+    check_refused "which is refused" '^error: .*bob@jwt\.test' connected
+    check "and nothing is kept" is_in_state alice@jwt.test needs-sign-in
+    connecting alice@jwt.test
+    check "the right person signs in" browse alice@jwt.test "$ADDRESS"
+    check "the sign-in ends well" connected
+    check "the mailbox is ready" is_in_state alice@jwt.test ready
+}
+
+denied_consent() {
+    connecting alice@jwt.test
+    check "the person says no" browse nobody "$ADDRESS"
+    check_refused "which is told" '^error: .*access_denied' connected
+    check "and changes nothing" is_in_state alice@jwt.test ready
+}
+
 make_client() {
     umask 077
     openssl req -x509 -newkey rsa:2048 -nodes -days 100 -subj "/CN=Postern test" -keyout "$WORLD/client.key" -out "$WORLD/client.pem"
@@ -222,7 +319,6 @@ printf '#!/bin/sh\n' >"$WORLD/bin/xdg-open"
 chmod +x "$WORLD/bin/xdg-open"
 PATH=$WORLD/bin:$PATH
 
-check "oidc-provider is installed" installed
 check "a certificate for the applications is made" make_client
 (umask 077 && echo "$SECRET" >"$WORLD/secret")
 make_dovecot
@@ -242,6 +338,15 @@ grant "client credentials, certificate (PS256)" certificate_ps256
 grant "client credentials, certificate (RS256 only)" certificate_rs256
 grant "authorization code, PKCE, loopback redirect" loopback_redirect
 grant "authorization code, PKCE, pasted redirect" pasted_redirect
+grant "device code" device_code
+grant "refresh token, rotated again and again" rotation alice@people.test
+stop_proxy
+start_proxy
+grant "refresh token, after a restart" after_restart alice@people.test
+grant "consent withdrawn, then signed in again" withdrawn_consent bob@people.test
+grant "refresh token used twice, the grant is revoked" reused_refresh_token
+grant "another account signs in (JWT access token)" jwt_account
+grant "the person does not consent" denied_consent
 
 echo
 printf '%s\n' "${RESULTS[@]}"

@@ -9,6 +9,7 @@ mod catalogue;
 mod cli;
 mod clients;
 mod delivery;
+mod doctor;
 mod expiry;
 mod imap;
 mod keys;

@@ -11,7 +11,7 @@ const BOTH: [Spoken; 2] = [Spoken::Http, Spoken::Socks5];
 
 /// A world that knows its mail servers as `localhost` on ports where nobody listens: only the proxy leads from there to the
 /// simulated tenant. `upstream` is what stands in `[upstream]`.
-async fn world(proxy: &TestProxy, upstream: &str) -> World {
+pub(crate) async fn world(proxy: &TestProxy, upstream: &str) -> World {
     let edit = |text: String| {
         let endpoint = |line: &str| match line.split(" = \"127.0.0.1:").next() {
             Some(protocol @ ("imap" | "pop3" | "smtp")) => format!("{protocol} = \"localhost:{}\"\n", port(protocol)),

@@ -173,6 +173,25 @@ async fn a_protocol_without_consent_keeps_no_other_protocol_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_mailbox_is_ready_once_its_owner_has_signed_in_again_though_no_mail_program_came_yet() {
+    let world = delegated("authorization_code").await;
+    let token = || postern::base::Secret::new(world.sandbox.refresh_token_for(ALICE));
+    let state = async || world.ops.mailbox(&alice()).await.unwrap();
+    world.ops.connect_with_refresh_token(&alice(), token()).await.unwrap();
+    let password = world.issue(ALICE).await;
+    world.fault("token-error=50173");
+    for _ in 0..2 {
+        let told = world.imap(ALICE, &password).await.1;
+        assert!(told.starts_with("in NO [CONTACTADMIN] "), "{told}");
+        eventually("it to be noted", async || state().await.state == MailboxState::NeedsSignIn).await;
+    }
+    world.sandbox.faults().clear_all();
+    world.ops.connect_with_refresh_token(&alice(), token()).await.unwrap();
+    let row = state().await;
+    assert_eq!((row.state, row.reason), (MailboxState::Ready, None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_renewed_sign_in_that_cannot_be_stored_is_used_and_stored_later() {
     let mut world = delegated("authorization_code").await;
     // Whoever presents one twice loses the sign-in.

@@ -33,8 +33,13 @@ pub fn check_keys(config: &Config) -> KeyFindings {
         }
         // With both there is nothing left to make, and opening it only reads.
         (Ok(true), Ok(true)) => {
-            let opened = Vault::open(&config.data_dir, &source, false);
-            findings.faults.extend(opened.err().and_then(|error| fault(&error, &source)));
+            match Vault::open(&config.data_dir, &source, false) {
+                // The command runs here as it does where Postern is started, but perhaps not with the same variables.
+                Err(error @ VaultError::Unreadable { .. }) if matches!(source, KeySource::Command(_)) => {
+                    findings.warnings.push(finding(error.to_string(), &error.remedy().unwrap_or_default()));
+                }
+                opened => findings.faults.extend(opened.err().and_then(|error| fault(&error, &source))),
+            }
         }
         (Ok(sealed), _) => {
             if matches!(source, KeySource::Own) {
@@ -98,6 +103,28 @@ mod tests {
         }
         found.sort();
         found
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_command_is_asked_for_the_key_and_its_failure_is_a_warning_here() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = Config::built_in(folder.path().join("data"));
+        let check = |config: &Config| {
+            let found = check_keys(config);
+            let told =
+                |findings: &[config::Fault]| findings.iter().map(|finding| finding.message.clone()).collect::<String>();
+            (told(&found.faults), told(&found.warnings))
+        };
+        let command = |script: &str| config::KeySource::Command(["/bin/sh", "-c", script].map(str::to_owned).into());
+        config.keys = command("echo AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=");
+        Vault::open(&config.data_dir, &foundation::key_source(&config), true).unwrap();
+        assert_eq!(check(&config), (String::new(), String::new()));
+        config.keys = command("echo no token >&2; exit 1");
+        let (faults, warnings) = check(&config);
+        assert!(faults.is_empty() && warnings.ends_with("and said: no token"), "{faults} {warnings}");
+        config.keys = command("echo 3q2+796tvu/erb7v3q2+796tvu/erb7v3q2+796tvu8=");
+        assert!(check(&config).0.contains("does not open with this master key"));
     }
 
     #[test]

@@ -6,7 +6,8 @@
 // further line is one thing that it did, for the test to look at; no token, code or secret is in them.
 //
 // Only what stands around the server is of this file: the clients, who the people are, and the sign-in page, which asks nothing.
-// The person at the browser is the one named by the header `Sign-In-As`, else by `login_hint`, else by the variable SIGN_IN_AS.
+// The person at the browser is the one named by the header `Sign-In-As`, else by `login_hint`, else by the variable SIGN_IN_AS;
+// `nobody` in that header is a person who says no.
 
 import { X509Certificate, generateKeyPairSync } from "node:crypto";
 import { readFileSync } from "node:fs";
@@ -122,7 +123,10 @@ server.listen(0, "127.0.0.1", () => {
 async function signIn(provider, grants, request, response) {
   const { prompt, params, session } = await provider.interactionDetails(request, response);
   const result = {};
-  if (prompt.name === "login") {
+  if (request.headers["sign-in-as"] === "nobody") {
+    result.error = "access_denied";
+    result.error_description = "the person did not consent";
+  } else if (prompt.name === "login") {
     result.login = { accountId: request.headers["sign-in-as"] ?? params.login_hint ?? process.env.SIGN_IN_AS };
   } else {
     const grant = new provider.Grant({ accountId: session.accountId, clientId: params.client_id });
@@ -136,7 +140,7 @@ async function signIn(provider, grants, request, response) {
     grants.set(session.accountId, grantId);
     result.consent = { grantId };
   }
-  tell("interaction", { prompt: prompt.name, account: result.login?.accountId ?? session.accountId });
+  tell("interaction", { prompt: prompt.name, account: result.login?.accountId ?? session?.accountId });
   await provider.interactionFinished(request, response, result, { mergeWithLastSubmission: true });
 }
 

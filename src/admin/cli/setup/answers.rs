@@ -66,6 +66,7 @@ pub(super) fn gather(set_up: &SetUp, asker: &Asker, options: &Setup, place: Plac
     if !asker.asks() {
         require(options, &place, is_new, named.as_deref())?;
     }
+    place.require_account()?;
     // The cloud is asked first, but only for a tenant that is new; which one it is shows its name.
     let (name, cloud) = match named {
         Some(name) if !is_new => (name, None),

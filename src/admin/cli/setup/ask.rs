@@ -107,22 +107,24 @@ impl Asker {
     /// A secret that nobody sees while it is typed or pasted.
     pub(super) fn secret(&self, why: &str, prompt: &str) -> Result<Secret<String>, Failure> {
         self.say(&format!("\n{why}"));
-        // Ctrl-C in the middle would leave a terminal that shows nothing that is typed: it is heard after Enter.
-        let held = Held::hold();
-        let typed = Password::with_theme(&*self.theme)
-            .with_prompt(prompt)
-            .validate_with(|text: &String| match text.trim() {
-                "" => Err("it is empty"),
+        loop {
+            // Ctrl-C in the middle would leave a terminal that shows nothing that is typed: it is heard after Enter.
+            let held = Held::hold();
+            let asked = Password::with_theme(&*self.theme).with_prompt(prompt).allow_empty_password(true);
+            let typed = asked.report(false).interact().map(Secret::new);
+            drop(held);
+            let typed = typed.map_err(broken_off)?;
+            match typed.expose().trim() {
+                "" => self.say("It is empty."),
                 text if text.chars().any(|c| c.is_control() || c.is_whitespace()) => {
-                    Err("it has a space or a control character in it")
+                    self.say("It has a space or a control character in it, which no client secret has.");
                 }
-                _ => Ok(()),
-            })
-            .interact()
-            .map(Secret::new);
-        drop(held);
-        let typed = typed.map_err(broken_off)?;
-        Ok(Secret::new(typed.expose().trim().to_owned()))
+                text => {
+                    self.say(&format!("{} characters were read.", text.chars().count()));
+                    return Ok(Secret::new(text.to_owned()));
+                }
+            }
+        }
     }
 }
 

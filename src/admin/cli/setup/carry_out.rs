@@ -1,10 +1,9 @@
 //! What is done once the configuration is written: check, mailbox, sign-in, app password, and what is told at the end.
 
-use clap::CommandFactory;
-use serde::Serialize;
 use std::process::{Command, Stdio};
 
-use crate::admin::cli::Arguments;
+use serde::Serialize;
+
 use crate::admin::cli::failure::Failure;
 use crate::admin::cli::output::{Output, Tone};
 use crate::admin::cli::password::take_back;
@@ -143,15 +142,15 @@ impl Rest<'_> {
         Ok(self.ops.mailbox(mailbox).await?)
     }
 
-    /// Tries the whole way to the mailbox, where this version can. What it finds is told and no reason to stop: often the
+    /// Tries the whole way to the mailbox, as `postern doctor` does. What it finds is told and no reason to stop: often the
     /// administrator has not done his part yet.
     fn doctor(&self) {
-        if Arguments::command().find_subcommand("doctor").is_none() {
-            return;
-        }
         let Ok(program) = std::env::current_exe() else { return };
         let mut command = Command::new(program);
         command.arg("--config").arg(&self.here.place.path).args(["doctor", self.here.mailbox.as_str()]);
+        if self.set_up.output.is_quiet() || self.set_up.output.is_json() {
+            command.arg("-q");
+        }
         // What it prints is for people here; stdout is for the settings.
         command.stdin(Stdio::null()).stdout(std::io::stderr());
         match command.status() {

@@ -61,16 +61,21 @@ impl Place {
         let data_dir = data_dir(options, &surroundings, &path, found.as_ref().map(|(loaded, _)| loaded))?;
         let is_system = data_dir == surroundings.system_data_dir;
         let owner = Owner::of_service(&data_dir, &surroundings.system_data_dir);
-        if is_system && owner.is_none() && !data_dir.exists() && is_root() {
+        Ok(Self { path, found, data_dir, is_system, owner, surroundings })
+    }
+
+    /// Refuses to set the system's service up where nobody is there to run it.
+    pub(super) fn require_account(&self) -> Result<(), Failure> {
+        if self.is_system && self.owner.is_none() && !self.data_dir.exists() && is_root() {
             let message = "this system has no account `postern`, which the service is to run as";
             let remedy = format!(
-                "Make it with `useradd --system --home-dir {} --shell /usr/sbin/nologin postern` and run `postern setup` again, or name other \
-                 places with --config and --data-dir.",
-                data_dir.display()
+                "Make it with `useradd --system --home-dir {} --shell /usr/sbin/nologin postern` and run `postern setup` again, or name \
+                 other places with --config and --data-dir.",
+                self.data_dir.display()
             );
             return Err(Failure::operation("no-service-account", message, remedy));
         }
-        Ok(Self { path, found, data_dir, is_system, owner, surroundings })
+        Ok(())
     }
 
     /// The folder of the file.

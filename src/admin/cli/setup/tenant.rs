@@ -202,18 +202,17 @@ fn ask_protocols(asker: &Asker, given: &TenantOptions, spoken: Option<&[Protocol
         why: "What is not needed is not opened, and the application gets no permission for it. smtp sends; imap and pop3 receive.",
         prompt: "Protocols",
     };
-    let asked = (!given.protocols.is_empty()).then(|| given.protocols.clone());
-    let mut wanted = asker.ask(question, asked, Some(&default), protocols)?;
-    if let Some(silent) = wanted.iter().find(|protocol| !there.contains(protocol)) {
-        return Err(Failure::operation(
-            "no-listener",
-            format!("the configuration that is there lists no listener for {silent}"),
-            "Add a [[listener]] for it, as config/postern.toml shows, or leave it out.",
-        ));
-    }
+    let heard = |wanted: Vec<Protocol>| match wanted.iter().find(|protocol| !there.contains(protocol)) {
+        Some(silent) => Err(format!(
+            "the configuration that is there lists no [[listener]] for {silent}; add one first, or leave it out"
+        )),
+        None => Ok(wanted),
+    };
+    let asked = if given.protocols.is_empty() { None } else { Some(given.protocols.clone()) };
+    let asked = asked.map(heard).transpose().map_err(|why| Failure::Usage(format!("--protocol: {why}")))?;
+    let wanted = asker.ask(question, asked, Some(&default), |text| protocols(text).and_then(heard))?;
     // In one order, each once.
-    wanted = Protocol::ALL.into_iter().filter(|protocol| wanted.contains(protocol)).collect();
-    Ok(wanted)
+    Ok(Protocol::ALL.into_iter().filter(|protocol| wanted.contains(protocol)).collect())
 }
 
 fn ask_kind(asker: &Asker, given: &TenantOptions, grant: Grant) -> Result<CredentialKind, Failure> {

@@ -1,5 +1,6 @@
 //! One mailbox: its tokens, what they say, and the login by each protocol, first as `serve` does it, then by a client of others.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +36,7 @@ pub(in crate::admin::ops::doctor) struct Patient<'a> {
 }
 
 /// Protocols that one token serves.
+#[derive(Clone)]
 struct Group {
     protocols: Vec<Protocol>,
     delegated: bool,
@@ -53,10 +55,12 @@ pub(in crate::admin::ops::doctor) struct Proven {
 
 impl Patient<'_> {
     pub(in crate::admin::ops::doctor) async fn examine(&self, ways: &Ways) {
-        let groups = self.groups(ways);
+        let mut groups = VecDeque::from(self.groups(ways));
+        let mut alone = groups.len() == 1;
         let mut proven = Proven::default();
-        for group in &groups {
-            self.group(group, groups.len() == 1, ways, &mut proven).await;
+        while let Some(group) = groups.pop_front() {
+            groups.extend(self.group(group, alone, ways, &mut proven).await);
+            alone &= groups.is_empty();
         }
         if let Some(to) = &self.doctor.examination.send_test {
             self.send_test(to, proven).await;
@@ -78,28 +82,22 @@ impl Patient<'_> {
         groups
     }
 
-    async fn group(&self, group: &Group, alone: bool, ways: &Ways, proven: &mut Proven) {
+    /// The token of a group, what it says, and the logins with it. Returned are those who turned out to have a token apart.
+    async fn group(&self, mut group: Group, alone: bool, ways: &Ways, proven: &mut Proven) -> Vec<Group> {
         let protocol = group.protocols.first().copied().filter(|_| !alone && group.protocols.len() == 1);
-        let Some(first) = group.protocols.first() else { return };
+        let Some(first) = group.protocols.first().copied() else { return Vec::new() };
         if !ways.token_service {
             self.teller.skip(Check::Token, protocol, "there is no way to the token service");
             self.skip_all(&group.protocols, "there is no token");
-            return;
+            return Vec::new();
         }
-        let scopes = |protocol: &Protocol| (*protocol, self.tenant.endpoints.scopes.of(*protocol).to_owned());
-        let protocols: Vec<(Protocol, String)> = group.protocols.iter().map(scopes).collect();
-        let expected = Expected {
-            cloud: self.tenant.cloud,
-            tenant_id: self.tenant.tenant_id.as_deref(),
-            client_id: &self.tenant.client_id,
-            account: group.delegated.then(|| self.record.account()),
-            protocols: &protocols,
-        };
-        let had = self.teller.run(Check::Token, protocol, self.token(*first, &expected)).await;
-        let Some(token) = had else {
+        let Some(token) = self.teller.run(Check::Token, protocol, self.token(first, &group)).await else {
             self.skip_all(&group.protocols, "there is no token");
-            return;
+            return Vec::new();
         };
+        let apart = self.part(&mut group, &token).await;
+        let protocols = self.with_scopes(&group);
+        let expected = self.expected(&group, &protocols);
         let verdict = token.claims().map(|claims| token::judge(&claims, &expected)).unwrap_or_default();
         for seen in &verdict.seen {
             self.teller.tell(seen.check, seen.protocol, seen.state, seen.said.clone(), seen.remedy.clone());
@@ -110,8 +108,41 @@ impl Patient<'_> {
             match hopeless {
                 _ if !is_open => self.skip_all(&[*protocol], "there is no way to the host"),
                 Some((_, why)) => self.skip_all(&[*protocol], why),
-                None => self.by(*protocol, group, &verdict, proven).await,
+                None => self.by(*protocol, &group, &verdict, proven).await,
             }
+        }
+        apart
+    }
+
+    /// Takes those protocols out of a group that do not get this token: where not all of them were consented to, the broker asks for each
+    /// by itself.
+    async fn part(&self, group: &mut Group, token: &AccessToken) -> Vec<Group> {
+        let mut apart = Vec::new();
+        for protocol in std::mem::take(&mut group.protocols) {
+            let same = match self.broker.token_for(&self.permit(protocol)).await {
+                Ok(other) => other.expose().expose() == token.expose().expose(),
+                Err(_) => false,
+            };
+            match same {
+                true => group.protocols.push(protocol),
+                false => apart.push(Group { protocols: vec![protocol], ..group.clone() }),
+            }
+        }
+        apart
+    }
+
+    fn with_scopes(&self, group: &Group) -> Vec<(Protocol, String)> {
+        let scopes = |protocol: &Protocol| (*protocol, self.tenant.endpoints.scopes.of(*protocol).to_owned());
+        group.protocols.iter().map(scopes).collect()
+    }
+
+    fn expected<'e>(&'e self, group: &Group, protocols: &'e [(Protocol, String)]) -> Expected<'e> {
+        Expected {
+            cloud: self.tenant.cloud,
+            tenant_id: self.tenant.tenant_id.as_deref(),
+            client_id: &self.tenant.client_id,
+            account: group.delegated.then(|| self.record.account()),
+            protocols,
         }
     }
 
@@ -125,7 +156,7 @@ impl Patient<'_> {
         Permit::for_upkeep(self.record, protocol)
     }
 
-    async fn token(&self, protocol: Protocol, expected: &Expected<'_>) -> Outcome<AccessToken> {
+    async fn token(&self, protocol: Protocol, group: &Group) -> Outcome<AccessToken> {
         let token = match self.broker.token_for(&self.permit(protocol)).await {
             Ok(token) => token,
             Err(error) => return Outcome::failed(error.to_string(), self.token_remedy(&error)),
@@ -137,7 +168,7 @@ impl Patient<'_> {
         let (left, length) = (token.life_left(), token.expose().expose().chars().count());
         let opaque = if token.claims().is_none() { "; it is opaque, so nothing can be read from it" } else { "" };
         let said = format!("{whose}, good for {} min, {length} characters{opaque}", left.as_secs().div_ceil(60));
-        if let Some(remedy) = token::too_long_for_pop3(length, expected) {
+        if let Some(remedy) = token::too_long_for_pop3(length, &group.protocols) {
             return Outcome::warning(format!("{said}: too many for POP3"), remedy, token);
         }
         if left < SHORT_LIFE {
@@ -211,7 +242,6 @@ impl Patient<'_> {
     }
 
     async fn log_in(&self, permit: &Permit, group: &Group, verdict: &Verdict) -> Outcome<LoggedIn> {
-        // Where not all protocols were consented to, each has a token of its own by now.
         let token = match self.broker.token_for(permit).await {
             Ok(token) => token,
             Err(error) => return Outcome::failed(error.to_string(), self.token_remedy(&error)),

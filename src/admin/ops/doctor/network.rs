@@ -309,10 +309,27 @@ fn judge(host: &HostPort, presented: &Presented, done: Result<(), UpstreamError>
             };
             let remedy = match &presented.fault {
                 Some(fault) => Some(remedy(host, fault, &chain, inspector.as_deref())),
+                None if chain.is_empty() => Some(nothing_presented(host, &error)),
                 None => error.remedy(),
             };
             Outcome::failed(said, remedy)
         }
+    }
+}
+
+/// What to do where it did not come to a certificate.
+fn nothing_presented(host: &HostPort, error: &UpstreamError) -> String {
+    let port = "Check host and port under [tenant.endpoints]";
+    match error {
+        UpstreamError::Protocol { .. } => {
+            format!(
+                "{port}, and `smtp_tls` there: port 587 is \"starttls\", port 465 \"implicit\". Exchange's is smtp.office365.com:587."
+            )
+        }
+        _ => format!(
+            "No certificate was presented. {port}; if they are right, a firewall or proxy on the way lets connections to {host} through, \
+             but not TLS: ask whoever runs it. It may also be an outage: Microsoft 365 admin centre, Health, Service health."
+        ),
     }
 }
 

@@ -58,7 +58,9 @@ impl Sender {
         session.ask("RSET", sender).await?;
         let offered = in_one_line(&session.extensions.join(", "));
         session.end().await;
-        Ok(format!("MAIL FROM:<{sender}> is taken; offered: {offered}"))
+        Ok(format!(
+            "MAIL FROM:<{sender}> is taken (whether it may send shows only when it does: --send-test); offered: {offered}"
+        ))
     }
 
     /// Opens a session and logs in.
@@ -150,20 +152,39 @@ fn in_words(reply: Option<(u16, String)>, said: String, sender: &Mailbox) -> Fai
     Failed::Said { said: format!("another client (lettre) was told: {}", in_one_line(&said)), remedy: Some(remedy) }
 }
 
-/// The secured stream, with a greeting of ours before what the server says. It gives up at a server that never ends.
+/// The secured stream, with a greeting of ours before what the server says, and lines that lettre can bear. It gives up at a server that
+/// never ends.
 struct Lent {
     stream: ServerStream,
     greeting: &'static [u8],
     readable_octets: usize,
+    /// How many octets of the present line have been read.
+    in_line: usize,
 }
 
 impl Lent {
     const MOST_OCTETS: usize = 1024 * 1024;
 
+    /// lettre gives up at lines of over 1000 octets, and Exchange refuses in longer ones. What matters stands at their beginning.
+    const LONGEST_LINE: usize = 600;
+
     /// `greeted`: the server has greeted before the handshake, and lettre waits for one.
     fn new(stream: ServerStream, greeted: bool) -> Self {
-        Self { stream, greeting: if greeted { b"220 secured\r\n" } else { b"" }, readable_octets: Self::MOST_OCTETS }
+        let greeting: &[u8] = if greeted { b"220 secured\r\n" } else { b"" };
+        Self { stream, greeting, readable_octets: Self::MOST_OCTETS, in_line: 0 }
     }
+}
+
+/// Takes the middle out of lines that are too long: what lies beyond `longest`, but for the line's end.
+fn shorten(octets: &[u8], longest: usize, in_line: &mut usize) -> Vec<u8> {
+    let mut short = Vec::with_capacity(octets.len());
+    for octet in octets {
+        if *in_line < longest || matches!(octet, b'\r' | b'\n') {
+            short.push(*octet);
+        }
+        *in_line = if *octet == b'\n' { 0 } else { *in_line + 1 };
+    }
+    short
 }
 
 impl fmt::Debug for Lent {
@@ -180,14 +201,23 @@ impl AsyncRead for Lent {
             self.greeting = later;
             return Poll::Ready(Ok(()));
         }
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        let taken = buffer.filled().len() - before;
-        match self.readable_octets.checked_sub(taken) {
-            Some(left) => self.readable_octets = left,
-            None => return Poll::Ready(Err(io::Error::other("the server's answers have no end"))),
+        let mut piece = [0; 2048];
+        let room = buffer.remaining().min(piece.len());
+        loop {
+            let mut read = ReadBuf::new(piece.get_mut(..room).unwrap_or_default());
+            std::task::ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read))?;
+            let read = read.filled();
+            match self.readable_octets.checked_sub(read.len()) {
+                Some(left) => self.readable_octets = left,
+                None => return Poll::Ready(Err(io::Error::other("the server's answers have no end"))),
+            }
+            let short = shorten(read, Self::LONGEST_LINE, &mut self.in_line);
+            // Nothing at all would mean the end of the stream.
+            if read.is_empty() || !short.is_empty() {
+                buffer.put_slice(&short);
+                return Poll::Ready(Ok(()));
+            }
         }
-        read
     }
 }
 
@@ -208,5 +238,20 @@ impl AsyncWrite for Lent {
 impl AsyncTokioStream for Lent {
     fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.stream.get_ref().0.peer_addr()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_is_too_long_loses_its_middle_however_it_is_cut_into_pieces() {
+        let said = b"554 5.2.252 SendAsDenied; and so on\r\n250 ok\r\n";
+        for piece in [1, 7, said.len()] {
+            let mut in_line = 0;
+            let short: Vec<u8> = said.chunks(piece).flat_map(|octets| shorten(octets, 11, &mut in_line)).collect();
+            assert_eq!(short, b"554 5.2.252\r\n250 ok\r\n", "{piece}");
+        }
     }
 }

@@ -257,6 +257,45 @@ pub(in crate::base::catalogue) static ADMINISTRATION: &[Entry] = &[
         ..COMMAND
     },
     Entry {
+        code: "application-certificate-not-made",
+        title: "the certificate for the application could not be made",
+        what: "`setup` makes a key and a certificate with which the application proves itself, and the system did not let it.",
+        remedy: &[Step::Do("Make one elsewhere, and give it to `setup` with --certificate-file and --key-file; or use a client secret.")],
+        ..COMMAND
+    },
+    Entry {
+        code: "application-certificate-in-the-way",
+        title: "there is a certificate or a key already, and half of the pair is missing",
+        what: "`setup` never writes over a key: what lies in its place may be in use.",
+        remedy: &[Step::Do("Put the missing half back, or move the other away, and run `setup` again.")],
+        ..COMMAND
+    },
+    Entry {
+        code: "setup-file",
+        title: "a file of the set-up cannot be written",
+        what: "The configuration, a secret or the script could not be written where the message says.",
+        remedy: DISK,
+        ..COMMAND
+    },
+    Entry {
+        code: "tenant-not-appendable",
+        title: "the tenant cannot be added to this configuration",
+        what: "`setup` adds a tenant below what stands in the file and changes nothing else; here what stands there does not allow that.",
+        remedy: &[
+            Step::Do("Correct the configuration first:"),
+            Step::Run("postern check"),
+            Step::Do("Or set up another file with --config."),
+        ],
+        ..COMMAND
+    },
+    Entry {
+        code: "path-not-text",
+        title: "a path cannot be written into the configuration",
+        what: "The configuration is UTF-8, and the path holds octets that are not.",
+        remedy: &[Step::Do("Use a folder with another name.")],
+        ..COMMAND
+    },
+    Entry {
         code: "no-store",
         title: "there is no store in the data folder",
         what: "Neither `serve` nor `mailbox add` has run with this data folder, or the command looks at another one.",

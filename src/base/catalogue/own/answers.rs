@@ -46,7 +46,7 @@ pub(in crate::base::catalogue) static ANSWERS: &[Entry] = &[
         seen: "538 5.7.11, [PRIVACYREQUIRED]",
         title: "a login without encryption is not allowed here",
         example: "538 5.7.11 Turn on TLS first, a login without it is not allowed",
-        marks: &["Turn on TLS first"],
+        marks: &["Turn on TLS first", "it came without TLS"],
         replies: &[ReplyCode::one(538, 5, 7, 11)],
         what: "The mail program wanted to log in without TLS, from an address that is not allowed to.",
         whose: Whose::User,
