@@ -8,7 +8,7 @@ use crate::store::{AppPasswordRecord, DeliveryMode, MailboxRecord};
 use crate::wire::smtp::MailFrom;
 
 /// Proof that policy lets a login use this mailbox by this protocol. Only [`Auth::allow`](crate::auth::Auth::allow) makes one, and for
-/// the administrator's own acts on a mailbox of the list [`Permit::for_upkeep`].
+/// the administrator's own acts on a mailbox of the list `Permit::for_upkeep`.
 ///
 /// ```compile_fail,E0451
 /// let forged = postern::auth::Permit { mailbox: "ceo@contoso.test".parse().unwrap() };

@@ -134,7 +134,7 @@ pub enum SetupError {
         #[source]
         source: io::Error,
     },
-    /// A [[tenant]] at the end of the file would change something else, or is not possible there.
+    /// A `[[tenant]]` at the end of the file would change something else, or is not possible there.
     #[error("a [[tenant]] cannot be put at the end of the configuration: {why}")]
     NotAppendable {
         /// What is in the way.
