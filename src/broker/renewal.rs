@@ -103,11 +103,18 @@ impl Broker {
                 cell.with(|state| *state = State::Active(token.clone()));
                 Ok(token)
             }
-            Err(error) => match cell.with(|state| state.last_resort()) {
-                // A token that still lives serves while the token service is away; one that was rejected does not.
-                Some(token) if rejected.is_none() => Ok(token),
-                _ => Err(error),
-            },
+            Err(error) => {
+                // The sign-in is over, and its last token with it: presenting that again would be a failing login at Exchange for
+                // each one here. An application's token stays: it may be good for other mailboxes.
+                if let (Some(rejected), Some(_), Whose::User) = (&rejected, &key.account, error.whose()) {
+                    cell.with(|state| state.give_up(rejected));
+                }
+                match cell.with(|state| state.last_resort()) {
+                    // A token that still lives serves while the token service is away; one that was rejected does not.
+                    Some(token) if rejected.is_none() => Ok(token),
+                    _ => Err(error),
+                }
+            }
         }
     }
 

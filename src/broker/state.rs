@@ -166,6 +166,15 @@ impl State {
             _ => None,
         }
     }
+
+    /// This token is good for nothing any more, though it would still live.
+    pub(in crate::broker) fn give_up(&mut self, rejected: &AccessToken) {
+        if let Self::Failed { still, .. } = self
+            && still.as_ref().is_some_and(|token| token.is(rejected))
+        {
+            *still = None;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -251,5 +260,15 @@ mod tests {
         tokio::time::advance(Duration::from_secs(401)).await;
         assert!(matches!(state.advice(Need::Short), Advice::Renew));
         assert!(state.last_resort().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_rejected_for_good_is_given_up_and_no_other_token_is() {
+        let rejected = token(3000);
+        for (still, left) in [(rejected.clone(), false), (token(3000), true)] {
+            let mut state = failed(Instant::now(), Some(still));
+            state.give_up(&rejected);
+            assert_eq!(state.last_resort().is_some(), left);
+        }
     }
 }

@@ -191,6 +191,26 @@ async fn a_mailbox_is_ready_once_its_owner_has_signed_in_again_though_no_mail_pr
     assert_eq!((row.state, row.reason), (MailboxState::Ready, None));
 }
 
+/// Each would be a failing login at Exchange, which counts them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_was_rejected_after_the_end_of_its_sign_in_is_not_presented_at_each_login() {
+    let world = delegated("authorization_code").await;
+    let token = || postern::base::Secret::new(world.sandbox.refresh_token_for(ALICE));
+    world.ops.connect_with_refresh_token(&alice(), token()).await.unwrap();
+    let password = world.issue(ALICE).await;
+    assert!(world.imap(ALICE, &password).await.1.starts_with("in OK "));
+    world.fault("token-error=50173");
+    world.fault("imap-auth-reject");
+    for time in ["first", "second", "third"] {
+        let told = world.imap(ALICE, &password).await.1;
+        assert!(told.starts_with("in NO [CONTACTADMIN] "), "{time}: {told}");
+        assert_eq!(world.sandbox.tally().refused_logins.get(&Protocol::Imap), Some(&1), "{time}");
+    }
+    world.sandbox.faults().clear_all();
+    world.ops.connect_with_refresh_token(&alice(), token()).await.unwrap();
+    eventually("the new sign-in to serve", async || world.imap(ALICE, &password).await.1.starts_with("in OK ")).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_renewed_sign_in_that_cannot_be_stored_is_used_and_stored_later() {
     let mut world = delegated("authorization_code").await;
