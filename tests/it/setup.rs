@@ -244,7 +244,18 @@ async fn a_sign_in_that_fails_leaves_what_was_set_up_and_the_next_run_goes_on() 
     assert!(later["password"]["password"].is_string(), "{later}");
     ground.write("refresh-token", &ground.sandbox.refresh_token_for(ALICE));
     let done = ground.setup("contoso", &[&options[..], &token].concat()).await;
-    assert!(document(&done)["password"]["password"].is_string());
+    assert!(document(&done)["password"].is_null(), "the one of the run before is not joined by another");
+    // A label of its own is another program; the same one twice is not.
+    let named = [&options[..], &["--label", "Scanner", "--no-sign-in"]].concat();
+    assert_eq!(document(&ground.setup("contoso", &named).await)["password"]["label"], "Scanner");
+    let again = ground.setup("contoso", &named).await;
+    assert!(document(&again)["password"].is_null());
+    assert!(text(&again.stderr).contains("postern password revoke "), "{}", text(&again.stderr));
+    let list = ground.run(&["password", "list", "--json"]).await;
+    let list: Value = serde_json::from_slice(&list.stdout).unwrap();
+    let mut labels: Vec<&str> = list.as_array().unwrap().iter().filter_map(|row| row["label"].as_str()).collect();
+    labels.sort_unstable();
+    assert_eq!(labels, ["Scanner", "first mail program"], "{list}");
     let shown = ground.run(&["mailbox", "show", ALICE, "--json"]).await;
     assert!(text(&shown.stdout).contains("\"state\":\"ready\""), "{}", text(&shown.stdout));
 }

@@ -171,17 +171,32 @@ impl Rest<'_> {
         Ok(material.ca.map(|ca| ca.fingerprint_sha256))
     }
 
-    /// Issues the first app password, if it is wanted.
+    /// Issues the first app password, if it is wanted. Without a person none is added to those that there are: whoever runs this again
+    /// from a script would otherwise leave one more in force each time. A label that has none yet is another program's.
     async fn issue(&self) -> Result<Option<Issued>, Failure> {
         let mailbox = &self.here.mailbox;
         let passwords = self.ops.passwords().await?;
-        let active =
-            passwords.iter().filter(|row| row.mailbox == *mailbox && row.state == PasswordState::Active).count();
-        if active > 0 {
-            self.asker.say(&format!("\n{mailbox} has {active} app password(s) already (`postern password list`)."));
+        let active: Vec<_> =
+            passwords.iter().filter(|row| row.mailbox == *mailbox && row.state == PasswordState::Active).collect();
+        let given = self.options.mailbox.label.clone();
+        let has = |label: &String| active.iter().find(|row| row.label == *label);
+        if let Some(row) = given.as_ref().and_then(has) {
+            self.set_up.output.say(&format!(
+                "\n{mailbox} has an app password `{}` already, {}; none was issued. If it is lost: postern password revoke {}, \
+                 and run `postern setup` again.",
+                row.label, row.id, row.id
+            ));
+            return Ok(None);
         }
-        let asked_for = self.options.mailbox.label.is_some();
-        if !asked_for && !self.asker.confirm("Issue an app password for a mail program now?", active == 0, true)? {
+        if !active.is_empty() {
+            let count = active.len();
+            self.set_up.output.note(&format!(
+                "\n{mailbox} has {count} app password(s) already (`postern password list`); `--label TEXT` issues one for a \
+                 program that has none."
+            ));
+        }
+        let none = active.is_empty();
+        if given.is_none() && !self.asker.confirm("Issue an app password for a mail program now?", none, none)? {
             return Ok(None);
         }
         let question = Question {
@@ -189,7 +204,6 @@ impl Rest<'_> {
             why: "Each program or device gets an app password of its own, so that one can be revoked without touching the others.",
             prompt: "Which program or device is it for",
         };
-        let given = self.options.mailbox.label.clone();
         let label = self.asker.ask(question, given, Some("first mail program"), values::label)?;
         let delivery = match self.config.delivery.default {
             config::DeliveryMode::Direct => DeliveryMode::Direct,
