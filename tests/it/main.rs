@@ -11,6 +11,7 @@ mod clients;
 mod delivery;
 mod doctor;
 mod expiry;
+mod grants;
 mod imap;
 mod keys;
 mod layers;
