@@ -465,7 +465,21 @@ fn scopes(written: Option<&Section<'_>>, preset: Option<Preset>, grants: Grants,
     let of = |protocol: Protocol| {
         let default = preset.unwrap_or(cloud::GLOBAL).scope(protocol, grants.of(protocol));
         match (read(protocol.name()), written) {
-            (Some(scope), _) => scope,
+            (Some(scope), _) => {
+                let asks_for = |wanted: &str| scope.split(' ').any(|one| one.ends_with(wanted));
+                // What an application asks for, left over from another grant. With it a person signs in, and nothing is kept of it.
+                if grants.of(protocol).is_delegated()
+                    && asks_for("/.default")
+                    && !asks_for("offline_access")
+                    && let Some(section) = &section
+                {
+                    let message = "with this scope nobody stays signed in: it asks for no refresh token";
+                    let remedy =
+                        format!("Write the permission of {protocol} and `offline_access`, such as `{default}`.");
+                    section.report().warning(&section.place_of(protocol.name()), message, remedy);
+                }
+                scope
+            }
             (None, Some(endpoints)) if preset.is_none() && spoken.contains(&protocol) => {
                 if section.as_ref().is_none_or(|section| !section.has(protocol.name())) {
                     let place = section.as_ref().unwrap_or(endpoints).place_of(&scope_key(section.is_some(), protocol));
