@@ -247,11 +247,11 @@ mod tests {
     fn on_stdout_the_paths_are_whole() {
         let text =
             "data_dir = \"data\"\nimap = \"127.0.0.1:1\"\nca_file = \"ca.pem\"\n# key_file = \"key\"\n# imap = \"1\"\n";
-        let whole = with_whole_paths(text, Path::new("/tmp/a b"));
+        let whole = with_whole_paths(text, Path::new("/srv/a b"));
         assert_eq!(
             whole,
-            "data_dir = \"/tmp/a b/data\"\nimap = \"127.0.0.1:1\"\nca_file = \"/tmp/a b/ca.pem\"\n\
-             # key_file = \"/tmp/a b/key\"\n# imap = \"1\"\n"
+            "data_dir = \"/srv/a b/data\"\nimap = \"127.0.0.1:1\"\nca_file = \"/srv/a b/ca.pem\"\n\
+             # key_file = \"/srv/a b/key\"\n# imap = \"1\"\n"
         );
     }
 }
