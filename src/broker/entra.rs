@@ -95,8 +95,8 @@ pub struct Meaning {
 
 /// Judges an error body by its OAuth error and the HTTP status; `delegated` is whether a person's sign-in was presented.
 ///
-/// Whether it passes by itself is never the number's to say. Whose move it is otherwise, the catalogue knows by the number; where it does
-/// not, a grant that is not valid any more is its owner's, and all else the administrator's. Without a person there is only the latter.
+/// Whether it passes by itself is never the number's to say. Whose move it is otherwise, the catalogue knows by the number, or by the
+/// error where it does not know that; all else is the administrator's. Without a person there is only the latter.
 pub fn judge(body: &ErrorBody, status: u16, retry_after: Option<Duration>, delegated: bool) -> Meaning {
     let nobody = |wait| Meaning { whose: Whose::Nobody, wait };
     if status == 429 || status >= 500 {
@@ -110,13 +110,9 @@ pub fn judge(body: &ErrorBody, status: u16, retry_after: Option<Duration>, deleg
         }
         _ => {}
     }
-    let known = body.aadsts().and_then(catalogue::aadsts).map(|entry| entry.whose);
-    let whose = match (known, body.error.as_str()) {
-        _ if !delegated => Whose::Administrator,
-        (Some(whose @ (Whose::Administrator | Whose::User)), _) => whose,
-        (_, "invalid_grant" | "interaction_required" | "login_required" | "consent_required") => Whose::User,
-        _ => Whose::Administrator,
-    };
+    let by_number = body.aadsts().and_then(catalogue::aadsts);
+    let mut known = by_number.into_iter().chain(catalogue::oauth_error(&body.error)).map(|entry| entry.whose);
+    let whose = known.find(|whose| delegated && *whose != Whose::Nobody).unwrap_or(Whose::Administrator);
     Meaning { whose, wait: None }
 }
 
@@ -173,6 +169,8 @@ mod tests {
             ("invalid_grant", Some(90_006), 400, true, Whose::User),
             ("invalid_grant", Some(700_082), 400, false, Whose::Administrator),
             ("invalid_grant", Some(9_999_999), 400, true, Whose::User),
+            ("login_required", None, 400, true, Whose::User),
+            ("consent_required", None, 400, true, Whose::Administrator),
         ] {
             assert_eq!(
                 judge(&body(error, aadsts), status, minute, delegated).whose,

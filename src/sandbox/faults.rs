@@ -59,7 +59,7 @@ macro_rules! faults {
 }
 
 faults! {
-    TokenError "token-error" Kind::Text, "the token service refuses with this AADSTS number";
+    TokenError "token-error" Kind::Text, "the token service refuses with this AADSTS number, or with this OAuth error and no number, such as invalid_client";
     TokenStatus "token-status" Kind::NeedsNumber, "the token service answers with this HTTP status, such as 429, 500 or 503";
     TokenRetryAfter "token-retry-after" Kind::NeedsNumber, "the refusal carries Retry-After with these seconds (429 unless token-status says otherwise)";
     TokenRetryAfterDate "token-retry-after-date" Kind::NeedsNumber, "the same with a date that is so many seconds ahead";
@@ -109,6 +109,9 @@ faults! {
     SmtpAuth451 "smtp-auth-451" Kind::Times, "a good login is answered 451 4.7.0 ... PRX2";
     SmtpHve "smtp-hve" Kind::Switch, "SMTP is that of High Volume Email: tokens with under 600 seconds left (501 5.5.127), unknown users (501 5.5.124) and recipients outside (550 5.5.105) are refused, nothing is filed";
     SmtpAuthReject "smtp-auth-reject" Kind::Times, "SMTP refuses good tokens (535 5.7.3)";
+    SmtpLoginReply "smtp-login-reply" Kind::Text, "a good login is answered with this whole reply, such as `454 4.7.0 Temporary authentication failure`";
+    SmtpRecipientReply "smtp-recipient-reply" Kind::Text, "RCPT is answered with this whole reply";
+    SmtpMessageReply "smtp-message-reply" Kind::Text, "the complete message is answered with this whole reply";
     SmtpBanner421 "smtp-banner-421" Kind::Times, "SMTP greets with 421 and closes";
     SmtpNoStarttls "smtp-no-starttls" Kind::Switch, "SMTP does not offer STARTTLS";
     SmtpStarttls454 "smtp-starttls-454" Kind::Times, "SMTP answers STARTTLS with 454";
@@ -133,6 +136,8 @@ faults! {
     ImapAuthReject "imap-auth-reject" Kind::Times, "IMAP refuses good tokens";
     ImapTokenExpires "imap-token-expires" Kind::NeedsNumber, "IMAP sessions end with AccessTokenExpired this many seconds after login, however long the token lives";
     ImapThrottle "imap-throttle" Kind::Number(299_609), "commands after login are throttled for this many milliseconds, then the connection is closed";
+    ImapLoginReply "imap-login-reply" Kind::Text, "a good login is answered with this, such as `NO Server Unavailable. 15` (with `* BYE ...` the connection is closed)";
+    ImapReply "imap-reply" Kind::Text, "every command after login is answered with this, such as `BAD Command Argument Error. 11`";
     ImapByeGreeting "imap-bye-greeting" Kind::Times, "IMAP greets with BYE and closes";
     ImapPreauth "imap-preauth" Kind::Switch, "IMAP greets with PREAUTH";
     ImapGreeting2026 "imap-greeting-2026" Kind::Switch, "IMAP shows the greeting and the capabilities of the front end of 2026";
@@ -143,6 +148,7 @@ faults! {
     ImapEndlessLine "imap-endless-line" Kind::MaybeWord(&["login"]), "the greeting of IMAP never ends (`login`: the answer to the login)";
 
     PopAuthReject "pop-auth-reject" Kind::Times, "POP3 refuses good tokens";
+    PopLoginReply "pop-login-reply" Kind::Text, "a good login is answered with this, such as `-ERR [SYS/TEMP] Try later`";
     PopSilent "pop-silent" Kind::Switch, "POP3 accepts connections and says nothing";
     PopGreeting2026 "pop-greeting-2026" Kind::Switch, "POP3 shows the greeting of the front end of 2026";
     PopLongToken "pop-long-token" Kind::Switch, "POP3 takes tokens of over 4,096 characters for a protocol error";

@@ -141,8 +141,9 @@ impl Session {
             return Ok(Next::Close);
         }
         let entry = self.tenant.enter(Protocol::Pop3, &response).filter(|entry| !entry.no_right);
-        match entry {
-            Some(entry) if !self.tenant.faults.strikes(FaultName::PopAuthReject) => {
+        match (entry, self.tenant.faults.text(FaultName::PopLoginReply)) {
+            (Some(_), Some(reply)) => self.refuse_login(&reply).await?,
+            (Some(entry), None) if !self.tenant.faults.strikes(FaultName::PopAuthReject) => {
                 self.tenant.note_login(Protocol::Pop3, true);
                 let messages =
                     self.tenant.mailboxes.with_folder(&entry.mailbox, "INBOX", |inbox| inbox.messages.clone());

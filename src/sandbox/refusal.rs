@@ -2,6 +2,8 @@
 
 mod known;
 
+use std::borrow::Cow;
+
 use axum::Json;
 use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderValue, StatusCode};
@@ -15,9 +17,10 @@ use crate::sandbox::tokens::guid;
 /// A refusal of the token service.
 #[derive(Clone, Debug)]
 pub(super) struct Refusal {
-    pub(super) code: u32,
+    /// The AADSTS number; other token services have none.
+    pub(super) code: Option<u32>,
     status: u16,
-    error: &'static str,
+    error: Cow<'static, str>,
     suberror: Option<&'static str>,
     text: String,
     retry_after: Option<RetryAfter>,
@@ -42,7 +45,21 @@ impl Refusal {
             None,
             "The request was refused.",
         ));
-        Self { code, status, error, suberror, text: text.to_owned(), retry_after: None }
+        Self { code: Some(code), status, error: error.into(), suberror, text: text.to_owned(), retry_after: None }
+    }
+
+    /// What `token-error` names: an AADSTS number, or an OAuth error (RFC 6749, section 5.2), said as services say it that have no numbers.
+    pub(super) fn named_by(value: &str) -> Self {
+        if let Ok(code) = value.trim_start_matches("AADSTS").parse() {
+            return Self::of(code);
+        }
+        let status = match value {
+            "invalid_client" => 401,
+            "server_error" | "temporarily_unavailable" => 503,
+            _ => 400,
+        };
+        let text = "The request was refused.".to_owned();
+        Self { code: None, status, error: value.to_owned().into(), suberror: None, text, retry_after: None }
     }
 
     /// 900144 with the name of what is missing.
@@ -68,37 +85,38 @@ impl Refusal {
 
     /// The same under another `error`, where a flow has a word of its own for it.
     pub(super) fn named(self, error: &'static str) -> Self {
-        Self { error, ..self }
+        Self { error: error.into(), ..self }
     }
 
     /// What a browser is sent back with (RFC 6749, section 4.1.2.1), `state` aside.
     pub(super) fn parameters(&self) -> Vec<(&'static str, String)> {
         // The authorization endpoint knows no `invalid_grant`: there the user has to do something.
-        let error = match (self.error, self.suberror) {
+        let error = match (self.error.as_ref(), self.suberror) {
             ("invalid_grant", Some("consent_required")) => "consent_required",
             ("invalid_grant", _) => "interaction_required",
             (error, _) => error,
         };
         let mut parameters = vec![("error", error.to_owned())];
-        if self.code == 65_004 {
+        if self.code == Some(65_004) {
             parameters.push(("error_subcode", "cancel".to_owned()));
         }
         parameters.push(("error_description", self.description(&Details::make())));
-        parameters.push(("error_uri", self.uri()));
+        parameters.extend(self.uri().map(|uri| ("error_uri", uri)));
         parameters
     }
 
     /// What a person is shown: the text with the lines that support asks for.
     pub(super) fn description(&self, details: &Details) -> String {
         let Details { trace_id, correlation_id, timestamp } = details;
+        let Some(code) = self.code else { return self.text.clone() };
         format!(
-            "AADSTS{}: {} Trace ID: {trace_id} Correlation ID: {correlation_id} Timestamp: {timestamp}",
-            self.code, self.text
+            "AADSTS{code}: {} Trace ID: {trace_id} Correlation ID: {correlation_id} Timestamp: {timestamp}",
+            self.text
         )
     }
 
-    fn uri(&self) -> String {
-        format!("https://login.microsoftonline.com/error?code={}", self.code)
+    fn uri(&self) -> Option<String> {
+        Some(format!("https://login.microsoftonline.com/error?code={}", self.code?))
     }
 }
 
@@ -125,12 +143,14 @@ impl IntoResponse for Refusal {
         let mut body = json!({
             "error": self.error,
             "error_description": self.description(&details),
-            "error_codes": [self.code],
-            "timestamp": details.timestamp,
-            "trace_id": details.trace_id,
-            "correlation_id": details.correlation_id,
-            "error_uri": self.uri(),
         });
+        if let Some(code) = self.code {
+            body["error_codes"] = json!([code]);
+            body["timestamp"] = json!(details.timestamp);
+            body["trace_id"] = json!(details.trace_id);
+            body["correlation_id"] = json!(details.correlation_id);
+            body["error_uri"] = json!(self.uri());
+        }
         if let Some(suberror) = self.suberror {
             body["suberror"] = json!(suberror);
         }

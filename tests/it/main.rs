@@ -18,6 +18,7 @@ mod layers;
 mod limits;
 mod mended;
 mod pop3;
+mod provoked;
 mod proxy;
 mod regressions;
 mod road;

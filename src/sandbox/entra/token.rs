@@ -66,7 +66,7 @@ pub(super) async fn token(
         tally.refresh_tokens_presented.extend(presented);
     });
     let refusal = service.tenant.faults.text(FaultName::TokenError);
-    let refusal = refusal.map(|code| Refusal::of(code.trim_start_matches("AADSTS").parse().unwrap_or(90_033)));
+    let refusal = refusal.map(|named| Refusal::named_by(&named));
     if let Some(response) = out_of_order(&service, &cut, refusal).await {
         return response;
     }

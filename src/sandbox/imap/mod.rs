@@ -235,6 +235,9 @@ impl Session {
     /// What every command after login hears while a fault holds.
     fn fault_after_login(&mut self, tag: &str) -> Option<Outcome> {
         let login = self.login.as_ref()?;
+        if let Some(reply) = self.tenant.faults.text(FaultName::ImapReply) {
+            return Some(self.answer_with(tag, &reply));
+        }
         if login.not_connected {
             self.refused += 1;
             self.say(&format!("{tag} BAD User is authenticated but not connected."));
@@ -253,6 +256,16 @@ impl Session {
         }
         self.say("* BYE Connection closed. 14");
         Some(Outcome::Close)
+    }
+
+    /// The answer that a fault prescribes: with the tag, or as it is, and then it is the last.
+    fn answer_with(&mut self, tag: &str, reply: &str) -> Outcome {
+        if reply.starts_with("* ") {
+            self.say(reply);
+            return Outcome::Close;
+        }
+        self.say(&format!("{tag} {reply}"));
+        Outcome::Answered
     }
 
     async fn authenticate(&mut self, tag: &str, parser: &mut Parser<'_>) -> Result<Outcome, Ended> {
@@ -284,6 +297,10 @@ impl Session {
                 self.challenge(&STANDARD.encode(json)).await?;
             }
             return Ok(refused);
+        }
+        if let Some(reply) = faults.text(FaultName::ImapLoginReply) {
+            tenant.note_login(Protocol::Imap, false);
+            return Ok(self.answer_with(tag, &reply));
         }
         let Some(bell) = tenant.mailboxes.listen(&entry.mailbox) else { return Ok(refused) };
         tenant.note_login(Protocol::Imap, true);

@@ -225,7 +225,9 @@ impl Session {
         };
         let disabled = "535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the";
         let visit = "Visit https://aka.ms/smtp_auth_disabled for more information.";
-        let refusal = if faults.holds(FaultName::SmtpAuthDisabled) {
+        let refusal = if let Some(reply) = faults.text(FaultName::SmtpLoginReply) {
+            Some(reply)
+        } else if faults.holds(FaultName::SmtpAuthDisabled) {
             Some(format!("{disabled} Tenant. {visit}"))
         } else if faults.concerns(FaultName::SmtpMailboxAuthDisabled, &entry.mailbox) {
             Some(format!("{disabled} Mailbox. {visit}"))

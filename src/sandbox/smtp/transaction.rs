@@ -67,6 +67,7 @@ impl Session {
 
     pub(super) fn rcpt(&mut self, rest: &str) {
         let hve = self.tenant.faults.holds(FaultName::SmtpHve);
+        let told = self.tenant.faults.text(FaultName::SmtpRecipientReply);
         let Some(envelope) = &mut self.envelope else {
             self.say("503 5.5.2 Need mail command");
             return;
@@ -74,6 +75,7 @@ impl Session {
         let reply = match read_path(rest, "TO:") {
             None => "501 5.5.4 Invalid arguments".to_owned(),
             Some((address, _)) if address.is_empty() => "501 5.1.3 Invalid address".to_owned(),
+            Some(_) if let Some(told) = told => format!("{told} {}", trailer()),
             Some((address, _)) if self.tenant.faults.concerns(FaultName::SmtpRejectRecipient, &address) => {
                 let reason = "RESOLVER.ADR.RecipientNotFound; Recipient not found by SMTP address lookup";
                 format!("550 5.1.10 {reason} {}", trailer())
@@ -149,6 +151,9 @@ impl Session {
     /// Why Exchange would not take this message. Sender and size are looked at only now, although they were known before.
     fn refusal(&self, mailbox: &str, envelope: &Envelope, content: &[u8], at_once: usize) -> Option<String> {
         let faults = &self.tenant.faults;
+        if let Some(reply) = faults.text(FaultName::SmtpMessageReply) {
+            return Some(format!("{reply} {}", trailer()));
+        }
         let storedrv = "STOREDRV.Submission.Exception";
         let size_limit = faults.number(FaultName::SmtpSizeLimit).and_then(|limit| usize::try_from(limit).ok());
         if content.len() > size_limit.unwrap_or(SIZE_LIMIT).min(SIZE_LIMIT) {

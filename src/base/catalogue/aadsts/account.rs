@@ -8,7 +8,8 @@ const OTHER_DIRECTORY: &[Step] = &[
     Step::Do(
         "Compare `tenant_id` with the tenant that the mailbox belongs to (Entra admin centre, Overview, Tenant ID).",
     ),
-    Step::Do("Look for a misspelt address: `postern mailbox list`."),
+    Step::Do("Look for a misspelt address:"),
+    Step::Run("postern mailbox list"),
     Step::Note("A guest of this tenant has no mailbox in it: use the [[tenant]] of the guest's own organisation."),
 ];
 
@@ -194,9 +195,8 @@ pub(super) static ENTRIES: &[Entry] = &[
         remedy: &[
             Step::Do("Sign the mailbox in again:"),
             CONNECT,
-            Step::Note(
-                "A mailbox that nobody opens for months can also be taken off the list: `postern mailbox remove {mailbox}`.",
-            ),
+            Step::Do("Or, if nobody opens the mailbox for months, take it off the list:"),
+            Step::Run("postern mailbox remove {mailbox}"),
         ],
         ..SIGN_IN
     },

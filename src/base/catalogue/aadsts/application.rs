@@ -225,7 +225,7 @@ pub(super) static ENTRIES: &[Entry] = &[
         title: "the client ID is one of Microsoft's own",
         what: "The `client_id` belongs to Microsoft, such as Outlook's, and Microsoft does not let other programs use it.",
         remedy: &[
-            Step::Do("Register an application of your own, as README shows under «Fifteen minutes with your tenant»."),
+            Step::Do("Register an application of your own, as README shows under «Your tenant»."),
             Step::Do("Enter its application (client) ID as `client_id`."),
         ],
         ..MEND

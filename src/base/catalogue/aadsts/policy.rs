@@ -15,8 +15,7 @@ const LET_POSTERN_THROUGH: Step = Step::Do(
 );
 
 const APPLICATION_INSTEAD: Step = Step::Note(
-    "Or let the application open the mailbox without a person: `grant = \"client_credentials\"`, as README shows under «Fifteen minutes \
-     with your tenant».",
+    "Or let the application open the mailbox without a person: `grant = \"client_credentials\"`, as README shows under «Your tenant».",
 );
 
 const BLOCKED: &[Step] = &[
