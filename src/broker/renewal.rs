@@ -63,11 +63,22 @@ impl Unsaved {
 pub(in crate::broker) struct Judged {
     pub(in crate::broker) error: BrokerError,
     /// How long to leave the token service alone, where it said.
-    wait: Option<Duration>,
-    /// Whether it is the token service that is out of order, for everyone.
-    outage: bool,
+    pub(in crate::broker) wait: Option<Duration>,
+    /// How far it reaches.
+    reach: Reach,
     /// Whether other scopes might have been granted.
     pub(in crate::broker) scopes: bool,
+}
+
+/// How far a failure that passes by itself reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reach {
+    /// It is about this request alone.
+    This,
+    /// The token service has answered, and may fail this account alone or everyone.
+    Perhaps,
+    /// The token service is out of order for everyone.
+    Everyone,
 }
 
 impl Broker {
@@ -152,7 +163,7 @@ impl Broker {
                 Ok(granted) => granted,
                 Err(denied) => return Err(Asked::Denied(judge(&key.tenant, key.account.as_ref(), denied))),
             };
-            circuit.worked();
+            circuit.worked(key.account.as_ref());
             drop(turn);
             let mut granted = granted;
             if let (Some((account, own)), Some(sign_in)) = (own, sign_in) {
@@ -181,14 +192,15 @@ impl Broker {
                     if let Some(account) = &key.account {
                         self.apart.insert((key.tenant.clone(), account.clone()));
                     }
-                    circuit.worked();
+                    circuit.worked(key.account.as_ref());
                     return Err(Arc::new(judged.error));
                 }
                 let error = Arc::new(judged.error);
-                let wait = match judged.outage {
-                    true => circuit.failed(&error, judged.wait),
-                    false => {
-                        circuit.worked();
+                let wait = match (judged.reach, &key.account) {
+                    (Reach::Perhaps, Some(account)) => circuit.failed_for(account, &error, judged.wait),
+                    (Reach::Everyone | Reach::Perhaps, _) => circuit.failed(&error, judged.wait),
+                    (Reach::This, account) => {
+                        circuit.worked(account.as_ref());
                         judged.wait.filter(|wait| !wait.is_zero()).unwrap_or(state::WHILE_UNCHANGED)
                     }
                 };
@@ -435,7 +447,7 @@ impl<E: Into<BrokerError>> From<E> for Asked {
 /// What a denial means, and how long to leave the token service alone.
 pub(in crate::broker) fn judge(tenant: &TenantName, account: Option<&Mailbox>, denied: Denied) -> Judged {
     let tenant = tenant.to_string();
-    let judged = |error, wait, outage| Judged { error, wait, outage, scopes: false };
+    let judged = |error, wait, reach| Judged { error, wait, reach, scopes: false };
     match denied {
         Denied::Said { body, noted } => {
             let meaning = entra::judge(&body, noted.status.unwrap_or(400), noted.retry_after, account.is_some());
@@ -450,13 +462,14 @@ pub(in crate::broker) fn judge(tenant: &TenantName, account: Option<&Mailbox>, d
                 Whose::Nobody => {
                     // A loop, and a limit on one person's requests, say nothing about the others.
                     let of_this_one = body.aadsts() == Some(50_196) || (noted.status == Some(429) && account.is_some());
-                    judged(BrokerError::OutOfOrder { tenant, reason: said }, meaning.wait, !of_this_one)
+                    let reach = if of_this_one { Reach::This } else { Reach::Perhaps };
+                    judged(BrokerError::OutOfOrder { tenant, reason: said }, meaning.wait, reach)
                 }
                 whose => {
                     let remedy = entra::remedy(&body, account.map(Mailbox::as_str));
                     let scopes = is_about_scopes(&body);
                     let error = BrokerError::Refused { tenant, said, whose, remedy };
-                    Judged { scopes, ..judged(error, None, false) }
+                    Judged { scopes, ..judged(error, None, Reach::This) }
                 }
             }
         }
@@ -465,9 +478,9 @@ pub(in crate::broker) fn judge(tenant: &TenantName, account: Option<&Mailbox>, d
                 Some(status) => format!("{what} (HTTP status {status})"),
                 None => what,
             };
-            judged(BrokerError::OutOfOrder { tenant, reason }, noted.retry_after, true)
+            judged(BrokerError::OutOfOrder { tenant, reason }, noted.retry_after, Reach::Perhaps)
         }
-        Denied::Unreachable(reason) => judged(BrokerError::Unreachable { tenant, reason }, None, true),
+        Denied::Unreachable(reason) => judged(BrokerError::Unreachable { tenant, reason }, None, Reach::Everyone),
     }
 }
 

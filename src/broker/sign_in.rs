@@ -220,13 +220,13 @@ impl Broker {
                 }
                 Ok(None) => tokio::time::sleep(left.min(BETWEEN_POLLS)).await,
                 Err(denied) => {
-                    let error = judge(&who.tenant, Some(&who.account), denied).error;
+                    let judged = judge(&who.tenant, Some(&who.account), denied);
                     // The code is still good while the token service is out of order.
-                    if error.whose() != Whose::Nobody {
-                        return Err(error);
+                    if judged.error.whose() != Whose::Nobody {
+                        return Err(judged.error);
                     }
-                    info!("{error}; the code is still waited for");
-                    tokio::time::sleep(left.min(BETWEEN_POLLS)).await;
+                    info!("{}; the code is still waited for", judged.error);
+                    tokio::time::sleep(left.min(judged.wait.unwrap_or_default().max(BETWEEN_POLLS))).await;
                 }
             }
         }

@@ -1,5 +1,7 @@
 //! Signing in: by browser, by device code, as somebody else; and the life of a sign-in afterwards.
 
+use std::time::Duration;
+
 use postern::admin::ops::MailboxState;
 use postern::base::{Fault, Mailbox, Protocol, Whose};
 use postern::broker::{BrowserSignIn, Redirected};
@@ -7,7 +9,7 @@ use postern::store::{SignIns, SqliteStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use url::Url;
 
-use crate::common::{Plan, World, eventually};
+use crate::common::{Plan, World, eventually, turn_clock, within};
 
 const ALICE: &str = "alice@contoso.test";
 
@@ -147,6 +149,30 @@ async fn a_device_code_is_waited_for_and_kept_only_for_the_account_that_was_mean
         assert!(error.to_string().contains(said), "{fault}: {error}");
         assert_eq!(world.ops.mailbox(&alice()).await.unwrap().state, MailboxState::NeedsSignIn, "{fault}");
     }
+}
+
+#[tokio::test]
+async fn a_device_code_outlives_a_token_service_that_throttles_and_its_time_is_kept() {
+    let world = delegated("device_code").await;
+    world.fault("device-interval=0");
+    world.fault("device-as=alice@contoso.test");
+    let desk = world.ops.sign_in_desk(&alice()).await.unwrap();
+    let sign_in = desk.begin_by_device().await.unwrap();
+    world.fault("token-retry-after=30");
+    let polls = || world.sandbox.tally().token_requests.values().sum::<u64>();
+    let conducted = async {
+        eventually("a poll", async || polls() == 1).await;
+        world.sandbox.faults().clear(postern::sandbox::FaultName::TokenRetryAfter);
+        turn_clock(Duration::from_secs(20)).await;
+        // Whoever asks this way would be heard by now.
+        world.ops.mailbox(&alice()).await.unwrap();
+        assert_eq!(polls(), 1, "Retry-After is not over yet");
+        turn_clock(Duration::from_secs(11)).await;
+    };
+    let (connected, ()) =
+        within("the sign-in", async { tokio::join!(desk.finish_by_device(sign_in), conducted) }).await;
+    assert!(connected.unwrap().without.is_empty());
+    assert_eq!(world.ops.mailbox(&alice()).await.unwrap().state, MailboxState::Ready);
 }
 
 #[tokio::test(flavor = "multi_thread")]
