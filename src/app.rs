@@ -220,7 +220,7 @@ impl App {
     /// Leaves for `status` what is served where. Connections are taken from before this, though served only by `run`.
     fn leave_mark(&self) -> Result<(), AppError> {
         let path = foundation::running_file(&self.config.data_dir);
-        let running = Running { process: std::process::id(), ready_at: Utc::now(), listeners: self.bound() };
+        let running = Running::this_process(&self.config, self.bound(), Utc::now());
         let text = serde_json::to_vec_pretty(&running).unwrap_or_default();
         write_private(&path, &text).map_err(|source| AppError::Data { path, source })
     }

@@ -313,6 +313,39 @@ pub struct Running {
     pub ready_at: DateTime<Utc>,
     /// What it listens on.
     pub listeners: Vec<Bound>,
+    /// Its version.
+    #[serde(default)]
+    pub version: String,
+    /// What tells its configuration from others: [`Config::mark`].
+    #[serde(default)]
+    pub configuration: String,
+}
+
+impl Running {
+    /// What this process leaves when it serves this configuration at these addresses.
+    pub fn this_process(config: &Config, listeners: Vec<Bound>, ready_at: DateTime<Utc>) -> Self {
+        Self {
+            process: std::process::id(),
+            ready_at,
+            listeners,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            configuration: config.mark.clone(),
+        }
+    }
+
+    /// Why it does not run what is there now: another version of the program, or another configuration.
+    pub fn is_outdated(&self, config: &Config) -> Option<String> {
+        let process = self.process;
+        if self.version != env!("CARGO_PKG_VERSION") {
+            let own = env!("CARGO_PKG_VERSION");
+            return Some(format!("process {process} was started by another version of Postern than this one ({own})"));
+        }
+        (self.configuration != config.mark).then(|| {
+            format!(
+                "process {process} serves another configuration than this one, or this one as it was before a change"
+            )
+        })
+    }
 }
 
 /// One listening address.

@@ -28,7 +28,7 @@ pub use self::explain::{ExplainError, Explained, explain, explain_reference};
 pub use self::key::{KeyChange, KeyStatus, Keys};
 pub use self::keys::{KeyFindings, check_keys};
 pub use self::sign_in::SignInDesk;
-pub use self::status::{ListenerStatus, Status};
+pub use self::status::{ListenerStatus, NotWell, Status};
 
 /// The administrative acts on one configuration and its store.
 pub struct Ops {

@@ -37,7 +37,8 @@ pub(super) fn check(text: &str, base: &Base, surroundings: &Surroundings, report
     metrics(&root);
     root.not_yet(&["console", "store", "store_file", "store_env"]);
     root.finish();
-    Some(Config { data_dir, listeners, tls, tls_names, tenants, limits, delivery, keys, upstream })
+    let mark = String::new();
+    Some(Config { data_dir, listeners, tls, tls_names, tenants, limits, delivery, keys, upstream, mark }.marked())
 }
 
 fn data_dir(root: &Section<'_>, base: &Base, surroundings: &Surroundings) -> PathBuf {

@@ -5,6 +5,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::NaiveDate;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use url::Url;
@@ -35,9 +38,18 @@ pub struct Config {
     pub keys: KeySource,
     /// How Exchange is reached.
     pub upstream: Upstream,
+    /// What tells this configuration from others, as it was read. Comments and the order of keys make no difference.
+    pub mark: String,
 }
 
 impl Config {
+    /// Gives it the mark of what it says now. No secret goes into it: a configuration holds only the places of secrets.
+    pub(super) fn marked(mut self) -> Self {
+        self.mark.clear();
+        self.mark = URL_SAFE_NO_PAD.encode(digest(&SHA256, format!("{self:?}").as_bytes()));
+        self
+    }
+
     /// What holds where there is no file: six listeners on loopback and no tenant.
     pub fn built_in(data_dir: PathBuf) -> Self {
         Self {
@@ -50,7 +62,9 @@ impl Config {
             delivery: Delivery::default(),
             keys: KeySource::DefaultFile,
             upstream: Upstream::default(),
+            mark: String::new(),
         }
+        .marked()
     }
 
     /// The tenant of this name.

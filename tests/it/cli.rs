@@ -449,6 +449,18 @@ fn serve_tells_its_listeners_and_that_it_is_ready_and_stops_when_told() {
     assert_eq!(status["running"], true);
     assert_eq!(status["listeners"].as_array().unwrap().len(), 3);
     assert!(status["listeners"].as_array().unwrap().iter().all(|listener| listener["answers"] == true), "{status}");
+    let tells_of_a_change = |status: &Value| {
+        let troubles = status["troubles"].as_array().unwrap();
+        troubles.iter().any(|trouble| trouble.as_str().unwrap().contains("serves another configuration than this one"))
+    };
+    place.write("config/postern.toml", &format!("# A note.\ndata_dir = \"../data\"\n\n{listeners}"));
+    assert!(!tells_of_a_change(&place.json(&["status"], 1)), "a comment is no change");
+    place.write("config/postern.toml", &format!("data_dir = \"../data\"\n{listeners}\n[limits]\nlogin_seconds = 30\n"));
+    assert!(tells_of_a_change(&place.json(&["status"], 1)));
+    let steps = place.json(&["doctor"], 1);
+    let warned = steps["steps"].as_array().unwrap().iter().find(|step| step["state"] == "warning").unwrap();
+    assert!(warned["said"].as_str().unwrap().contains("serves another configuration"), "{steps}");
+    assert!(warned["remedy"].as_str().unwrap().starts_with("Start it anew"), "{steps}");
     assert_eq!(service.stop(Signal::SIGTERM), (Some(0), String::new()), "nothing stands on stdout");
 
     let service = Service::start(&place, &["serve", "--json", "-q"], "postern is ready");

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::admin::cli::failure::Failure;
 use crate::admin::cli::output::{Entry, Output, Spinner, harmless};
+use crate::admin::cli::page::{Page, in_steps};
 use crate::admin::cli::set_up::SetUp;
 use crate::admin::cli::values;
 use crate::admin::ops::{Examination, Step, StepEvent, StepState, examine};
@@ -18,7 +19,7 @@ use crate::base::{Mailbox, Protocol};
 ///
 /// Looks at the configuration, the store, the ports, the way to each host, its certificate, this machine's clock, the token and what it
 /// says, and then logs in by each protocol that a listener speaks, as `serve` does and once more by mail programs of others. Each step that
-/// fails is followed by its remedy. Nothing is changed. Whether `serve` runs makes no difference. Without ADDRESS every mailbox of the list
+/// fails is followed by its remedy. Nothing is changed but what any login changes. Whether `serve` runs makes no difference. Without ADDRESS every mailbox of the list
 /// is looked at. The status is 0 if no step failed and 1 if one did.
 #[derive(Args, Debug)]
 pub(super) struct DoctorCommand {
@@ -205,58 +206,7 @@ fn lines(step: &Step, width: usize, paint: &dyn Fn(&str, Style) -> String) -> St
     if let Some(remedy) = &step.remedy {
         const LABEL: &str = "remedy: ";
         text.push_str(&format!("{}{}", " ".repeat(2 + STATE), paint(LABEL, AnsiColor::Cyan.on_default())));
-        page.paragraphs(&harmless(remedy), 2 + STATE, LABEL.len(), &mut text);
-    }
-    text
-}
-
-/// How text is set.
-struct Page<'a> {
-    width: usize,
-    paint: &'a dyn Fn(&str, Style) -> String,
-}
-
-impl Page<'_> {
-    /// Sets lines of words, indented but for the first, of which so many columns are taken. Commands, which begin with four spaces,
-    /// stand alone and whole, further to the left if need be, so that they can be copied.
-    fn paragraphs(&self, words: &str, indent: usize, taken: usize, text: &mut String) {
-        for (number, line) in words.lines().enumerate() {
-            match line.strip_prefix("    ") {
-                Some(command) => {
-                    let room = self.width.saturating_sub(command.chars().count());
-                    text.push_str(&" ".repeat((indent + 4).min(room)));
-                    text.push_str(&(self.paint)(command, AnsiColor::Cyan.on_default()));
-                }
-                None if number == 0 => text.push_str(&wrapped(line, indent, taken, self.width)),
-                None => {
-                    text.push_str(&" ".repeat(indent));
-                    text.push_str(&wrapped(line, indent, 0, self.width));
-                }
-            }
-            text.push('\n');
-        }
-        if words.is_empty() {
-            text.push('\n');
-        }
-    }
-}
-
-/// The words in lines of this width, each but the first indented; of the first so many columns are taken.
-fn wrapped(words: &str, indent: usize, taken: usize, width: usize) -> String {
-    let room = width.saturating_sub(indent).max(20);
-    let mut text = String::new();
-    let mut column = taken;
-    for word in words.split(' ') {
-        let length = word.chars().count();
-        if column > 0 && column + 1 + length > room && !text.is_empty() {
-            text.push_str(&format!("\n{}", " ".repeat(indent)));
-            column = 0;
-        } else if !text.is_empty() {
-            text.push(' ');
-            column += 1;
-        }
-        text.push_str(word);
-        column += length;
+        page.paragraphs(&in_steps(&harmless(remedy)), 2 + STATE, LABEL.len(), &mut text);
     }
     text
 }

@@ -17,6 +17,7 @@ mod limits;
 mod listing;
 mod mailbox;
 mod output;
+mod page;
 mod password;
 mod reason;
 mod redirect;

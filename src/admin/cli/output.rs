@@ -9,9 +9,11 @@ use clap::ValueEnum;
 use comfy_table::{Cell, Color, ContentArrangement, LineStyle, Table, TableStyle, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+use terminal_size::{Width, terminal_size_of};
 use zeroize::Zeroizing;
 
 use crate::admin::cli::failure::Failure;
+use crate::admin::cli::page::{Page, READABLE, fitted, in_steps};
 
 /// When to colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -116,6 +118,8 @@ pub(super) struct Output {
     quiet: bool,
     stdout_colour: bool,
     stderr_colour: bool,
+    /// How wide text for people is set; `None` where no person sees it, and lines stay whole.
+    stderr_width: Option<usize>,
 }
 
 impl Output {
@@ -125,6 +129,7 @@ impl Output {
             quiet,
             stdout_colour: wish.decide(io::stdout().is_terminal()),
             stderr_colour: wish.decide(io::stderr().is_terminal()),
+            stderr_width: terminal_size_of(io::stderr()).map(|(Width(columns), _)| READABLE.min(usize::from(columns))),
         }
     }
 
@@ -150,8 +155,7 @@ impl Output {
 
     /// How wide running text is set on stdout: as the terminal, but no wider than can be read well; so, too, where no person sees it.
     pub(super) fn width(&self) -> usize {
-        const READABLE: u16 = 100;
-        usize::from(Table::new().width().unwrap_or(READABLE).min(READABLE))
+        Table::new().width().map_or(READABLE, |columns| READABLE.min(usize::from(columns)))
     }
 
     /// Data for stdout, as it is.
@@ -236,7 +240,8 @@ impl Output {
 
     /// A line for people that stays with -q: without it the command would not have done what it is for.
     pub(super) fn say(&self, text: &str) {
-        Self::write_line(&harmless(text));
+        let text = harmless(text);
+        Self::write_line(&self.stderr_width.map_or(text.clone(), |width| fitted(&text, width)));
     }
 
     /// That nobody reads stderr is no reason to fail.
@@ -249,11 +254,25 @@ impl Output {
         let paint = |text: &str, style: Style| {
             if self.stderr_colour { format!("{style}{text}{style:#}") } else { text.to_owned() }
         };
-        let message = harmless(message);
-        Self::write_line(&format!("{} {message}", paint(&format!("{}:", tone.word()), tone.style())));
+        let (word, message) = (tone.word(), harmless(message));
+        let label = paint(&format!("{word}:"), tone.style());
+        let Some(width) = self.stderr_width else {
+            Self::write_line(&format!("{label} {message}"));
+            if let Some(remedy) = remedy {
+                let label = paint("remedy:", AnsiColor::Cyan.on_default());
+                Self::write_line(&format!("  {label} {}", harmless(remedy)));
+            }
+            return;
+        };
+        let page = Page { width, paint: &paint };
+        let mut text = format!("{label} ");
+        page.paragraphs(&message, 2, word.len(), &mut text);
         if let Some(remedy) = remedy {
-            Self::write_line(&format!("  {} {}", paint("remedy:", AnsiColor::Cyan.on_default()), harmless(remedy)));
+            const LABEL: &str = "remedy: ";
+            text.push_str(&format!("  {}", paint(LABEL, AnsiColor::Cyan.on_default())));
+            page.paragraphs(&in_steps(&harmless(remedy)), 2, LABEL.len(), &mut text);
         }
+        Self::write_line(text.trim_end_matches('\n'));
     }
 
     /// A turning sign while someone waits, on a terminal only. It goes when it is dropped.
@@ -291,7 +310,7 @@ mod tests {
     use super::*;
 
     fn output(colour: bool) -> Output {
-        Output { json: false, quiet: false, stdout_colour: colour, stderr_colour: colour }
+        Output { json: false, quiet: false, stdout_colour: colour, stderr_colour: colour, stderr_width: None }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::admin::cli::failure::Failure;
 use crate::admin::cli::output::{Entry, Output, Tone};
 use crate::admin::cli::set_up::SetUp;
 use crate::admin::cli::values::timestamp;
-use crate::admin::ops::{MailboxState, Status};
+use crate::admin::ops::{MailboxState, NotWell, Status};
 
 /// Tell whether Postern is running, ready, and well
 ///
@@ -25,7 +25,7 @@ struct Document<'a> {
     tenants: &'a [String],
     mailboxes: Mailboxes,
     active_passwords: usize,
-    troubles: &'a [String],
+    troubles: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -77,7 +77,7 @@ fn document(status: &Status) -> Document<'_> {
         tenants: &status.tenants,
         mailboxes: mailboxes(status),
         active_passwords: status.active_passwords,
-        troubles: &status.troubles,
+        troubles: status.troubles.iter().map(NotWell::line).collect(),
     }
 }
 
@@ -130,7 +130,7 @@ fn screen(output: &Output, status: &Status) -> Result<(), Failure> {
     rows.push(vec!["app passwords in force".into(), status.active_passwords.to_string().into()]);
     output.table(&[], rows)?;
     for trouble in &status.troubles {
-        output.problem(Tone::Warning, trouble, None);
+        output.problem(Tone::Warning, &trouble.said, trouble.remedy.as_deref());
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use chrono::{DateTime, Utc};
 
 use crate::admin::ops::greeting::{self, Greeting};
-use crate::admin::ops::{MailboxState, Ops, OpsError, PasswordState, has_no_store};
+use crate::admin::ops::{MailboxRow, MailboxState, Ops, OpsError, PasswordState, has_no_store};
 use crate::config::Config;
 use crate::foundation::{self, Bound, FoundationError, Running};
 use crate::store::StoreError;
@@ -26,8 +26,31 @@ pub struct Status {
     pub mailboxes: [(MailboxState, usize); 4],
     /// App passwords that can be used.
     pub active_passwords: usize,
-    /// What is not well, each with what to do.
-    pub troubles: Vec<String>,
+    /// What is not well.
+    pub troubles: Vec<NotWell>,
+}
+
+/// Something that is not well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotWell {
+    /// What it is.
+    pub said: String,
+    /// What to do.
+    pub remedy: Option<String>,
+}
+
+impl NotWell {
+    fn new(said: impl Into<String>, remedy: &str) -> Self {
+        Self { said: said.into(), remedy: Some(remedy.to_owned()) }
+    }
+
+    /// Both in one line.
+    pub fn line(&self) -> String {
+        match &self.remedy {
+            Some(remedy) => format!("{}. {remedy}", self.said.trim_end_matches('.')),
+            None => self.said.clone(),
+        }
+    }
 }
 
 /// A listener of the running process.
@@ -62,10 +85,9 @@ impl Status {
 
     /// Where not even a store is.
     fn of_nothing(config: &Config) -> Self {
-        let mut troubles = vec![format!(
-            "it is not running, and there is no store in `{}` yet: start it with `postern serve`, or correct `data_dir` in the \
-             configuration",
-            config.data_dir.display()
+        let mut troubles = vec![NotWell::new(
+            format!("it is not running, and there is no store in `{}` yet", config.data_dir.display()),
+            "Start it with `postern serve`, or correct `data_dir` in the configuration.",
         )];
         troubles.extend(no_tenant(config));
         Self {
@@ -84,9 +106,46 @@ fn tenants(config: &Config) -> Vec<String> {
     config.tenants.iter().map(|tenant| tenant.name.to_string()).collect()
 }
 
-fn no_tenant(config: &Config) -> Option<String> {
-    let trouble = "there is no tenant, so every login is refused: add a [[tenant]] to the configuration";
-    config.tenants.is_empty().then(|| trouble.to_owned())
+fn no_tenant(config: &Config) -> Option<NotWell> {
+    let remedy = "Add one with `postern setup`, or a [[tenant]] to the configuration.";
+    config.tenants.is_empty().then(|| NotWell::new("there is no tenant, so every login is refused", remedy))
+}
+
+/// The mailboxes that need somebody. Those that need the same are told together: a tenant's trouble is that of all its mailboxes.
+fn of_mailboxes(rows: &[MailboxRow]) -> Vec<NotWell> {
+    /// How many are named.
+    const NAMED: usize = 3;
+
+    let mut together: Vec<Vec<&MailboxRow>> = Vec::new();
+    for row in
+        rows.iter().filter(|row| matches!(row.state, MailboxState::NeedsSignIn | MailboxState::NeedsAdministrator))
+    {
+        let same = |others: &&mut Vec<&MailboxRow>| {
+            others.first().is_some_and(|other| {
+                (other.state, &other.reason, &other.remedy) == (row.state, &row.reason, &row.remedy)
+            })
+        };
+        match together.iter_mut().find(same) {
+            Some(others) => others.push(row),
+            None => together.push(vec![row]),
+        }
+    }
+    let told = together.into_iter().filter_map(|rows| {
+        let first = rows.first()?;
+        let since = rows.iter().map(|row| row.since).min()?.format("%Y-%m-%d %H:%M UTC");
+        let named: Vec<&str> = rows.iter().take(NAMED).map(|row| row.address.as_str()).collect();
+        let who = match rows.len() {
+            1 => first.address.to_string(),
+            number if number <= NAMED => named.join(", "),
+            number => format!("{} and {} more", named.join(", "), number - NAMED),
+        };
+        let reason = first.reason.as_deref().unwrap_or("no reason was noted");
+        Some(NotWell {
+            said: format!("{who}: {} since {since}: {reason}", first.state.name()),
+            remedy: first.remedy.clone(),
+        })
+    });
+    told.collect()
 }
 
 impl Ops {
@@ -100,28 +159,30 @@ impl Ops {
         let mut listeners = Vec::new();
         match &running {
             Some(running) => {
+                let outdated = running.is_outdated(&self.config);
+                troubles.extend(outdated.map(|why| NotWell::new(why, "Start it anew.")));
                 let greetings = greeting::of_all(&self.config, &running.listeners).await;
                 for (bound, greeting) in running.listeners.iter().zip(greetings) {
                     let name = format!("{} {} {}", bound.protocol, bound.tls, bound.address);
                     match &greeting {
                         Greeting::Heard => {}
-                        Greeting::OtherCertificate(why) => troubles.push(format!("{name}: {why}")),
-                        Greeting::None(why) => troubles.push(format!("{name} does not answer: {why}")),
+                        Greeting::OtherCertificate(why) => {
+                            troubles.push(NotWell { said: format!("{name}: {why}"), remedy: None });
+                        }
+                        Greeting::None(why) => troubles.push(NotWell::new(
+                            format!("{name} does not answer: {why}"),
+                            "Look at the log of `serve`; start it anew.",
+                        )),
                     }
                     let answers = !matches!(greeting, Greeting::None(_));
                     listeners.push(ListenerStatus { bound: bound.clone(), answers });
                 }
             }
-            None => troubles.push("it is not running: start it with `postern serve`".to_owned()),
+            None => troubles.push(NotWell::new("it is not running", "Start it with `postern serve`.")),
         }
         troubles.extend(no_tenant(&self.config));
         let rows = self.mailboxes().await?;
-        for row in &rows {
-            if matches!(row.state, MailboxState::NeedsSignIn | MailboxState::NeedsAdministrator) {
-                let reason = row.whole_reason().unwrap_or_else(|| "no reason was noted".to_owned());
-                troubles.push(format!("{} {}: {reason}", row.address, row.state.name()));
-            }
-        }
+        troubles.extend(of_mailboxes(&rows));
         Ok(Status {
             process: running.as_ref().map(|running| running.process),
             ready_at: running.as_ref().map(|running| running.ready_at),

@@ -88,6 +88,10 @@ async fn listeners(config: &Config, ops: Option<&Ops>, teller: &Teller) {
 
 /// The listeners of the running process.
 async fn served(config: &Config, running: &Running, teller: &Teller) {
+    if let Some(said) = running.is_outdated(config) {
+        let remedy = "Start it anew; until then mail programs meet the other one.".to_owned();
+        teller.tell(Check::Configuration, None, StepState::Warning, said, Some(remedy));
+    }
     let greetings = greeting::of_all(config, &running.listeners).await;
     for (bound, greeting) in running.listeners.iter().zip(greetings) {
         let name = format!("{} {}", bound.tls, bound.address);

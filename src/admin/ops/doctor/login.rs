@@ -1,7 +1,6 @@
 //! One mailbox: its tokens, what they say, and the login by each protocol, first as `serve` does it, then by a client of others.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -11,11 +10,11 @@ use crate::admin::ops::doctor::network::Ways;
 use crate::admin::ops::doctor::smtp::Sender;
 use crate::admin::ops::doctor::step::{Check, Outcome, Teller};
 use crate::admin::ops::doctor::token::{self, Expected, Verdict};
-use crate::admin::ops::doctor::{Doctor, imap};
+use crate::admin::ops::doctor::{Desk, Doctor, imap};
 use crate::auth::Permit;
 use crate::base::catalogue::{self, Places};
 use crate::base::{Fault, Mailbox, Protocol, Whose};
-use crate::broker::{AccessToken, Broker, BrokerError};
+use crate::broker::{AccessToken, BrokerError};
 use crate::config::Tenant;
 use crate::store::MailboxRecord;
 use crate::upstream::{Opened, UpstreamError};
@@ -29,7 +28,7 @@ const SHORT_LIFE: Duration = Duration::from_secs(600);
 /// A mailbox that is being looked at.
 pub(in crate::admin::ops::doctor) struct Patient<'a> {
     pub(in crate::admin::ops::doctor) doctor: &'a Doctor<'a>,
-    pub(in crate::admin::ops::doctor) broker: &'a Arc<Broker>,
+    pub(in crate::admin::ops::doctor) desk: &'a Desk,
     pub(in crate::admin::ops::doctor) tenant: &'a Tenant,
     pub(in crate::admin::ops::doctor) record: &'a MailboxRecord,
     pub(in crate::admin::ops::doctor) teller: &'a Teller,
@@ -119,7 +118,7 @@ impl Patient<'_> {
     async fn part(&self, group: &mut Group, token: &AccessToken) -> Vec<Group> {
         let mut apart = Vec::new();
         for protocol in std::mem::take(&mut group.protocols) {
-            let same = match self.broker.token_for(&self.permit(protocol)).await {
+            let same = match self.desk.broker.token_for(&self.permit(protocol)).await {
                 Ok(other) => other.expose().expose() == token.expose().expose(),
                 Err(_) => false,
             };
@@ -157,7 +156,7 @@ impl Patient<'_> {
     }
 
     async fn token(&self, protocol: Protocol, group: &Group) -> Outcome<AccessToken> {
-        let token = match self.broker.token_for(&self.permit(protocol)).await {
+        let token = match self.desk.broker.token_for(&self.permit(protocol)).await {
             Ok(token) => token,
             Err(error) => return Outcome::failed(error.to_string(), self.token_remedy(&error)),
         };
@@ -212,6 +211,7 @@ impl Patient<'_> {
                     }
                 };
                 proven.readable = self.teller.run(Check::Inbox, Some(protocol), inbox).await.is_some();
+                self.is_over(protocol, proven.readable).await;
             }
             LoggedIn::Pop3(opened) => {
                 let inbox = async {
@@ -223,7 +223,8 @@ impl Patient<'_> {
                         Err(_) => silent(),
                     }
                 };
-                self.teller.run(Check::Inbox, Some(protocol), inbox).await;
+                let readable = self.teller.run(Check::Inbox, Some(protocol), inbox).await.is_some();
+                self.is_over(protocol, readable).await;
             }
             LoggedIn::Smtp { token, name } => {
                 let sender = Sender { name, token, hostname: self.doctor.settings.hostname.clone() };
@@ -234,15 +235,23 @@ impl Patient<'_> {
                         Err(failed) => failed.outcome(),
                     }
                 };
-                if self.teller.run(Check::Sending, Some(protocol), sending).await.is_some() {
-                    proven.sender = Some(sender);
-                }
+                let can_send = self.teller.run(Check::Sending, Some(protocol), sending).await.is_some();
+                proven.sender = can_send.then_some(sender);
+                self.is_over(protocol, can_send).await;
             }
         }
     }
 
+    /// What `status` tells of a login that failed is over once one has succeeded, whoever did it.
+    async fn is_over(&self, protocol: Protocol, works: bool) {
+        if works {
+            // Where the store cannot be written now, the next login of a mail program does it.
+            drop(self.desk.store.clear_trouble(&self.record.address, protocol).await);
+        }
+    }
+
     async fn log_in(&self, permit: &Permit, group: &Group, verdict: &Verdict) -> Outcome<LoggedIn> {
-        let token = match self.broker.token_for(permit).await {
+        let token = match self.desk.broker.token_for(permit).await {
             Ok(token) => token,
             Err(error) => return Outcome::failed(error.to_string(), self.token_remedy(&error)),
         };

@@ -28,7 +28,7 @@ use crate::base::{Mailbox, Protocol, Proxy, TenantName};
 use crate::broker::{Broker, TenantSettings};
 use crate::config::{self, Config, Tenant};
 use crate::foundation;
-use crate::store::MailboxRecord;
+use crate::store::{MailboxRecord, Store};
 use crate::upstream::{self, Upstream};
 
 pub use self::step::{Check, Event, Step, StepState};
@@ -45,7 +45,8 @@ pub struct Examination {
     pub send_test: Option<Mailbox>,
 }
 
-/// Looks at everything and tells each step as it begins and ends. Nothing is changed but what a login changes, and the test mail.
+/// Looks at everything and tells each step as it begins and ends. Nothing is changed but what a login changes (a trouble that was noted
+/// for it is over), and the test mail.
 ///
 /// `warnings` are those of the configuration.
 ///
@@ -92,6 +93,7 @@ struct Doctor<'a> {
 
 /// What needs the store.
 struct Desk {
+    store: Arc<dyn Store>,
     broker: Arc<Broker>,
     mailboxes: Vec<MailboxRecord>,
 }
@@ -201,7 +203,7 @@ impl<'a> Doctor<'a> {
             return;
         }
         let Some(desk) = &self.desk else { return };
-        let patient = login::Patient { doctor: self, broker: &desk.broker, tenant, record, teller };
+        let patient = login::Patient { doctor: self, desk, tenant, record, teller };
         patient.examine(ways).await;
     }
 
@@ -231,6 +233,7 @@ impl<'a> Doctor<'a> {
 
 impl Desk {
     async fn of(ops: &Ops) -> Result<Self, OpsError> {
-        Ok(Self { broker: Arc::new(ops.broker()?), mailboxes: ops.foundation.store.mailboxes().await? })
+        let store = Arc::clone(&ops.foundation.store);
+        Ok(Self { broker: Arc::new(ops.broker()?), mailboxes: store.mailboxes().await?, store })
     }
 }

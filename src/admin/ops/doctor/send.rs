@@ -108,11 +108,11 @@ impl Patient<'_> {
 
     async fn found(&self, mail: &TestMail, to: &Mailbox) -> Result<Outcome<()>, Failed> {
         let permit = Permit::for_upkeep(self.record, Protocol::Imap);
-        let token = self
-            .broker
-            .token_for(&permit)
-            .await
-            .map_err(|error| Failed::Said { said: error.to_string(), remedy: crate::base::Fault::remedy(&*error) })?;
+        let token =
+            self.desk.broker.token_for(&permit).await.map_err(|error| Failed::Said {
+                said: error.to_string(),
+                remedy: crate::base::Fault::remedy(&*error),
+            })?;
         let to_itself = *to == self.record.address;
         let mut session = imap::session(&self.doctor.upstream, &permit, &token).await?;
         let folders = match to_itself {
