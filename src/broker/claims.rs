@@ -15,6 +15,8 @@ pub struct Claims {
     pub aud: Vec<String>,
     /// The application that it was issued to.
     pub appid: Option<String>,
+    /// An address of the user. It need not be the name that they sign in with, but some issuers say no other.
+    pub email: Option<String>,
     /// The end, in seconds since 1970.
     pub exp: Option<i64>,
     /// The beginning, in seconds since 1970.
@@ -65,12 +67,13 @@ impl Claims {
 
     /// The name that the user signed in with, as far as it is said.
     pub fn user(&self) -> Option<&str> {
-        self.upn.as_deref().or(self.preferred_username.as_deref()).or(self.unique_name.as_deref())
+        let names = [&self.upn, &self.preferred_username, &self.unique_name, &self.email];
+        names.into_iter().flatten().map(String::as_str).next()
     }
 
     /// Whether the user is this one, by any of the names; true where none is said.
     pub(in crate::broker) fn is_user(&self, account: &str) -> bool {
-        let names = [&self.upn, &self.preferred_username, &self.unique_name];
+        let names = [&self.upn, &self.preferred_username, &self.unique_name, &self.email];
         let mut said = names.into_iter().flatten().peekable();
         said.peek().is_none() || said.any(|name| name.eq_ignore_ascii_case(account))
     }
@@ -109,6 +112,9 @@ mod tests {
             (r#"{"upn":"Alice@contoso.test"}"#, true),
             (r#"{"upn":"a.smith@contoso.test","unique_name":"alice@contoso.test"}"#, true),
             (r#"{"upn":"bob@contoso.test"}"#, false),
+            (r#"{"upn":"a.smith@contoso.test","email":"alice@contoso.test"}"#, true),
+            (r#"{"email":"alice@contoso.test"}"#, true),
+            (r#"{"email":"bob@contoso.test"}"#, false),
             (r#"{"roles":[]}"#, true),
         ] {
             assert_eq!(Claims::read(&token(payload)).unwrap().is_user("alice@contoso.test"), alice, "{payload}");

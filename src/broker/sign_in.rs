@@ -2,6 +2,7 @@
 //!
 //! Whatever comes of it is tried before it is kept, and kept only if it is the account that was meant.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
@@ -59,8 +60,8 @@ pub struct DeviceSignIn {
 /// What a sign-in came to.
 #[derive(Debug)]
 pub struct Connected {
-    /// The protocols that it was not granted for, each with the reason. The others work.
-    pub without: Vec<(Protocol, BrokerError)>,
+    /// The protocols that it was not granted or could not be tried for, each with the reason. The others work.
+    pub without: Vec<(Protocol, Arc<BrokerError>)>,
 }
 
 impl BrowserSignIn {
@@ -155,8 +156,7 @@ impl Broker {
             |reason: &str| BrokerError::NotFinished { account: who.account.clone(), reason: reason.to_owned() };
         // An issuer that names itself must be the one that was asked (RFC 9207, section 2.4).
         if let Some(issuer) = parameter(query, "iss") {
-            let host = |text: &str| Url::parse(text).ok().and_then(|url| url.host_str().map(str::to_owned));
-            if host(&issuer) != begun.url.host_str().map(str::to_owned) {
+            if Url::parse(&issuer).ok().map(|url| url.origin()) != Some(begun.url.origin()) {
                 return Err(not_finished("the answer comes from another issuer than the one that was asked"));
             }
         }
@@ -291,10 +291,11 @@ impl Broker {
                             Some((vec![protocol], known.settings.access.get(&protocol)?.scopes.clone()))
                         }));
                     }
-                    Err(judged) if judged.scopes => match protocols.first() {
-                        Some(protocol) => without.push((*protocol, judged.error)),
-                        None => return Err(judged.error),
-                    },
+                    // What works for one resource is a sign-in: with some issuers the token that was presented is used up by now, and
+                    // only what it was rotated into is good.
+                    Err(judged) if judged.scopes || works => {
+                        without.push((protocols, judged.error));
+                    }
                     Err(judged) => return Err(judged.error),
                 }
             }
@@ -315,7 +316,11 @@ impl Broker {
             })
             .await?;
         info!(tenant = %who.tenant, account = %who.account, "signed in");
-        Ok(Connected { without })
+        let without = without.into_iter().flat_map(|(protocols, error)| {
+            let error = Arc::new(error);
+            protocols.into_iter().map(move |protocol| (protocol, Arc::clone(&error)))
+        });
+        Ok(Connected { without: without.collect() })
     }
 }
 

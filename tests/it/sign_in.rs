@@ -328,3 +328,80 @@ async fn a_sign_in_that_nobody_uses_is_kept_alive_weekly_and_no_oftener() {
     broker.keep_alive().await.unwrap();
     assert_eq!(world.ops.mailbox(&alice()).await.unwrap().state, MailboxState::NeedsSignIn, "what is dead is told");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_token_that_one_resource_has_used_up_is_kept_though_another_one_fails() {
+    let edit = |text: String| text.replace("https://outlook.office.com/SMTP.Send", "https://outlook.office365.com/SMTP.Send");
+    let world = World::planned(Plan { grant: "authorization_code", edit, ..Plan::default() }).await;
+    world.fault("refresh-rotation=revoke-family");
+    world.fault("token-delay=300");
+    let token = postern::base::Secret::new(world.sandbox.refresh_token_for(ALICE));
+    let alice = alice();
+    let failing = async {
+        // The first resource's request is under way; the next one meets this.
+        eventually("a request", async || world.sandbox.tally().token_requests.values().sum::<u64>() == 1).await;
+        world.fault("token-error=53003");
+    };
+    let (connected, ()) = tokio::join!(world.ops.connect_with_refresh_token(&alice, token), failing);
+    let connected = connected.unwrap();
+    assert!(!connected.without.is_empty() && connected.without.len() < 3, "{connected:?}");
+    assert!(connected.without.iter().all(|(_, error)| error.to_string().contains("AADSTS53003")), "{connected:?}");
+    world.sandbox.faults().clear_all();
+    let password = world.issue(ALICE).await;
+    assert!(served(&world, &password).await.iter().all(|(_, served)| *served), "what it was rotated into is good");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_signs_in_for_a_shared_mailbox_may_be_named_in_its_place() {
+    let world = delegated("authorization_code").await;
+    let named = |text: &str| text.parse::<Mailbox>().unwrap();
+    let (shared, helen) = (named("shared@contoso.test"), named("helen@contoso.test"));
+    world.ops.add_mailbox(&shared, None, &[], Some(&helen)).await.unwrap();
+    assert_eq!(world.ops.mailbox_to_sign_in(&helen).await.unwrap(), shared);
+    assert_eq!(world.ops.mailbox_to_sign_in(&shared).await.unwrap(), shared);
+    assert_eq!(world.ops.mailbox_to_sign_in(&alice()).await.unwrap(), alice(), "a mailbox of its own comes first");
+    let error = world.ops.mailbox_to_sign_in(&named("nobody@contoso.test")).await.unwrap_err();
+    assert_eq!(error.code(), "mailbox-not-listed");
+}
+
+/// A terminal by itself cuts a line at 4,096 octets.
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redirect_of_any_length_can_be_pasted_into_a_terminal() {
+    use std::io::Write;
+    use std::process::Stdio;
+
+    use tokio::io::{AsyncBufReadExt, BufReader};
+
+    let world = delegated("authorization_code").await;
+    world.fault("authorize-as=alice@contoso.test");
+    let terminal = nix::pty::openpty(None, None).unwrap();
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_postern"));
+    command.arg("--config").arg(world.config_file()).args(["mailbox", "connect", ALICE, "--no-browser", "--json"]);
+    command.env_remove("POSTERN_CONFIG").kill_on_drop(true);
+    let mut child = command.stdin(terminal.slave).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(command);
+
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
+    let address = within("the address to open", async {
+        loop {
+            let line = said.next_line().await.unwrap().unwrap();
+            if line.starts_with("http://") {
+                return line;
+            }
+        }
+    })
+    .await;
+    let redirected = browse(&address.parse().unwrap()).await;
+    let (before, query) = redirected.split_once('?').unwrap();
+    let pasted = format!("{before}?padding={}&{query}\n", "A".repeat(9000));
+    let mut pasting = std::fs::File::from(terminal.master);
+    // What the terminal echoes is taken off it, as a person's does.
+    let mut echoed = pasting.try_clone().unwrap();
+    std::thread::spawn(move || drop(std::io::copy(&mut echoed, &mut std::io::sink())));
+    // A terminal that takes no more would hold up the test.
+    std::thread::spawn(move || drop(pasting.write_all(pasted.as_bytes())));
+    let status = within("the sign-in", child.wait()).await.unwrap();
+    assert!(status.success(), "{status}");
+    assert_eq!(world.ops.mailbox(&alice()).await.unwrap().state, MailboxState::Ready);
+}

@@ -14,6 +14,7 @@ use crate::admin::cli::failure::Failure;
 use crate::admin::cli::mailbox::document;
 use crate::admin::cli::output::{Output, Tone};
 use crate::admin::cli::redirect::Receiver;
+use crate::admin::cli::terminal;
 use crate::admin::cli::values;
 use crate::admin::ops::{Ops, SignInDesk};
 use crate::base::{Fault, Mailbox, Secret};
@@ -29,7 +30,7 @@ const BROWSER_TIME: Duration = Duration::from_secs(15 * 60);
 /// account that `--sign-in-as` named when the mailbox was added. With client_credentials no sign-in exists and none is needed.
 #[derive(Args, Debug)]
 pub(super) struct Connect {
-    /// The address of the mailbox
+    /// The address of the mailbox, or of the account that signs in for it
     #[arg(value_parser = values::address)]
     pub(super) address: Mailbox,
     #[command(flatten)]
@@ -55,8 +56,9 @@ pub(super) struct Way {
 
 impl Connect {
     pub(super) async fn run(self, ops: &Ops, output: &Output, token: Option<Secret<String>>) -> Result<(), Failure> {
-        self.way.sign_in(ops, output, &self.address, token).await?;
-        document(output, &ops.mailbox(&self.address).await?)
+        let mailbox = ops.mailbox_to_sign_in(&self.address).await?;
+        self.way.sign_in(ops, output, &mailbox, token).await?;
+        document(output, &ops.mailbox(&mailbox).await?)
     }
 }
 
@@ -105,7 +107,13 @@ fn tell(output: &Output, address: &Mailbox, connected: &Connected) {
     }
     let names: Vec<_> = connected.without.iter().map(|(protocol, _)| protocol.name().to_uppercase()).collect();
     output.note(&format!("{address} is signed in, but not for {}", names.join(" and ")));
+    let mut told: Vec<String> = Vec::new();
     for (_, error) in &connected.without {
+        // One reason of several protocols.
+        if told.contains(&error.to_string()) {
+            continue;
+        }
+        told.push(error.to_string());
         output.problem(Tone::Warning, &error.to_string(), error.remedy().as_deref());
     }
 }
@@ -122,8 +130,8 @@ async fn in_browser(desk: &SignInDesk, output: &Output, port: u16) -> Result<Con
         desk.account()
     ));
     output.say(sign_in.url().as_str());
-    if let Err(error) = open::that_detached(sign_in.url().as_str()) {
-        output.note(&format!("no browser could be started here: {error}"));
+    if open::that_detached(sign_in.url().as_str()).is_err() {
+        output.note("no browser could be started here; with --no-browser or --device-code it may be on another machine");
     }
     let spinner = output.spinner(&format!("waiting for {} to sign in", desk.account()));
     let answer = tokio::time::timeout(BROWSER_TIME, receiver.answer(Arc::clone(&sign_in))).await;
@@ -167,11 +175,7 @@ async fn pasted(desk: &SignInDesk, output: &Output, port: u16) -> Result<Connect
 fn read_pasted(sign_in: &BrowserSignIn, output: &Output) -> Result<Secret<String>, Failure> {
     const TRIES: usize = 3;
     for _ in 0..TRIES {
-        let mut line = Zeroizing::new(String::with_capacity(16 * 1024));
-        let read = std::io::BufRead::read_line(&mut std::io::stdin().lock().take(64 * 1024), &mut line);
-        if !matches!(read, Ok(count) if count > 0) {
-            break;
-        }
+        let Ok(Some(line)) = terminal::long_line() else { break };
         match sign_in.judge(&line) {
             Redirected::Answer(answer) => return Ok(answer),
             Redirected::Stray => output.say(

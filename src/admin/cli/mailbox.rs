@@ -7,6 +7,7 @@ use crate::admin::cli::connect;
 use crate::admin::cli::failure::Failure;
 use crate::admin::cli::listing::{self, Column};
 use crate::admin::cli::output::{Entry, Output};
+use crate::admin::cli::page::in_steps;
 use crate::admin::cli::reason;
 use crate::admin::cli::set_up::SetUp;
 use crate::admin::cli::values::{self, timestamp};
@@ -159,13 +160,13 @@ impl MailboxCommand {
     async fn run(self, ops: &Ops, output: &Output, token: Option<Secret<String>>) -> Result<(), Failure> {
         match self {
             Self::Add(Add { address, tenant, aliases, sign_in_as }) => {
+                let before = ops.mailboxes().await?.into_iter().find(|row| row.address == address);
                 let added = ops.add_mailbox(&address, tenant.as_deref(), &aliases, sign_in_as.as_ref()).await?;
-                let what = match added {
-                    Added::New => "is on the list",
-                    Added::Already if aliases.is_empty() => "was on the list already",
-                    Added::Already => "was on the list already; new aliases were added",
-                };
                 let row = ops.mailbox(&address).await?;
+                let what = match (added, before) {
+                    (Added::Already, Some(before)) => format!("was on the list already{}", changes(&before, &row)),
+                    _ => "is on the list".to_owned(),
+                };
                 output.note(&format!("{address} {what}, tenant {}: {}", row.tenant, row.state.name()));
                 if row.state == MailboxState::NeedsSignIn {
                     output.note(&format!("next: postern mailbox connect {address}"));
@@ -223,6 +224,20 @@ impl MailboxCommand {
     }
 }
 
+/// What adding a mailbox again has changed.
+fn changes(before: &MailboxRow, now: &MailboxRow) -> String {
+    let mut changes = Vec::new();
+    let new: Vec<&str> = now.aliases.iter().filter(|alias| !before.aliases.contains(alias)).map(String::as_str).collect();
+    if !new.is_empty() {
+        changes.push(format!("new aliases: {}", new.join(", ")));
+    }
+    let account = |row: &MailboxRow| row.sign_in_as.as_ref().unwrap_or(&row.address).to_string();
+    if account(before) != account(now) {
+        changes.push(format!("{} signs in for it from now on, no more {}", account(now), account(before)));
+    }
+    if changes.is_empty() { String::new() } else { format!("; {}", changes.join("; ")) }
+}
+
 /// What a program is told after a change.
 pub(super) fn document(output: &Output, row: &MailboxRow) -> Result<(), Failure> {
     if output.is_json() { output.json(&MailboxDocument::from(row)) } else { Ok(()) }
@@ -267,7 +282,7 @@ fn show(output: &Output, row: &MailboxRow) -> Result<(), Failure> {
         vec!["reason".into(), or_none(row.reason.clone().unwrap_or_default())],
     ];
     if let Some(remedy) = &row.remedy {
-        cells.push(vec!["remedy".into(), remedy.clone().into()]);
+        cells.push(vec!["remedy".into(), in_steps(remedy).into()]);
     }
     cells.push(vec!["aliases".into(), or_none(row.aliases.join(", "))]);
     cells.push(vec!["signs in as".into(), row.sign_in_as.as_ref().unwrap_or(&row.address).to_string().into()]);

@@ -27,6 +27,7 @@ mod set_up;
 mod setup;
 mod signals;
 mod status;
+mod terminal;
 mod usage;
 mod values;
 mod view;

@@ -40,6 +40,21 @@ impl Ops {
         })
     }
 
+    /// The mailbox that is meant where somebody signs in: the one of that address or, if it is not on the list, one that this account signs
+    /// in for. What went wrong is told of the account, and its name is what people then type.
+    ///
+    /// # Errors
+    /// [`OpsError::NotListed`].
+    pub async fn mailbox_to_sign_in(&self, named: &Mailbox) -> Result<Mailbox, OpsError> {
+        let rows = self.mailboxes().await?;
+        if !rows.iter().any(|row| row.address == *named)
+            && let Some(row) = rows.into_iter().find(|row| row.sign_in_as.as_ref() == Some(named))
+        {
+            return Ok(row.address);
+        }
+        Ok(self.mailbox(named).await?.address)
+    }
+
     /// A broker for the length of a command.
     pub(in crate::admin::ops) fn broker(&self) -> Result<Broker, OpsError> {
         let trust = foundation::trust(&self.config)?;
