@@ -31,6 +31,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::sandbox::tenant::Tenant;
 
+pub use crate::sandbox::configuration::{Written, WrittenGrant};
 pub use crate::sandbox::entra::{ClientAuthentication, TokenRequest, is_redirect_uri};
 pub use crate::sandbox::faults::{FaultError, FaultName, Faults, read_fault};
 pub use crate::sandbox::tenant::{Submission, Tally};
@@ -268,13 +269,23 @@ impl Sandbox {
     }
 
     /// Writes `ca.pem`, `client-secret`, `client-certificate.pem` and `.key`, `federated-token`, `refresh-token-ADDRESS` for
-    /// every mailbox and `postern.toml` into `dir`, which is made if it is missing, and returns the configuration.
+    /// every mailbox and `postern.toml` into `dir`, which is made if it is missing, and returns the configuration. The application signs
+    /// in by itself (`client_credentials`).
     ///
     /// # Errors
     ///
     /// When one of them cannot be written, or the system gives no random numbers.
     pub fn write_configuration(&self, dir: &Path) -> Result<String, SandboxError> {
-        configuration::write(self, dir)
+        self.write_configuration_for(dir, WrittenGrant::ClientCredentials).map(|written| written.text)
+    }
+
+    /// The same with the grant that is named, and without losing what somebody has changed in an earlier `postern.toml`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sandbox::write_configuration`].
+    pub fn write_configuration_for(&self, dir: &Path, grant: WrittenGrant) -> Result<Written, SandboxError> {
+        configuration::write(self, dir, grant)
     }
 
     /// The faults, to be switched while it runs.

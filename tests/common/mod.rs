@@ -14,7 +14,7 @@ use postern::app::App;
 use postern::base::{Mailbox, Protocol};
 use postern::config::{self, Config, Surroundings};
 use postern::foundation::Bound;
-use postern::sandbox::{Options, Sandbox};
+use postern::sandbox::{Options, Sandbox, WrittenGrant};
 use postern::store::DeliveryMode;
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
@@ -253,26 +253,22 @@ pub fn client_tls(ca_pem: &str) -> Arc<rustls::ClientConfig> {
 }
 
 fn configure(sandbox: &Sandbox, folder: &Path, plan: &Plan) -> Config {
-    let grant = plan.grant;
-    let text = sandbox.write_configuration(folder).unwrap();
+    let grant = match plan.grant {
+        "client_credentials" => WrittenGrant::ClientCredentials,
+        "authorization_code" => WrittenGrant::AuthorizationCode,
+        "device_code" => WrittenGrant::DeviceCode,
+        other => panic!("no grant is called {other}"),
+    };
+    let text = sandbox.write_configuration_for(folder, grant).unwrap().text;
     // Free ports instead of the default ones, and listeners without TLS beside them.
     let mut text = text
         .lines()
         .map(|line| match line.split_once("127.0.0.1:") {
             Some((before, _)) if line.trim_start().starts_with("address") => format!("{before}127.0.0.1:0\""),
-            _ if line.trim_start().starts_with("grant") => format!("grant = \"{grant}\""),
             _ => line.to_owned(),
         })
         .collect::<Vec<_>>()
         .join("\n");
-    if grant != "client_credentials" {
-        text = text.lines().filter(|line| !line.trim_start().starts_with("scopes")).collect::<Vec<_>>().join("\n");
-        text.push_str(
-            "\n[tenant.endpoints.scopes]\nimap = \"https://outlook.office.com/IMAP.AccessAsUser.All offline_access\"\n\
-             pop3 = \"https://outlook.office.com/POP.AccessAsUser.All offline_access\"\n\
-             smtp = \"https://outlook.office.com/SMTP.Send offline_access\"\n",
-        );
-    }
     for protocol in ["smtp", "imap", "pop3"] {
         text.push_str(&format!(
             "\n[[listener]]\nprotocol = \"{protocol}\"\naddress = \"127.0.0.1:0\"\ntls = \"none\"\n"

@@ -7,10 +7,10 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::admin::cli::failure::{Failure, with_causes};
-use crate::admin::cli::output::Entry;
+use crate::admin::cli::output::{Entry, Tone};
 use crate::admin::cli::set_up::SetUp;
 use crate::admin::cli::signals::Signals;
-use crate::sandbox::{FaultName, Faults, Options, Sandbox, SandboxError, is_redirect_uri};
+use crate::sandbox::{FaultName, Faults, Options, Sandbox, SandboxError, WrittenGrant, is_redirect_uri};
 
 /// Run the simulated tenant alone: token service, IMAP, SMTP and POP3 on loopback
 ///
@@ -33,6 +33,9 @@ pub(super) struct SandboxCommand {
     /// The port of POP3 [default: a free one]
     #[arg(long, value_name = "PORT", default_value_t = 0, hide_default_value = true)]
     pop3_port: u16,
+    /// The grant in the configuration: client_credentials (the application itself), authorization_code or device_code (users)
+    #[arg(long, value_name = "GRANT", value_parser = written_grant, default_value = "client_credentials")]
+    grant: WrittenGrant,
     /// A redirect URI of the applications, beside http://localhost and http://127.0.0.1 (any port, no path); can be repeated
     #[arg(long = "redirect-uri", value_name = "URI", value_parser = redirect_uri)]
     redirect_uris: Vec<String>,
@@ -53,6 +56,15 @@ fn fault(text: &str) -> Result<(FaultName, Option<String>), String> {
     let name = FaultName::from_str(name).map_err(|error| error.to_string())?;
     Faults::default().set(name, value).map_err(|error| error.to_string())?;
     Ok((name, value.map(str::to_owned)))
+}
+
+fn written_grant(text: &str) -> Result<WrittenGrant, String> {
+    Ok(match text {
+        "client_credentials" => WrittenGrant::ClientCredentials,
+        "authorization_code" => WrittenGrant::AuthorizationCode,
+        "device_code" => WrittenGrant::DeviceCode,
+        _ => return Err("write client_credentials, authorization_code or device_code".to_owned()),
+    })
 }
 
 /// Reads an address that a browser may be sent back to.
@@ -108,9 +120,14 @@ impl SandboxCommand {
         for uri in &self.redirect_uris {
             sandbox.register_redirect_uri(uri);
         }
-        let text = sandbox.write_configuration(&folder.path).map_err(failed)?;
-        let text = with_whole_paths(&text, &folder.path);
+        let written = sandbox.write_configuration_for(&folder.path, self.grant).map_err(failed)?;
+        let text = with_whole_paths(&written.text, &folder.path);
         let output = &set_up.output;
+        if let Some(earlier) = &written.earlier {
+            let message = "somebody has changed postern.toml since it was written, and it is written anew at each start";
+            let remedy = format!("Take what was changed from `{}`, or serve a copy.", earlier.display());
+            output.problem(Tone::Warning, message, Some(&remedy));
+        }
         if output.is_json() {
             output.json(&Document {
                 configuration: &text,
