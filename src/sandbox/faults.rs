@@ -130,6 +130,9 @@ faults! {
     SmtpDropMidData "smtp-drop-mid-data" Kind::Times, "the connection is cut in the middle of a message";
     SmtpSilent "smtp-silent" Kind::Switch, "SMTP accepts connections and says nothing";
     SmtpRejectRecipient "smtp-reject-recipient" Kind::Addresses, "these recipients are refused (550 5.1.10)";
+    SmtpJunk "smtp-junk" Kind::Switch, "messages are delivered to Junk Email instead of the inbox";
+    SmtpLost "smtp-lost" Kind::Switch, "messages are accepted and delivered nowhere, as when a filter holds them back";
+    SmtpNoCopy "smtp-no-copy" Kind::Switch, "no copy of a message is filed in Sent Items";
     SmtpSlowData "smtp-slow-data" Kind::NeedsNumber, "the answer to a complete message takes this many milliseconds";
 
     ImapNotConnected "imap-not-connected" Kind::MaybeAddresses, "IMAP says OK to the login and then `User is authenticated but not connected.`";

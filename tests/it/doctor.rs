@@ -19,13 +19,17 @@ fn examination(mailbox: &str, send_test: Option<&str>) -> Examination {
 }
 
 async fn steps(world: &World, examination: &Examination) -> Vec<Step> {
+    within("the examination", steps_in_their_time(world, examination)).await
+}
+
+async fn steps_in_their_time(world: &World, examination: &Examination) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut tell = |event| {
         if let StepEvent::Ended(step) = event {
             steps.push(*step);
         }
     };
-    within("the examination", examine(&world.config, &[], examination, &mut tell)).await.unwrap();
+    examine(&world.config, &[], examination, &mut tell).await.unwrap();
     steps
 }
 
@@ -272,6 +276,48 @@ async fn a_test_mail_to_itself_is_found_timed_and_taken_away_again() {
     assert!(String::from_utf8_lossy(&submitted[0].content).contains("Subject: Test mail from Postern"));
     let inbox = world.sandbox.messages(ALICE, "INBOX");
     assert_eq!(inbox.len(), 1, "what was there before stays");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_test_mail_that_was_taken_for_junk_is_found_there_and_said_to_be() {
+    let world = World::start().await;
+    world.fault("smtp-junk");
+    let steps = steps(&world, &examination(ALICE, Some(ALICE))).await;
+    let arrival = found(&steps, Check::Arrival, Some(Protocol::Imap));
+    assert_eq!(arrival.state, StepState::Warning, "{arrival:?}");
+    assert!(arrival.said.starts_with("found in Junk Email after ") && arrival.said.contains("; deleted there"), "{arrival:?}");
+    assert!(arrival.remedy.as_deref().unwrap().contains("no junk"), "{arrival:?}");
+    assert!(world.sandbox.messages(ALICE, "Junk Email").is_empty());
+}
+
+#[tokio::test]
+async fn a_test_mail_that_never_arrives_is_looked_for_a_minute_and_no_longer() {
+    for (fault, to, state, said) in [
+        ("smtp-lost", ALICE, StepState::Failed, "not there after 60 s (looked in INBOX, Junk Email)"),
+        ("smtp-no-copy", "bob@contoso.test", StepState::Warning, "no copy in Sent Items after 60 s"),
+    ] {
+        let world = World::start().await;
+        world.fault(fault);
+        let examination = examination(ALICE, Some(to));
+        // Once it is sent, a second passes at each glance, and not so fast that the tenant has no time to answer.
+        let time_flies = async {
+            eventually("the test mail", async || world.sandbox.submissions().len() == 1).await;
+            loop {
+                turn_clock(Duration::from_secs(1)).await;
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let began = tokio::time::Instant::now();
+        let steps = tokio::select! {
+            steps = steps_in_their_time(&world, &examination) => steps,
+            () = time_flies => unreachable!("it has no end"),
+        };
+        let arrival = found(&steps, Check::Arrival, Some(Protocol::Imap));
+        assert_eq!(arrival.state, state, "{arrival:?}");
+        assert!(arrival.said.contains(said), "{arrival:?}");
+        assert!(arrival.remedy.as_deref().unwrap().contains("Message trace"), "{arrival:?}");
+        assert!(began.elapsed() >= Duration::from_secs(60), "it was given its time");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

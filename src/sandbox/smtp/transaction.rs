@@ -205,12 +205,15 @@ impl Session {
     fn keep(&self, mailbox: String, envelope: Envelope, content: Vec<u8>, raw: Vec<u8>) {
         let octets: std::sync::Arc<[u8]> = content.as_slice().into();
         let now = Utc::now();
-        for recipient in &envelope.recipients {
+        let faults = &self.tenant.faults;
+        let folder = if faults.holds(FaultName::SmtpJunk) { "Junk Email" } else { "INBOX" };
+        let arrives = !faults.holds(FaultName::SmtpLost);
+        for recipient in envelope.recipients.iter().filter(|_| arrives) {
             self.tenant.mailboxes.with(recipient, |account| {
-                account.add("INBOX", octets.clone(), BTreeSet::new(), now);
+                account.add(folder, octets.clone(), BTreeSet::new(), now);
             });
         }
-        if !self.tenant.faults.holds(FaultName::SmtpHve) {
+        if !faults.holds(FaultName::SmtpHve) && !faults.holds(FaultName::SmtpNoCopy) {
             self.tenant.mailboxes.with(&mailbox, |account| {
                 account.add("Sent Items", octets, BTreeSet::from(["\\Seen".to_owned()]), now);
             });

@@ -1,12 +1,12 @@
 //! The test mail: built by lettre, sent, looked for by async-imap, and taken away again where it was sent to the mailbox itself.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_imap::types::NameAttribute;
 use futures::TryStreamExt;
 use lettre::Message;
 use lettre::message::Mailbox as Correspondent;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::admin::ops::doctor::imap::{self, Session};
 use crate::admin::ops::doctor::login::{Failed, Patient};
