@@ -27,6 +27,7 @@ pub use model::{
     Listener, OwnCertificate, ProxySource, Scopes, SecretPlace, SmtpTls, Tenant, TlsMode, Upstream,
 };
 pub(crate) use raw::distance;
+pub use tenant::is_uuid;
 pub use upstream::NoProxyAddress;
 
 /// Where the program stands: what [`load`] needs to know that is not in the file.

@@ -193,8 +193,8 @@ fn is_left_from_the_instructions(report: &Report, id: &Written<&str>, remedy: &s
     left
 }
 
-/// Whether `text` has the shape of a UUID: `8-4-4-4-12` hexadecimal digits.
-fn is_uuid(text: &str) -> bool {
+/// Whether `text` has the shape of a UUID, `8-4-4-4-12` hexadecimal digits, as every ID in Entra has.
+pub fn is_uuid(text: &str) -> bool {
     let lengths: Vec<usize> = text.split('-').map(str::len).collect();
     lengths == [8, 4, 4, 4, 12] && text.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
 }

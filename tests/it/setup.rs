@@ -245,6 +245,15 @@ async fn a_sign_in_that_fails_leaves_what_was_set_up_and_the_next_run_goes_on() 
     ground.write("refresh-token", &ground.sandbox.refresh_token_for(ALICE));
     let done = ground.setup("contoso", &[&options[..], &token].concat()).await;
     assert!(document(&done)["password"].is_null(), "the one of the run before is not joined by another");
+    // Whoever is signed in need not say how somebody would sign in; where somebody has to, and nobody can be asked, it is wanted.
+    let again = ground.setup("contoso", &options).await;
+    assert_eq!(again.status.code(), Some(0), "{}", text(&again.stderr));
+    assert_eq!(ground.run(&["mailbox", "disconnect", ALICE]).await.status.code(), Some(0));
+    let wanted = ground.setup("contoso", &options).await;
+    assert_eq!(wanted.status.code(), Some(2), "{}", text(&wanted.stderr));
+    assert!(text(&wanted.stderr).contains("--refresh-token-file FILE (or --device-code"), "{}", text(&wanted.stderr));
+    let back = ground.setup("contoso", &[&options[..], &token].concat()).await;
+    assert_eq!(back.status.code(), Some(0), "{}", text(&back.stderr));
     // A label of its own is another program; the same one twice is not.
     let named = [&options[..], &["--label", "Scanner", "--no-sign-in"]].concat();
     assert_eq!(document(&ground.setup("contoso", &named).await)["password"]["label"], "Scanner");

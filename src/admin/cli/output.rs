@@ -244,6 +244,13 @@ impl Output {
         Self::write_line(&self.stderr_width.map_or(text.clone(), |width| fitted(&text, width)));
     }
 
+    /// Text for people that is to be copied: its lines stay whole. -q leaves it out.
+    pub(super) fn verbatim(&self, text: &str) {
+        if !self.quiet {
+            Self::write_line(&harmless(text));
+        }
+    }
+
     /// That nobody reads stderr is no reason to fail.
     fn write_line(line: &str) {
         drop(writeln!(io::stderr().lock(), "{line}"));

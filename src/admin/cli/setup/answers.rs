@@ -16,7 +16,7 @@ use crate::admin::ops::setup::{
 };
 use crate::base::Mailbox;
 use crate::base::files::write_private;
-use crate::config::{self, Config, Grant, Tenant};
+use crate::config::{self, Config, Grant};
 
 /// What is to be done.
 pub(super) struct Plan {
@@ -131,12 +131,10 @@ fn require(options: &Setup, place: &Place, is_new: bool, named: Option<&str>) ->
         missing.push("--mailbox ADDRESS".to_owned());
     }
     let of_file = named.and_then(|name| place.found.as_ref()?.0.config.tenant(name));
-    let by_browser = match of_file {
-        Some(tenant) => tenant.grants.any_delegated() && has_no_device_code(tenant),
-        None => options.tenant.grant == Some(Grant::AuthorizationCode),
-    };
+    // Whether somebody has to sign in for a mailbox of a tenant that is there is seen when its store is open.
+    let by_browser = of_file.is_none() && options.tenant.grant == Some(Grant::AuthorizationCode);
     if by_browser && !options.mailbox.no_sign_in && !options.mailbox.way.is_named() {
-        missing.push("--refresh-token-file FILE (or --device-code, --no-browser, --no-sign-in)".to_owned());
+        missing.push(WAYS_TO_SIGN_IN.to_owned());
     }
     if is_new && place.found.is_some() && !options.yes {
         missing.push("--yes (the configuration is there, and the tenant is added to it)".to_owned());
@@ -144,9 +142,8 @@ fn require(options: &Setup, place: &Place, is_new: bool, named: Option<&str>) ->
     if missing.is_empty() { Ok(()) } else { Err(ask::missing(&missing)) }
 }
 
-fn has_no_device_code(tenant: &Tenant) -> bool {
-    crate::base::Protocol::ALL.into_iter().any(|protocol| tenant.grants.of(protocol) == Grant::AuthorizationCode)
-}
+/// The options that say how somebody signs in where no browser may be opened.
+pub(super) const WAYS_TO_SIGN_IN: &str = "--refresh-token-file FILE (or --device-code, --no-browser, --no-sign-in)";
 
 fn ask_name(asker: &Asker, there: &[String]) -> Result<String, Failure> {
     let why = if there.is_empty() {
@@ -317,7 +314,7 @@ impl Plan {
                 output.note(
                     "\nFor Exchange, an administrator runs this in PowerShell (--script-file writes it into a file):\n",
                 );
-                output.note(&text);
+                output.verbatim(&text);
             }
             None => {}
         }
@@ -356,7 +353,8 @@ impl Plan {
         } else {
             format!("`{where_to}` becomes:")
         };
-        output.note(&format!("\n{heading}\n\n{shown}\n"));
+        output.note(&format!("\n{heading}\n"));
+        output.verbatim(&format!("{shown}\n"));
         if !asker.confirm("Write it?", true, true)? {
             return Ok(None);
         }

@@ -31,6 +31,7 @@ pub(super) fn settings(config: &Config, issued: &Issued) -> Zeroizing<String> {
 }
 
 /// Where things stand at the end.
+#[derive(Clone, Copy)]
 pub(super) struct Standing<'a> {
     /// How the program is called so that it finds this configuration: `postern`, or with `--config`.
     pub(super) command: &'a str,
@@ -42,19 +43,46 @@ pub(super) struct Standing<'a> {
     pub(super) is_system: bool,
     /// Whether a process serves already.
     pub(super) is_served: bool,
-    /// Whether there is something to be done in the tenant.
-    pub(super) script: Option<&'a Path>,
+    /// What is left to be done in the tenant.
+    pub(super) administrator: Administrator<'a>,
+}
+
+/// What is left to be done in the tenant, as far as is known.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Administrator<'a> {
+    /// Nothing: the whole way works.
+    Done,
+    /// The steps that were told, where there is no script.
+    DoesSteps,
+    /// The steps, and the script, which was shown.
+    GetsScript,
+    /// The steps, and the script in this file.
+    RunsScript(&'a Path),
 }
 
 /// What to do next.
 pub(super) fn next(standing: &Standing<'_>) -> String {
     let Standing { command, mailbox, .. } = standing;
     let mut steps = Vec::new();
-    if let Some(script) = standing.script {
-        steps.push(format!("Run {} in Exchange Online PowerShell, if it was not run yet.", script.display()));
+    match standing.administrator {
+        Administrator::Done => {}
+        Administrator::DoesSteps => {
+            steps.push("Let the administrator do the steps above, if they are not done yet.".to_owned());
+        }
+        Administrator::GetsScript => steps.push(format!(
+            "Let the administrator do what is not done yet: the steps above, and, for Exchange, this script, in PowerShell:\n\
+             {command} setup --print-script --mailbox {mailbox}"
+        )),
+        Administrator::RunsScript(script) => steps.push(format!(
+            "Let the administrator do what is not done yet: the steps above, and, for Exchange, run {} in PowerShell.",
+            script.display()
+        )),
     }
     if standing.state == MailboxState::NeedsSignIn {
         steps.push(format!("Sign {mailbox} in:\n{command} mailbox connect {mailbox}"));
+    }
+    if !matches!(standing.administrator, Administrator::Done) {
+        steps.push(format!("See whether everything is in place then:\n{command} doctor {mailbox}"));
     }
     if standing.is_served {
         steps.push("The proxy runs already. It takes a new tenant up when it is started again.".to_owned());
@@ -121,10 +149,18 @@ mod tests {
             state: MailboxState::Ready,
             is_system: false,
             is_served: false,
-            script: None,
+            administrator: Administrator::Done,
         };
         let text = next(&standing);
-        assert!(text.contains("postern serve") && !text.contains("connect"), "{text}");
+        assert!(text.contains("postern serve") && !text.contains("connect") && !text.contains("administrator"), "{text}");
+        for (administrator, part) in [
+            (Administrator::DoesSteps, "the steps above, if they"),
+            (Administrator::GetsScript, "setup --print-script --mailbox alice@contoso.test"),
+            (Administrator::RunsScript(Path::new("postern-setup.ps1")), "run postern-setup.ps1 in PowerShell"),
+        ] {
+            let text = next(&Standing { administrator, ..standing });
+            assert!(text.contains(part) && text.contains("postern doctor alice@contoso.test"), "{text}");
+        }
         let text = next(&Standing { state: MailboxState::NeedsSignIn, is_system: true, ..standing });
         assert!(text.contains("mailbox connect alice@contoso.test") && text.contains("systemctl"), "{text}");
     }

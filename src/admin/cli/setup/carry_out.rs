@@ -8,8 +8,9 @@ use crate::admin::cli::failure::Failure;
 use crate::admin::cli::output::{Output, Tone};
 use crate::admin::cli::password::take_back;
 use crate::admin::cli::set_up::SetUp;
-use crate::admin::cli::setup::answers::{Here, Told};
-use crate::admin::cli::setup::ask::{Asker, Question};
+use crate::admin::cli::setup::answers::{Here, Told, WAYS_TO_SIGN_IN};
+use crate::admin::cli::setup::ask::{self, Asker, Question};
+use crate::admin::cli::setup::card::Administrator;
 use crate::admin::cli::setup::{Setup, card};
 use crate::admin::cli::values::{self, timestamp};
 use crate::admin::cli::view::IssuedDocument;
@@ -17,7 +18,7 @@ use crate::admin::ops::{
     IssueRequest, Issued, KeyFindings, MailboxRow, MailboxState, Ops, PasswordState, Status, check_keys,
 };
 use crate::base::Secret;
-use crate::config::{self, Config, Faulty};
+use crate::config::{self, Config, Faulty, Grant};
 use crate::listener::certificate;
 use crate::store::DeliveryMode;
 
@@ -89,7 +90,7 @@ impl Rest<'_> {
         if let Some(reason) = row.whole_reason().filter(|_| row.state != MailboxState::NeedsSignIn) {
             output.problem(Tone::Warning, &format!("{mailbox} cannot be used yet: {reason}"), None);
         }
-        self.doctor();
+        let works = self.doctor();
         let authority = self.certificate()?;
         let issued = self.issue().await?;
         if let Some(fingerprint) = authority {
@@ -109,7 +110,12 @@ impl Rest<'_> {
                     state: row.state,
                     is_system: self.here.place.is_system && cfg!(target_os = "linux"),
                     is_served: served,
-                    script: self.told.file.as_deref(),
+                    administrator: match (works, &self.told.file) {
+                        (true, _) => Administrator::Done,
+                        (false, Some(file)) => Administrator::RunsScript(file),
+                        (false, None) if self.told.text.is_some() => Administrator::GetsScript,
+                        (false, None) => Administrator::DoesSteps,
+                    },
                 })
             ));
         }
@@ -126,6 +132,11 @@ impl Rest<'_> {
         }
         let options = &self.options.mailbox;
         let account = row.sign_in_as.as_ref().unwrap_or(mailbox);
+        let grant = self.ops.sign_in_desk(mailbox).await?.grant();
+        let by_browser = grant == Grant::AuthorizationCode && !options.way.is_named();
+        if by_browser && !options.no_sign_in && !self.asker.asks() {
+            return Err(ask::missing(&[WAYS_TO_SIGN_IN.to_owned()]));
+        }
         if options.no_sign_in || !self.asker.confirm(&format!("Sign {account} in now?"), true, true)? {
             return Ok(row);
         }
@@ -143,8 +154,8 @@ impl Rest<'_> {
 
     /// Tries the whole way to the mailbox, as `postern doctor` does. What it finds is told and no reason to stop: often the
     /// administrator has not done his part yet.
-    fn doctor(&self) {
-        let Ok(program) = std::env::current_exe() else { return };
+    fn doctor(&self) -> bool {
+        let Ok(program) = std::env::current_exe() else { return false };
         let mut command = Command::new(program);
         command.arg("--config").arg(&self.here.place.path).args(["doctor", self.here.mailbox.as_str()]);
         if self.set_up.output.is_quiet() || self.set_up.output.is_json() {
@@ -153,11 +164,12 @@ impl Rest<'_> {
         // What it prints is for people here; stdout is for the settings.
         command.stdin(Stdio::null()).stdout(std::io::stderr());
         match command.status() {
-            Ok(status) if status.success() => {}
-            _ => self.set_up.output.note(&format!(
-                "the way to {0} is not complete yet; once the administrator has done the steps: postern doctor {0}",
-                self.here.mailbox
-            )),
+            Ok(status) if status.success() => true,
+            _ => {
+                let mailbox = &self.here.mailbox;
+                self.set_up.output.note(&format!("the way to {mailbox} is not complete yet; what is missing is told at the end"));
+                false
+            }
         }
     }
 

@@ -96,7 +96,7 @@ struct TenantOptions {
     #[arg(long = "endpoint", value_name = "KEY=VALUE", value_parser = endpoint)]
     endpoints: Vec<(EndpointKey, String)>,
     /// The application (client) ID
-    #[arg(long, value_name = "ID", value_parser = client_id)]
+    #[arg(long, value_name = "ID", value_parser = one_word)]
     client_id: Option<String>,
     /// The object ID of the enterprise application, for the script
     #[arg(long, value_name = "ID", value_parser = one_word)]
@@ -272,8 +272,13 @@ fn tenant_id(text: &str) -> Result<String, String> {
     }
 }
 
-fn client_id(text: &str) -> Result<String, String> {
-    one_word(text)
+/// An ID of the application: in Entra always a UUID, elsewhere whatever the service makes it.
+fn id_of_cloud(text: &str, cloud: Cloud, what: &str) -> Result<String, String> {
+    if cloud == Cloud::Custom || config::is_uuid(text) {
+        return one_word(text);
+    }
+    let form = "11111111-2222-3333-4444-555555555555";
+    Err(format!("`{}` is no {what}, which looks like {form}", text.escape_debug()))
 }
 
 fn one_word(text: &str) -> Result<String, String> {

@@ -7,8 +7,8 @@ use crate::admin::cli::set_up::SetUp;
 use crate::admin::cli::setup::ask::{Asker, Question};
 use crate::admin::cli::setup::place::Place;
 use crate::admin::cli::setup::{
-    CredentialKind, Setup, TenantOptions, client_id, cloud, credential, date, endpoint_value, grant, one_word,
-    protocols, tenant_id,
+    CredentialKind, Setup, TenantOptions, cloud, credential, date, endpoint_value, grant, id_of_cloud, protocols,
+    tenant_id,
 };
 use crate::admin::ops::setup::{
     ApplicationCertificate, EndpointKey, Kept, NewCredential, NewTenant, Proof, Registration, ensure_certificate,
@@ -72,17 +72,26 @@ pub(super) fn ask(
     if shown {
         asker.say(&format!("\nNow the application is registered.\n\n{steps}"));
     }
+    let application_id = |text: &str| id_of_cloud(text, cloud, "application (client) ID");
     let client_id = asker.ask(
         Question {
             flag: "--client-id ID",
             why: "The application ID is shown on the overview of the registration. You can leave this here and do the steps above first.",
             prompt: "Application (client) ID",
         },
-        given.client_id.clone(),
+        checked(given.client_id.as_deref(), "--client-id", application_id)?,
         None,
-        client_id,
+        application_id,
     )?;
     let has_script = !matches!(cloud, Cloud::Personal | Cloud::Custom);
+    let principal_id = |text: &str| {
+        let id = id_of_cloud(text, cloud, "object ID")?;
+        // The other ID of the same page, and the commonest mistake.
+        if id.eq_ignore_ascii_case(&client_id) {
+            return Err("this is the application (client) ID; the object ID stands beside it, under Enterprise applications".to_owned());
+        }
+        Ok(id)
+    };
     let object_id = if has_script && !grant.is_delegated() {
         asker.ask_if_any(
             Question {
@@ -91,8 +100,8 @@ pub(super) fn ask(
                       for the administrator of Exchange.",
                 prompt: "Object ID",
             },
-            given.object_id.clone(),
-            one_word,
+            checked(given.object_id.as_deref(), "--object-id", principal_id)?,
+            principal_id,
         )?
     } else {
         given.object_id.clone()
@@ -100,6 +109,15 @@ pub(super) fn ask(
     let (credential, secret) = proving.into_credential();
     let tenant = NewTenant { name, cloud, tenant_id, client_id, grant, credential, client_secret_expires, endpoints };
     Ok(Asked { tenant, protocols, secret, registration: (!shown).then_some(steps), object_id })
+}
+
+/// What an option says, looked at as an answer is.
+fn checked(
+    given: Option<&str>,
+    flag: &str,
+    read: impl Fn(&str) -> Result<String, String>,
+) -> Result<Option<String>, Failure> {
+    given.map(read).transpose().map_err(|why| Failure::Usage(format!("{flag}: {why}")))
 }
 
 /// The options that a new tenant cannot do without where nobody can be asked.
@@ -178,11 +196,11 @@ fn ask_grant(asker: &Asker, given: &TenantOptions, cloud: Cloud) -> Result<Grant
     let question = Question {
         flag: "--grant GRANT",
         why: "Who signs in to Exchange?\n\
-              \x20 1 client_credentials  The application itself. Nobody ever has to sign in, which suits devices and services. An administrator\n\
-              \x20                       lets it into each mailbox; whoever has its key can open these mailboxes, so it stays on this machine.\n\
-              \x20 2 authorization_code  Each person once, in a browser. The application can open no more than that person can. Who changes the\n\
-              \x20                       password, or does not use the mailbox for 90 days, signs in again.\n\
-              \x20 3 device_code         The same with a code that is entered on another device. Many tenants forbid it.",
+              \x20 1. client_credentials: the application itself. Nobody ever has to sign in, which suits devices and services. An \
+              administrator lets it into each mailbox; whoever has its key can open these mailboxes, so it stays on this machine.\n\
+              \x20 2. authorization_code: each person once, in a browser. The application can open no more than that person can. Who \
+              changes the password, or does not use the mailbox for 90 days, signs in again.\n\
+              \x20 3. device_code: the same with a code that is entered on another device. Many tenants forbid it.",
         prompt: "Who signs in",
     };
     let grant = asker.ask(question, given.grant, Some(default_grant(cloud).name()), grant)?;
@@ -230,9 +248,9 @@ fn ask_kind(asker: &Asker, given: &TenantOptions, grant: Grant) -> Result<Creden
     } else {
         (
             "The application proves itself to the token service. A certificate is best: its key never leaves this machine.\n\
-             \x20 1 certificate  A key and a certificate are made here; you upload the certificate.\n\
-             \x20 2 secret       A client secret that you have made in the portal. Whoever reads it has it, and it ends.\n\
-             \x20 3 federated    A token that another issuer writes into a file for this machine.",
+             \x20 1. certificate: a key and a certificate are made here; you upload the certificate.\n\
+             \x20 2. secret: a client secret that you have made in the portal. Whoever reads it has it, and it ends.\n\
+             \x20 3. federated: a token that another issuer writes into a file for this machine.",
             "certificate",
         )
     };

@@ -104,7 +104,7 @@ fn in_entra(asked: &Registration<'_>) -> Vec<String> {
     }
     if !delegated {
         steps.push(
-            "Enterprise applications, Postern: note the object ID. The one on the page of the app registration is another, and\n\
+            "Enterprise applications, Postern: note the object ID. The one on the page of the app registration is another, and \
              does not work."
                 .to_owned(),
         );
@@ -128,7 +128,7 @@ fn permissions(asked: &Registration<'_>, delegated: bool) -> String {
         );
     }
     let mut text = format!(
-        "API permissions, Add a permission, \"APIs my organization uses\", Office 365 Exchange Online, Application permissions:\n{names}."
+        "API permissions, Add a permission, \"APIs my organization uses\", Office 365 Exchange Online, Application permissions: {names}."
     );
     if asked.protocols.contains(&Protocol::Smtp) {
         text.push_str(
