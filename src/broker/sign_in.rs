@@ -155,10 +155,10 @@ impl Broker {
         let not_finished =
             |reason: &str| BrokerError::NotFinished { account: who.account.clone(), reason: reason.to_owned() };
         // An issuer that names itself must be the one that was asked (RFC 9207, section 2.4).
-        if let Some(issuer) = parameter(query, "iss") {
-            if Url::parse(&issuer).ok().map(|url| url.origin()) != Some(begun.url.origin()) {
-                return Err(not_finished("the answer comes from another issuer than the one that was asked"));
-            }
+        if let Some(issuer) = parameter(query, "iss")
+            && Url::parse(&issuer).ok().map(|url| url.origin()) != Some(begun.url.origin())
+        {
+            return Err(not_finished("the answer comes from another issuer than the one that was asked"));
         }
         let code = parameter(query, "code").filter(|code| !code.is_empty()).map(Secret::new);
         let code = code.ok_or_else(|| not_finished("the answer holds no code"))?;

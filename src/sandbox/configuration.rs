@@ -176,7 +176,11 @@ mod tests {
         let path = folder.path().join("postern.toml");
         for (grant, name, scope) in [
             (WrittenGrant::ClientCredentials, "client_credentials", "https://outlook.office365.com/.default"),
-            (WrittenGrant::AuthorizationCode, "authorization_code", "https://outlook.office.com/SMTP.Send offline_access"),
+            (
+                WrittenGrant::AuthorizationCode,
+                "authorization_code",
+                "https://outlook.office.com/SMTP.Send offline_access",
+            ),
             (WrittenGrant::DeviceCode, "device_code", "https://outlook.office.com/SMTP.Send offline_access"),
         ] {
             let written = sandbox.write_configuration_for(folder.path(), grant).unwrap();

@@ -285,7 +285,10 @@ async fn a_test_mail_that_was_taken_for_junk_is_found_there_and_said_to_be() {
     let steps = steps(&world, &examination(ALICE, Some(ALICE))).await;
     let arrival = found(&steps, Check::Arrival, Some(Protocol::Imap));
     assert_eq!(arrival.state, StepState::Warning, "{arrival:?}");
-    assert!(arrival.said.starts_with("found in Junk Email after ") && arrival.said.contains("; deleted there"), "{arrival:?}");
+    assert!(
+        arrival.said.starts_with("found in Junk Email after ") && arrival.said.contains("; deleted there"),
+        "{arrival:?}"
+    );
     assert!(arrival.remedy.as_deref().unwrap().contains("no junk"), "{arrival:?}");
     assert!(world.sandbox.messages(ALICE, "Junk Email").is_empty());
 }

@@ -331,7 +331,8 @@ async fn a_sign_in_that_nobody_uses_is_kept_alive_weekly_and_no_oftener() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refresh_token_that_one_resource_has_used_up_is_kept_though_another_one_fails() {
-    let edit = |text: String| text.replace("https://outlook.office.com/SMTP.Send", "https://outlook.office365.com/SMTP.Send");
+    let edit =
+        |text: String| text.replace("https://outlook.office.com/SMTP.Send", "https://outlook.office365.com/SMTP.Send");
     let world = World::planned(Plan { grant: "authorization_code", edit, ..Plan::default() }).await;
     world.fault("refresh-rotation=revoke-family");
     world.fault("token-delay=300");

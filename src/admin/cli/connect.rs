@@ -131,7 +131,8 @@ async fn in_browser(desk: &SignInDesk, output: &Output, port: u16) -> Result<Con
     ));
     output.say(sign_in.url().as_str());
     if open::that_detached(sign_in.url().as_str()).is_err() {
-        output.note("no browser could be started here; with --no-browser or --device-code it may be on another machine");
+        output
+            .note("no browser could be started here; with --no-browser or --device-code it may be on another machine");
     }
     let spinner = output.spinner(&format!("waiting for {} to sign in", desk.account()));
     let answer = tokio::time::timeout(BROWSER_TIME, receiver.answer(Arc::clone(&sign_in))).await;

@@ -227,7 +227,8 @@ impl MailboxCommand {
 /// What adding a mailbox again has changed.
 fn changes(before: &MailboxRow, now: &MailboxRow) -> String {
     let mut changes = Vec::new();
-    let new: Vec<&str> = now.aliases.iter().filter(|alias| !before.aliases.contains(alias)).map(String::as_str).collect();
+    let new: Vec<&str> =
+        now.aliases.iter().filter(|alias| !before.aliases.contains(alias)).map(String::as_str).collect();
     if !new.is_empty() {
         changes.push(format!("new aliases: {}", new.join(", ")));
     }

@@ -124,7 +124,8 @@ impl SandboxCommand {
         let text = with_whole_paths(&written.text, &folder.path);
         let output = &set_up.output;
         if let Some(earlier) = &written.earlier {
-            let message = "somebody has changed postern.toml since it was written, and it is written anew at each start";
+            let message =
+                "somebody has changed postern.toml since it was written, and it is written anew at each start";
             let remedy = format!("Take what was changed from `{}`, or serve a copy.", earlier.display());
             output.problem(Tone::Warning, message, Some(&remedy));
         }

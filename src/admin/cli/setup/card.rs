@@ -152,7 +152,10 @@ mod tests {
             administrator: Administrator::Done,
         };
         let text = next(&standing);
-        assert!(text.contains("postern serve") && !text.contains("connect") && !text.contains("administrator"), "{text}");
+        assert!(
+            text.contains("postern serve") && !text.contains("connect") && !text.contains("administrator"),
+            "{text}"
+        );
         for (administrator, part) in [
             (Administrator::DoesSteps, "the steps above, if they"),
             (Administrator::GetsScript, "setup --print-script --mailbox alice@contoso.test"),

@@ -167,7 +167,9 @@ impl Rest<'_> {
             Ok(status) if status.success() => true,
             _ => {
                 let mailbox = &self.here.mailbox;
-                self.set_up.output.note(&format!("the way to {mailbox} is not complete yet; what is missing is told at the end"));
+                self.set_up
+                    .output
+                    .note(&format!("the way to {mailbox} is not complete yet; what is missing is told at the end"));
                 false
             }
         }

@@ -88,7 +88,10 @@ pub(super) fn ask(
         let id = id_of_cloud(text, cloud, "object ID")?;
         // The other ID of the same page, and the commonest mistake.
         if id.eq_ignore_ascii_case(&client_id) {
-            return Err("this is the application (client) ID; the object ID stands beside it, under Enterprise applications".to_owned());
+            return Err(
+                "this is the application (client) ID; the object ID stands beside it, under Enterprise applications"
+                    .to_owned(),
+            );
         }
         Ok(id)
     };
