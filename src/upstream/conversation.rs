@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::FutureExt;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
@@ -69,11 +70,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         self.answer_time = answer_time;
     }
 
-    /// Whether something has come that was not asked for, without waiting for it.
-    pub(in crate::upstream) async fn hears_something(&mut self) -> bool {
+    /// Whether something has come that was not asked for, without waiting for it: a time limit of nothing would be a millisecond, and this
+    /// is asked before each piece of a message.
+    pub(in crate::upstream) fn hears_something(&mut self) -> bool {
         let mut buffer = [0; 2048];
         if !self.has_more()
-            && let Ok(Ok(count)) = timeout(Duration::ZERO, self.stream.read(&mut buffer)).await
+            && let Some(Ok(count)) = self.stream.read(&mut buffer).now_or_never()
         {
             self.lines.feed(buffer.get(..count).unwrap_or_default());
         }

@@ -262,7 +262,7 @@ impl Submission {
 
     async fn write(&mut self, octets: &[u8]) -> Result<(), UpstreamError> {
         const DOING: &str = "sending the message";
-        if self.conversation.hears_something().await {
+        if self.conversation.hears_something() {
             return Err(self.broke_off(DOING).await);
         }
         match timeout(PIECE_TIME, self.conversation.stream_mut().write_all(octets)).await {
