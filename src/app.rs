@@ -20,7 +20,9 @@ use crate::base::{Clock, ConnId, Fault, TenantName, Whose};
 use crate::broker::vault::Vault;
 use crate::broker::{Broker, BrokerError};
 use crate::config::{Config, TlsMode};
-use crate::delivery::Delivery;
+use crate::delivery::courier::{self, Courier};
+use crate::delivery::spool::Spool;
+use crate::delivery::{Delivery, DeliveryError, Keeping};
 use crate::foundation::{self, Bound, Foundation, FoundationError, Running};
 use crate::listener::certificate::{self, CertificateError, Material};
 use crate::listener::tls::ServerTls;
@@ -75,6 +77,9 @@ pub enum AppError {
     /// The store, the keys or the trust anchors.
     #[error(transparent)]
     Foundation(#[from] FoundationError),
+    /// The queue cannot be taken up.
+    #[error(transparent)]
+    Queue(#[from] DeliveryError),
     /// The certificate's key cannot be used for TLS.
     #[error("the key of the certificate cannot be used: {0}")]
     Tls(#[from] rustls::Error),
@@ -95,6 +100,7 @@ impl Fault for AppError {
             Self::Certificate(error) => error.code(),
             Self::Data { .. } => "data-dir-unusable",
             Self::Foundation(error) => error.code(),
+            Self::Queue(error) => error.code(),
             Self::Tls(_) => "certificate-key-unusable",
         }
     }
@@ -115,6 +121,7 @@ impl Fault for AppError {
                 Some("Look at the owner and mode of the data folder, and at the space on its disk.".to_owned())
             }
             Self::Foundation(error) => error.remedy(),
+            Self::Queue(error) => error.remedy(),
             Self::Tls(_) => Some("Use an ECDSA or RSA key in PEM.".to_owned()),
         }
     }
@@ -126,6 +133,7 @@ pub struct App {
     road: Arc<Road>,
     store: Arc<dyn crate::store::Store>,
     vault: Arc<Vault>,
+    courier: Arc<Courier>,
     config: Config,
     ca: Option<certificate::Authority>,
     /// Held while this process serves the data folder.
@@ -173,18 +181,32 @@ impl App {
                 plaintext_from: settings.plaintext_from.clone(),
             })?);
         }
-        let incidents = Arc::new(Incidents::new(Arc::clone(&foundation.store), clock));
+        let incidents = Arc::new(Incidents::new(Arc::clone(&foundation.store), clock.clone()));
+        let spool = Spool::open(&config.data_dir, config.delivery.spool_octets).map_err(DeliveryError::from)?;
+        let delivery = Delivery {
+            broker: Arc::clone(&broker),
+            upstream: Arc::clone(&upstream),
+            incidents: Arc::clone(&incidents),
+            way_time: session::Settings::default().way_time,
+            hostname: foundation::hostname(config),
+            keeping: Keeping {
+                spool,
+                store: Arc::clone(&foundation.store),
+                clock,
+                patience: config.delivery.patience,
+                wake: Arc::default(),
+            },
+        };
+        let auth = Arc::new(auth);
+        let settings = courier::Settings { max_age: config.delivery.max_age };
+        let courier = Courier::new(delivery.clone(), Arc::clone(&auth), settings);
+        courier.take_up().await?;
         let road = Arc::new(Road {
             permits: Permits::new(config.limits.connections, config.limits.per_address_before_login),
             tls,
-            auth: Arc::new(auth),
-            incidents: Arc::clone(&incidents),
-            delivery: Delivery {
-                broker: Arc::clone(&broker),
-                upstream: Arc::clone(&upstream),
-                incidents,
-                way_time: session::Settings::default().way_time,
-            },
+            auth,
+            incidents,
+            delivery,
             broker,
             upstream,
             settings: session::Settings {
@@ -209,6 +231,7 @@ impl App {
             road,
             store: foundation.store,
             vault: foundation.vault,
+            courier,
             config: config.clone(),
             ca: material.ca,
             _lock: lock,
@@ -276,6 +299,7 @@ impl App {
                 renew(&road, &config);
             }
         });
+        let courier = tokio::spawn(self.courier.run(self.road.stopping.clone()));
         let broker = Arc::clone(&self.road.broker);
         let sign_ins = tokio::spawn(look_after_sign_ins(broker));
 
@@ -290,6 +314,10 @@ impl App {
             if timeout(CUT_TIME, sessions.wait()).await.is_err() {
                 warn!("{} sessions did not end and are cut", sessions.len());
             }
+        }
+        // A message that is on its way may have as long as the sessions had; cut off it is unknown whether it has arrived.
+        if timeout(CUT_TIME, courier).await.is_err() {
+            warn!("a message of the queue was still on its way and is cut off");
         }
         upkeep.abort();
         keys.abort();

@@ -7,6 +7,7 @@ mod greeting;
 mod key;
 mod keys;
 mod near;
+mod queue;
 pub mod setup;
 mod sign_in;
 mod status;
@@ -28,7 +29,7 @@ pub use self::explain::{ExplainError, Explained, explain, explain_reference};
 pub use self::key::{KeyChange, KeyStatus, Keys};
 pub use self::keys::{KeyFindings, check_keys};
 pub use self::sign_in::SignInDesk;
-pub use self::status::{ListenerStatus, NotWell, Status};
+pub use self::status::{ListenerStatus, NotWell, Status, Waiting};
 
 /// The administrative acts on one configuration and its store.
 pub struct Ops {
@@ -186,6 +187,8 @@ pub enum Added {
 pub struct Removed {
     /// App passwords that were revoked with it.
     pub revoked_passwords: u64,
+    /// Messages of it that wait, and are held now.
+    pub held_messages: u64,
 }
 
 /// What revoking did.
@@ -449,7 +452,10 @@ impl Ops {
     /// [`OpsError::NotListed`].
     pub async fn remove_mailbox(&self, address: &Mailbox) -> Result<Removed, OpsError> {
         match self.foundation.store.remove_mailbox(address, self.clock.now()).await? {
-            Some(revoked_passwords) => Ok(Removed { revoked_passwords }),
+            Some(revoked_passwords) => {
+                let held_messages = self.hold_queued_of(address).await?;
+                Ok(Removed { revoked_passwords, held_messages })
+            }
             None => Err(self.not_listed(address).await),
         }
     }
@@ -571,6 +577,14 @@ fn lasting<'t>(
                     && now - trouble.last_at <= chrono::Duration::hours(1)
             })
         })
+}
+
+/// The mode of a new app password, by what the configuration or an option says.
+pub fn delivery_mode(mode: crate::config::DeliveryMode) -> DeliveryMode {
+    match mode {
+        crate::config::DeliveryMode::Assured => DeliveryMode::Assured,
+        crate::config::DeliveryMode::Direct => DeliveryMode::Direct,
+    }
 }
 
 /// Whether the data folder surely holds no store. One that may not be looked into is told about when it is opened.

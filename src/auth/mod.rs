@@ -96,6 +96,12 @@ pub enum AuthError {
         /// The mailbox.
         mailbox: Mailbox,
     },
+    /// A mailbox whose mail waits is not on the list any more.
+    #[error("the mailbox {mailbox} is not on the list any more")]
+    MailboxGone {
+        /// The mailbox.
+        mailbox: Mailbox,
+    },
     /// The app password of an open session was revoked or has ended, or its mailbox is off the list.
     #[error("the login with the app password {password_id} is no longer valid: {reason}")]
     Ended {
@@ -145,6 +151,7 @@ impl Fault for AuthError {
             Self::Refused { .. } => "login-refused",
             Self::TooManyFailures { .. } => "too-many-failures",
             Self::MailboxDisabled { .. } => "mailbox-disabled",
+            Self::MailboxGone { .. } => "mailbox-not-listed",
             Self::Ended { .. } => "app-password-ended",
             Self::Store(error) => error.code(),
         }
@@ -154,7 +161,7 @@ impl Fault for AuthError {
         match self {
             Self::Refused { .. } | Self::Ended { .. } => Whose::User,
             Self::TooManyFailures { .. } => Whose::Nobody,
-            Self::MailboxDisabled { .. } => Whose::Administrator,
+            Self::MailboxDisabled { .. } | Self::MailboxGone { .. } => Whose::Administrator,
             Self::Store(error) => error.whose(),
         }
     }
@@ -181,6 +188,9 @@ impl Fault for AuthError {
                 Some("Enter the right app password in the mail program that keeps trying.".to_owned())
             }
             Self::MailboxDisabled { mailbox } => Some(format!("Run `postern mailbox enable {mailbox}`.")),
+            Self::MailboxGone { mailbox } => Some(format!(
+                "Put it back with `postern mailbox add {mailbox}`, or drop its mail (`postern queue list`, `postern queue drop ID`)."
+            )),
             Self::Ended { .. } => None,
             Self::Store(error) => error.remedy(),
         }
@@ -190,7 +200,7 @@ impl Fault for AuthError {
         match self {
             Self::Refused { .. } => Answer::WrongPassword,
             Self::TooManyFailures { .. } => Answer::TooManyFailures,
-            Self::MailboxDisabled { .. } => Answer::MustAct(reference),
+            Self::MailboxDisabled { .. } | Self::MailboxGone { .. } => Answer::MustAct(reference),
             Self::Ended { .. } => Answer::Ended,
             Self::Store(error) => error.answer(reference),
         }
@@ -355,6 +365,19 @@ impl Auth {
             None => Ok(()),
             Some(SessionEnd::MailboxDisabled) => Err(AuthError::MailboxDisabled { mailbox: permit.mailbox().clone() }),
             Some(reason) => Err(AuthError::Ended { password_id: permit.password_id().to_owned(), reason }),
+        }
+    }
+
+    /// A permit for mail of this mailbox that waits: the mailbox is still on the list and enabled. No client is present.
+    ///
+    /// # Errors
+    /// [`AuthError::MailboxGone`], [`AuthError::MailboxDisabled`], [`AuthError::Store`].
+    pub async fn permit_for_queued(&self, mailbox: &Mailbox) -> Result<Permit, AuthError> {
+        let listed = self.store.mailboxes().await?;
+        match listed.into_iter().find(|record| record.address == *mailbox) {
+            Some(record) if record.disabled_at.is_none() => Ok(Permit::for_upkeep(&record, Protocol::Smtp)),
+            Some(record) => Err(AuthError::MailboxDisabled { mailbox: record.address }),
+            None => Err(AuthError::MailboxGone { mailbox: mailbox.clone() }),
         }
     }
 

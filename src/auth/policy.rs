@@ -115,6 +115,11 @@ impl Cleared {
     pub fn mail(&self) -> &MailFrom {
         &self.mail
     }
+
+    /// The same, for whoever keeps it.
+    pub fn into_mail(self) -> MailFrom {
+        self.mail
+    }
 }
 
 /// Whether the app password may be used from here, by this protocol, now; else why not.

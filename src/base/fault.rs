@@ -52,6 +52,8 @@ pub enum Answer {
     TryLater(Reference),
     /// Someone must act before this can work.
     MustAct(Reference),
+    /// The disk has no room for a message.
+    DiskGuard(Reference),
     /// The login of this session holds no more: its app password was revoked or has expired, or its mailbox was disabled or taken off
     /// the list.
     Ended,
@@ -65,7 +67,7 @@ impl Answer {
     /// The reference in it, where there is one.
     pub fn reference(self) -> Option<Reference> {
         match self {
-            Self::TryLater(reference) | Self::MustAct(reference) => Some(reference),
+            Self::TryLater(reference) | Self::MustAct(reference) | Self::DiskGuard(reference) => Some(reference),
             _ => None,
         }
     }

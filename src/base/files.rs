@@ -71,8 +71,12 @@ pub fn remove_durably(path: &Path) -> io::Result<()> {
     flush_folder_of(path)
 }
 
+/// Flushes the folder that a file lies in, so that its name survives a power cut.
+///
+/// # Errors
+/// What the system says.
 #[cfg(unix)]
-fn flush_folder_of(path: &Path) -> io::Result<()> {
+pub fn flush_folder_of(path: &Path) -> io::Result<()> {
     match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         Some(folder) => File::open(folder)?.sync_all(),
         None => Ok(()),
@@ -80,8 +84,11 @@ fn flush_folder_of(path: &Path) -> io::Result<()> {
 }
 
 /// Windows has no flushing of folders.
+///
+/// # Errors
+/// None.
 #[cfg(not(unix))]
-fn flush_folder_of(_path: &Path) -> io::Result<()> {
+pub fn flush_folder_of(_path: &Path) -> io::Result<()> {
     Ok(())
 }
 

@@ -11,9 +11,8 @@ use std::time::Duration;
 use tokio::sync::{MutexGuard, Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
-use crate::base::Mailbox;
+use crate::base::{Mailbox, jittered};
 use crate::broker::BrokerError;
-use crate::broker::state::jittered;
 
 /// How many requests may be on their way at once. It bounds what an outage costs before it is noticed.
 const AT_ONCE: usize = 8;

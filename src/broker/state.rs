@@ -39,7 +39,7 @@ impl AccessToken {
         refresh_in: Option<Duration>,
     ) -> Self {
         // Four fifths of its life, or a little sooner, so that those who signed in together do not renew together for ever.
-        let own = life.mul_f64(0.8 - 0.05 * random_share());
+        let own = life.mul_f64(0.8 - 0.05 * crate::base::jitter::random_share());
         let renewed_at_age = refresh_in.map_or(own, |asked| asked.min(own));
         Self(Arc::new(Issued { token, account, issued: Instant::now(), life, renewed_at_age }))
     }
@@ -69,20 +69,6 @@ impl fmt::Debug for AccessToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "[access token, {} s left]", self.life_left().as_secs())
     }
-}
-
-/// A number from 0 to 1. Without randomness it is only less spread.
-fn random_share() -> f64 {
-    let mut random = [0; 2];
-    match aws_lc_rs::rand::fill(&mut random) {
-        Ok(()) => f64::from(u16::from_ne_bytes(random)) / f64::from(u16::MAX),
-        Err(_) => 0.5,
-    }
-}
-
-/// A span that is up to a fifth shorter or longer, so that many do not come at the same moment.
-pub(in crate::broker) fn jittered(span: Duration) -> Duration {
-    span.mul_f64(0.8 + 0.4 * random_share())
 }
 
 /// The state of one token.

@@ -11,7 +11,8 @@ use crate::config::Surroundings;
 use crate::config::credential;
 use crate::config::files::{self, Base};
 use crate::config::listener::listeners;
-use crate::config::model::{Config, Delivery, KeySource, Limits, OwnCertificate, Tenant};
+use crate::config::duration::parse_duration;
+use crate::config::model::{Config, Delivery, DeliveryMode, KeySource, Limits, OwnCertificate, Tenant};
 use crate::config::raw::{self, Report, Section};
 use crate::config::tenant::{self, Around};
 use crate::config::upstream;
@@ -122,22 +123,52 @@ fn limits(section: Section<'_>) -> Limits {
 }
 
 fn delivery(section: Section<'_>) -> Delivery {
+    let mut delivery = Delivery::default();
     if let Some(default) = section.text("default") {
         match default.value {
-            "direct" => {}
-            "assured" => {
-                let message = "`assured` is not in this version yet: it needs the queue";
-                section.report().fault(&default.place, message, "Write default = \"direct\", or remove it.");
-            }
+            "assured" => delivery.default = DeliveryMode::Assured,
+            "direct" => delivery.default = DeliveryMode::Direct,
             other => {
                 let message = format!("`{}` is not known here", other.escape_debug());
-                section.report().fault(&default.place, message, "Write default = \"direct\", or remove it.");
+                section.report().fault(&default.place, message, "Write default = \"assured\" or default = \"direct\".");
             }
         }
     }
-    section.not_yet(&["max_age", "patience", "spool_bytes", "unknown_outcome"]);
+    // Less than an hour gives a message up that waits for Exchange to be restarted; more than a month is kept for nobody.
+    let hour = Duration::from_secs(3600);
+    if let Some(age) = span(&section, "max_age", (hour, hour * 24 * 31)) {
+        delivery.max_age = age;
+    }
+    // Mail programs give up after minutes.
+    if let Some(patience) = span(&section, "patience", (Duration::from_secs(1), Duration::from_secs(120))) {
+        delivery.patience = patience;
+    }
+    // Less than twice the largest message is a spool that takes none.
+    if let Some(octets) = section.number("spool_bytes", 300_000_000, i64::MAX.unsigned_abs()) {
+        delivery.spool_octets = octets.value;
+    }
+    section.not_yet(&["unknown_outcome"]);
     section.finish();
-    Delivery::default()
+    delivery
+}
+
+/// A duration between these two.
+fn span(section: &Section<'_>, key: &'static str, (least, most): (Duration, Duration)) -> Option<Duration> {
+    let text = section.text(key)?;
+    let read = parse_duration(text.value).ok().filter(|span| (least..=most).contains(span));
+    if read.is_none() {
+        let message = format!("`{}` is not a time from {} to {}", text.value.escape_debug(), words(least), words(most));
+        section.report().fault(&text.place, message, "Write a number and a unit: s, m, h or d, such as \"4d\" or \"20s\".");
+    }
+    read
+}
+
+fn words(span: Duration) -> String {
+    match span.as_secs() {
+        seconds if seconds % 86_400 == 0 => format!("{}d", seconds / 86_400),
+        seconds if seconds % 3_600 == 0 => format!("{}h", seconds / 3_600),
+        seconds => format!("{seconds}s"),
+    }
 }
 
 fn keys(section: Section<'_>, base: &Base) -> KeySource {

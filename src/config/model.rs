@@ -394,17 +394,36 @@ impl Default for Limits {
 }
 
 /// What becomes of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delivery {
     /// For app passwords that do not say.
     pub default: DeliveryMode,
+    /// How old a message may become in the queue, the time aside that it is held.
+    pub max_age: Duration,
+    /// How long a mail program waits for Exchange before its message is kept instead.
+    pub patience: Duration,
+    /// How many octets may lie in the spool.
+    pub spool_octets: u64,
+}
+
+impl Default for Delivery {
+    fn default() -> Self {
+        Self {
+            default: DeliveryMode::default(),
+            max_age: Duration::from_secs(4 * 24 * 3600),
+            patience: Duration::from_secs(20),
+            spool_octets: 10 * 1024 * 1024 * 1024,
+        }
+    }
 }
 
 /// How a message is delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum DeliveryMode {
-    /// While the client waits: it hears what Exchange says.
+    /// While the client waits; what Exchange cannot take now is kept, and delivered later.
     #[default]
+    Assured,
+    /// While the client waits: it hears what Exchange says.
     Direct,
 }
 
@@ -412,6 +431,7 @@ impl DeliveryMode {
     /// The name in the configuration and in JSON.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Assured => "assured",
             Self::Direct => "direct",
         }
     }

@@ -5,6 +5,7 @@ mod files;
 mod upstream;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use chrono::{TimeZone, Utc};
 
@@ -213,10 +214,6 @@ fn keys_without_effect_yet_are_refused_and_never_ignored() {
             "[[listener]]\nprotocol=\"smtp\"\naddress=\"127.0.0.1:1\"\nproxy_protocol_from=[]",
             "listener[0].proxy_protocol_from",
         ),
-        ("[delivery]\ndefault = \"assured\"", "delivery.default"),
-        ("[delivery]\nmax_age = \"4d\"", "delivery.max_age"),
-        ("[delivery]\npatience = \"20s\"", "delivery.patience"),
-        ("[delivery]\nspool_bytes = 1", "delivery.spool_bytes"),
         ("[delivery]\nunknown_outcome = \"hold\"", "delivery.unknown_outcome"),
     ] {
         let faulty = folder.parse(text).unwrap_err();
@@ -233,6 +230,29 @@ fn keys_without_effect_yet_are_refused_and_never_ignored() {
     }
     folder.config("[metrics]\n[limits]\n[delivery]\ndefault = \"direct\"\n[keys]\n[upstream]\n");
     folder.config(&format!("{TENANT}routes = [\"smtp\"]\n"));
+}
+
+#[test]
+fn what_becomes_of_messages_is_read_and_kept_within_reason() {
+    let folder = Folder::new();
+    let delivery = |text: &str| folder.config(&format!("[delivery]\n{text}")).delivery;
+    assert_eq!(delivery(""), Delivery::default());
+    assert_eq!(Delivery::default().default, DeliveryMode::Assured);
+    let read = delivery("default = \"direct\"\nmax_age = \"12h\"\npatience = \"5s\"\nspool_bytes = 1_000_000_000");
+    let hour = Duration::from_secs(3600);
+    assert_eq!((read.default, read.max_age, read.patience), (DeliveryMode::Direct, hour * 12, Duration::from_secs(5)));
+    assert_eq!(read.spool_octets, 1_000_000_000);
+    for (text, key) in [
+        ("default = \"queue\"", "delivery.default"),
+        ("max_age = \"5m\"", "delivery.max_age"),
+        ("max_age = \"forever\"", "delivery.max_age"),
+        ("patience = \"0s\"", "delivery.patience"),
+        ("patience = \"1h\"", "delivery.patience"),
+        ("spool_bytes = 1000", "delivery.spool_bytes"),
+    ] {
+        let faulty = folder.parse(&format!("[delivery]\n{text}")).unwrap_err();
+        assert_eq!((faulty.faults.len(), faulty.faults[0].key.as_str()), (1, key), "{text}: {:?}", faulty.faults);
+    }
 }
 
 #[test]

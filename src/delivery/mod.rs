@@ -1,22 +1,33 @@
 //! 6b. SMTP: what becomes of a message. In `direct` mode it goes to Exchange while the client waits, and Exchange's own answers are what the
 //! client hears; nothing is acknowledged before Exchange has acknowledged it.
 
+mod assured;
+mod attempt;
+pub mod courier;
 mod direct;
 mod remedy;
+mod report;
+pub mod spool;
 mod told;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use crate::auth::Permit;
-use crate::base::{Answer, Fault, Reference, Whose};
+use crate::auth::{AuthError, Cleared, Permit};
+use crate::base::{Answer, Clock, Fault, Reference, Whose};
 use crate::broker::{Broker, BrokerError};
+use crate::delivery::spool::{Spool, SpoolError};
+use crate::store::{DeliveryMode, QueuedMessage, QueuedRecipient, Store, StoreError};
 use crate::telemetry::Incidents;
 use crate::upstream::smtp::Submission;
 use crate::upstream::{Upstream, UpstreamError};
+use crate::wire::smtp::{MailFrom, RcptTo, Reply};
 
+pub use self::assured::Assured;
+pub use self::courier::Courier;
 pub use self::direct::Direct;
 
 /// What a delivery needs.
@@ -30,6 +41,33 @@ pub struct Delivery {
     pub incidents: Arc<Incidents>,
     /// How long the way to Exchange may take to open, with every second attempt in it. A client waits for its MAIL meanwhile.
     pub way_time: Duration,
+    /// Our own name, in reports.
+    pub hostname: String,
+    /// Where messages are kept that Exchange cannot take now.
+    pub keeping: Keeping,
+}
+
+/// What keeping a message needs.
+#[derive(Clone)]
+pub struct Keeping {
+    /// Their content.
+    pub spool: Spool,
+    /// The queue.
+    pub store: Arc<dyn Store>,
+    /// The time.
+    pub clock: Clock,
+    /// How long a client waits for Exchange before its message is kept instead.
+    pub patience: Duration,
+    /// Whoever delivers what is kept is told by this that there is something.
+    pub wake: Arc<Notify>,
+}
+
+/// The deliveries of one session, in the mode of its app password.
+pub enum Delivering {
+    /// What Exchange cannot take now is kept.
+    Assured(Assured),
+    /// Nothing is kept.
+    Direct(Direct),
 }
 
 /// A message cannot be taken on now.
@@ -44,6 +82,15 @@ pub enum DeliveryError {
         /// How long we waited.
         seconds: u64,
     },
+    /// No report can be made of a message that was not delivered.
+    #[error("the report about a message that was not delivered cannot be made: {0}")]
+    Report(String),
+    /// The spool.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// The queue.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// No connection to Exchange.
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
@@ -54,6 +101,9 @@ impl Fault for DeliveryError {
         match self {
             Self::Broker(error) => error.code(),
             Self::Slow { .. } => "exchange-slow",
+            Self::Report(_) => "report-not-made",
+            Self::Spool(error) => error.code(),
+            Self::Store(error) => error.code(),
             Self::Upstream(error) => error.code(),
         }
     }
@@ -62,6 +112,9 @@ impl Fault for DeliveryError {
         match self {
             Self::Broker(error) => error.whose(),
             Self::Slow { .. } => Whose::Nobody,
+            Self::Report(_) => Whose::Administrator,
+            Self::Spool(error) => error.whose(),
+            Self::Store(error) => error.whose(),
             Self::Upstream(error) => error.whose(),
         }
     }
@@ -70,6 +123,9 @@ impl Fault for DeliveryError {
         match self {
             Self::Broker(error) => error.remedy(),
             Self::Slow { .. } => None,
+            Self::Report(_) => Some("Tell the sender; `postern queue show ID` has the message's envelope.".to_owned()),
+            Self::Spool(error) => error.remedy(),
+            Self::Store(error) => error.remedy(),
             Self::Upstream(error) => error.remedy(),
         }
     }
@@ -77,7 +133,9 @@ impl Fault for DeliveryError {
     fn answer(&self, reference: Reference) -> Answer {
         match self {
             Self::Broker(error) => error.answer(reference),
-            Self::Slow { .. } => Answer::TryLater(reference),
+            Self::Slow { .. } | Self::Report(_) => Answer::TryLater(reference),
+            Self::Spool(error) => error.answer(reference),
+            Self::Store(error) => error.answer(reference),
             Self::Upstream(error) => error.answer(reference),
         }
     }
@@ -85,8 +143,11 @@ impl Fault for DeliveryError {
 
 impl Delivery {
     /// A delivery for the session of this permit.
-    pub fn direct(&self, permit: Arc<Permit>) -> Direct {
-        Direct::new(self.clone(), permit)
+    pub fn begin(&self, permit: Arc<Permit>) -> Delivering {
+        match permit.delivery() {
+            DeliveryMode::Assured => Delivering::Assured(Assured::new(self.clone(), permit)),
+            DeliveryMode::Direct => Delivering::Direct(Direct::new(self.clone(), permit)),
+        }
     }
 
     /// An authenticated submission session. What comes of the login is noted for the administrator.
@@ -108,6 +169,82 @@ impl Delivery {
                 Ok(self.upstream.submission(permit, &token, true).await?)
             }
             other => Ok(other?),
+        }
+    }
+}
+
+/// The sender of a message that waits; `None` is nobody, or one that cannot be read.
+pub fn sender_of(message: &QueuedMessage) -> Option<String> {
+    MailFrom::parse(message.mail.as_bytes()).ok().and_then(|mail| mail.address().map(str::to_owned))
+}
+
+/// The address of a recipient of a message that waits.
+pub fn recipient_of(recipient: &QueuedRecipient) -> Option<String> {
+    RcptTo::parse(recipient.rcpt.as_bytes()).ok().and_then(|rcpt| rcpt.address().map(str::to_owned))
+}
+
+impl Delivering {
+    /// MAIL, with what policy said of it.
+    pub async fn mail(&mut self, cleared: Result<Cleared, AuthError>) -> Reply {
+        match self {
+            Self::Assured(assured) => assured.mail(cleared).await,
+            Self::Direct(direct) => direct.mail(cleared).await,
+        }
+    }
+
+    /// RCPT, with what policy said of going on.
+    pub async fn recipient(&mut self, allowed: Result<(), AuthError>, recipient: &RcptTo) -> Reply {
+        match self {
+            Self::Assured(assured) => assured.recipient(allowed, recipient).await,
+            Self::Direct(direct) => direct.recipient(allowed, recipient).await,
+        }
+    }
+
+    /// DATA, with what policy said of going on. Once it was let through, the message may finish.
+    pub async fn data(&mut self, allowed: Result<(), AuthError>) -> Reply {
+        match self {
+            Self::Assured(assured) => assured.data(allowed).await,
+            Self::Direct(direct) => direct.data(allowed).await,
+        }
+    }
+
+    /// A piece of the message. What goes wrong is told at its end.
+    pub async fn content(&mut self, piece: &[u8]) {
+        match self {
+            Self::Assured(assured) => assured.content(piece).await,
+            Self::Direct(direct) => direct.content(piece).await,
+        }
+    }
+
+    /// The end of the message: the answer to it.
+    pub async fn end(&mut self) -> Reply {
+        match self {
+            Self::Assured(assured) => assured.end().await,
+            Self::Direct(direct) => direct.end().await,
+        }
+    }
+
+    /// The message must not be completed.
+    pub fn abandon(&mut self) {
+        match self {
+            Self::Assured(assured) => assured.abandon(),
+            Self::Direct(direct) => direct.abandon(),
+        }
+    }
+
+    /// Forgets the transaction.
+    pub async fn reset(&mut self) {
+        match self {
+            Self::Assured(assured) => assured.reset().await,
+            Self::Direct(direct) => direct.reset().await,
+        }
+    }
+
+    /// The session is over.
+    pub async fn close(self) {
+        match self {
+            Self::Assured(assured) => assured.close().await,
+            Self::Direct(direct) => direct.close().await,
         }
     }
 }

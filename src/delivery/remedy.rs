@@ -11,6 +11,10 @@ pub(in crate::delivery) struct Remedy {
     pub(in crate::delivery) code: &'static str,
     /// What to do; `None` where it passes by itself, or where only Exchange's words can tell.
     pub(in crate::delivery) text: Option<String>,
+    /// Whose move it is, for a refusal that is not final.
+    pub(in crate::delivery) whose: Whose,
+    /// Whether it is about everything that the mailbox sends.
+    pub(in crate::delivery) of_mailbox: bool,
 }
 
 /// Who is sending.
@@ -29,7 +33,8 @@ pub(in crate::delivery) struct Sending<'a> {
 pub(in crate::delivery) fn remedy_for(reply: &Reply, sending: Sending<'_>) -> Remedy {
     let said = reply.text();
     let Some(entry) = catalogue::exchange_reply(reply.code, &said) else {
-        return Remedy { code: if reply.is_transient() { "exchange-busy" } else { "exchange-refused" }, text: None };
+        let code = if reply.is_transient() { "exchange-busy" } else { "exchange-refused" };
+        return Remedy { code, text: None, whose: Whose::Nobody, of_mailbox: false };
     };
     let text = match entry.code {
         "smtp-send-as-denied" | "smtp-send-as-not-permitted" => Some(send_as(&said, sending)),
@@ -42,7 +47,13 @@ pub(in crate::delivery) fn remedy_for(reply: &Reply, sending: Sending<'_>) -> Re
             Some(entry.remedy_line(&places))
         }
     };
-    Remedy { code: entry.code, text }
+    // What Exchange says to a session that it does not take for logged in passes with the next session.
+    let whose = if entry.told == catalogue::Told::NOT_LET_IN { Whose::Nobody } else { entry.whose };
+    let of_mailbox = matches!(
+        entry.code,
+        "smtp-daily-recipients" | "smtp-submission-quota" | "smtp-mailbox-logon-failure" | "smtp-mailbox-full"
+    );
+    Remedy { code: entry.code, text, whose, of_mailbox }
 }
 
 /// `SendAsDenied; a@x not allowed to send as b@x`: the second is the From of the message, or the sender of the envelope. `5.7.60` names
@@ -105,7 +116,7 @@ mod tests {
                 "-Identity scanner@contoso.test -Trustee OBJECT-ID-OF-THE-ENTERPRISE-APPLICATION ",
             ),
         ] {
-            let Remedy { code, text: Some(text) } = remedy(554, text, sender) else { panic!("no remedy") };
+            let Remedy { code, text: Some(text), .. } = remedy(554, text, sender) else { panic!("no remedy") };
             assert!(code.starts_with("smtp-send-as-"), "{code}");
             assert!(text.contains(&format!("`Add-RecipientPermission {command}-AccessRights SendAs`")), "{text}");
         }

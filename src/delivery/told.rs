@@ -34,6 +34,12 @@ impl About<'_> {
     }
 }
 
+/// Notes what stands behind a reference that the client is given.
+pub(in crate::delivery) fn note(about: About<'_>, reference: Reference, fault: &dyn Fault) {
+    let reason = format!("{} could not be passed on: {fault}", about.what);
+    about.note(reference, fault.code(), reason, fault.remedy());
+}
+
 /// An answer of Exchange, as the client hears it.
 pub(in crate::delivery) fn exchange(reply: &Reply, about: About<'_>) -> Reply {
     if reply.is_positive() {

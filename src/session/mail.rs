@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout};
 use tracing::info;
 
 use crate::auth::Permit;
-use crate::delivery::Direct;
+use crate::delivery::Delivering;
 use crate::front::Transact;
 use crate::listener::ClientStream;
 use crate::session::ending::Ending;
@@ -24,7 +24,7 @@ const RATE_GRACE: Duration = Duration::from_secs(60);
 /// A logged-in SMTP session.
 pub(in crate::session) struct Mail {
     permit: Arc<Permit>,
-    direct: Direct,
+    delivering: Delivering,
     phase: Phase,
     accepted: u64,
     content_octets: u64,
@@ -59,8 +59,8 @@ impl Pace {
 
 impl Mail {
     pub(in crate::session) fn new(road: &Road, permit: Arc<Permit>) -> Self {
-        let direct = road.delivery.direct(Arc::clone(&permit));
-        Self { permit, direct, phase: Phase::Commands, accepted: 0, content_octets: 0 }
+        let delivering = road.delivery.begin(Arc::clone(&permit));
+        Self { permit, delivering, phase: Phase::Commands, accepted: 0, content_octets: 0 }
     }
 
     /// Reads from the client within what its phase allows. Stopping lets a transaction finish; a login that holds no more does not.
@@ -113,7 +113,7 @@ impl Mail {
         match transact {
             Transact::Mail(mail) => {
                 let cleared = road.auth.clear(&self.permit, mail).await;
-                let reply = self.direct.mail(cleared).await;
+                let reply = self.delivering.mail(cleared).await;
                 if reply.is_positive() {
                     self.phase = Phase::Transaction;
                 }
@@ -123,10 +123,10 @@ impl Mail {
             // was let through as a whole, and cut off it would only be sent again. An app password that ends takes its session with it,
             // and the message.
             Transact::Recipient(recipient) => {
-                Some(self.direct.recipient(road.auth.still_holds(&self.permit), &recipient).await)
+                Some(self.delivering.recipient(road.auth.still_holds(&self.permit), &recipient).await)
             }
             Transact::Data => {
-                let reply = self.direct.data(road.auth.still_holds(&self.permit)).await;
+                let reply = self.delivering.data(road.auth.still_holds(&self.permit)).await;
                 if reply.is_intermediate() {
                     self.phase = Phase::Content(Pace::default());
                 }
@@ -134,22 +134,22 @@ impl Mail {
             }
             Transact::Content(piece) => {
                 self.content_octets += piece.len() as u64;
-                self.direct.content(&piece).await;
+                self.delivering.content(&piece).await;
                 None
             }
             Transact::End => {
-                let reply = self.direct.end().await;
+                let reply = self.delivering.end().await;
                 self.accepted += u64::from(reply.is_positive());
                 self.phase = Phase::Commands;
                 Some(reply)
             }
             Transact::Abandon => {
                 // What is left of the message is still waited for as a message; a `Reset` says that it has been read.
-                self.direct.abandon();
+                self.delivering.abandon();
                 None
             }
             Transact::Reset => {
-                self.direct.reset().await;
+                self.delivering.reset().await;
                 self.phase = Phase::Commands;
                 None
             }
@@ -166,7 +166,7 @@ impl Mail {
             took_ms = began.elapsed().as_millis(),
             "session ended: {ending}"
         );
-        self.direct.close().await;
+        self.delivering.close().await;
     }
 }
 

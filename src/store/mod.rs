@@ -1,5 +1,6 @@
 //! What outlives the process: mailboxes, app passwords as verifiers, sealed sign-ins. SQL appears in this folder only.
 
+mod queue;
 mod sqlite;
 
 use std::path::PathBuf;
@@ -10,6 +11,9 @@ use ipnet::IpNet;
 
 use crate::base::{Answer, Fault, Mailbox, Protocol, Reference, TenantName, Whose};
 
+pub use self::queue::{
+    AttemptEnd, Obstacle, Queue, QueueState, QueueWish, QueuedMessage, QueuedOf, QueuedRecipient, RecipientState,
+};
 pub use self::sqlite::SqliteStore;
 
 /// A mailbox that may be used.
@@ -50,6 +54,8 @@ impl std::fmt::Debug for Verifier {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DeliveryMode {
+    /// Passed on live; what Exchange cannot take now is kept, and delivered later.
+    Assured,
     /// Passed on live; the client hears Exchange's own answers.
     Direct,
 }
@@ -58,6 +64,7 @@ impl DeliveryMode {
     /// The word used in the store, in the configuration and in JSON.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Assured => "assured",
             Self::Direct => "direct",
         }
     }
@@ -375,7 +382,7 @@ pub trait Troubles: Send + Sync {
 
 /// The store, in the words of the program. SQLite serves one machine.
 #[async_trait]
-pub trait Store: Mailboxes + AppPasswords + SignIns + SealedRecords + Troubles {
+pub trait Store: Mailboxes + AppPasswords + SignIns + SealedRecords + Troubles + Queue {
     /// A number that grows whenever a mailbox, an alias or an app password changes (uses do not count), by whichever
     /// process. Cheap enough to ask at every login.
     async fn revision(&self) -> Result<i64, StoreError>;

@@ -378,3 +378,111 @@ async fn a_store_of_a_newer_version_is_left_alone_and_a_broken_one_is_named() {
     }
     assert_eq!(std::fs::read(folder.path().join(SqliteStore::FILE)).unwrap(), vec![b'x'; 8192]);
 }
+
+fn queued(id: &str, second: i64) -> QueuedMessage {
+    QueuedMessage {
+        id: id.to_owned(),
+        mailbox: address("alice@contoso.test"),
+        password_id: "k7m2qx".to_owned(),
+        mail: "FROM:<alice@contoso.test> BODY=8BITMIME".to_owned(),
+        size_octets: 1234,
+        message_id: Some("one@contoso.test".to_owned()),
+        is_report: false,
+        accepted_at: at(second),
+        state: QueueState::Waiting,
+        next_at: at(second + 60),
+        attempts: 0,
+        is_unknown: false,
+        held: chrono::Duration::zero(),
+        held_since: None,
+        obstacle: Some(Obstacle { code: "exchange-busy".to_owned(), reason: "432".to_owned(), remedy: None }),
+        recipients: vec![
+            QueuedRecipient { rcpt: "TO:<b@x.test>".to_owned(), state: RecipientState::Waiting, reply: None },
+            QueuedRecipient { rcpt: "TO:<c@x.test>".to_owned(), state: RecipientState::Waiting, reply: None },
+        ],
+    }
+}
+
+fn end(state: QueueState, next_at: DateTime<Utc>) -> AttemptEnd {
+    AttemptEnd { recipients: Vec::new(), state, next_at, is_unknown: false, obstacle: None }
+}
+
+#[tokio::test]
+async fn what_waits_comes_back_as_it_was_in_the_order_in_which_it_came() {
+    let (store, folder) = store().await;
+    for message in [queued("second", 2), queued("first", 1)] {
+        store.enqueue(&message).await.unwrap();
+    }
+    assert!(store.enqueue(&queued("first", 1)).await.is_err(), "an ID is one message's");
+    store.close().await;
+    let store = SqliteStore::open(folder.path()).await.unwrap();
+    assert_eq!(store.queued().await.unwrap(), [queued("first", 1), queued("second", 2)]);
+    assert_eq!(store.queued_message("second").await.unwrap(), Some(queued("second", 2)));
+    assert_eq!(store.queued_message("third").await.unwrap(), None);
+    let alice = address("alice@contoso.test");
+    assert_eq!(store.due(at(60)).await.unwrap(), []);
+    assert_eq!(store.due(at(61)).await.unwrap(), [alice.clone()]);
+    assert_eq!(store.next_due(&alice, at(61)).await.unwrap().unwrap().id, "first");
+    store.postpone(&alice, at(200)).await.unwrap();
+    assert_eq!(store.due(at(199)).await.unwrap(), []);
+    assert!(store.dequeue("first").await.unwrap());
+    assert!(!store.dequeue("first").await.unwrap());
+    assert_eq!(store.queued().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn an_attempt_is_one_at_a_time_and_what_became_of_it_is_kept_for_each_recipient() {
+    let (store, _folder) = store().await;
+    store.enqueue(&queued("one", 0)).await.unwrap();
+    let alice = address("alice@contoso.test");
+    assert!(store.begin_attempt("one", at(60)).await.unwrap());
+    assert!(!store.begin_attempt("one", at(60)).await.unwrap(), "it is on its way");
+    assert_eq!(store.next_due(&alice, at(1000)).await.unwrap(), None);
+    let delivered = AttemptEnd {
+        recipients: vec![(1, RecipientState::Delivered, Some("250 2.0.0 OK".to_owned()))],
+        ..end(QueueState::Waiting, at(200))
+    };
+    store.end_attempt("one", &delivered, at(61)).await.unwrap();
+    let message = store.queued_message("one").await.unwrap().unwrap();
+    assert_eq!((message.attempts, message.next_at, message.obstacle), (1, at(200), None));
+    assert_eq!(message.recipients[1].reply.as_deref(), Some("250 2.0.0 OK"));
+    assert_eq!(message.recipients[0].state, RecipientState::Waiting);
+
+    // A process that is killed leaves an attempt without an end.
+    assert!(store.begin_attempt("one", at(200)).await.unwrap());
+    assert_eq!(store.settle_attempts(Some("other")).await.unwrap(), 0);
+    assert_eq!(store.settle_attempts(None).await.unwrap(), 1);
+    assert!(store.queued_message("one").await.unwrap().unwrap().is_unknown);
+    assert!(store.begin_attempt("one", at(201)).await.unwrap());
+    assert!(!store.begin_attempt("gone", at(201)).await.unwrap());
+}
+
+#[tokio::test]
+async fn time_that_it_is_held_does_not_count_and_the_administrators_word_outlasts_an_attempt() {
+    let (store, _folder) = store().await;
+    store.enqueue(&queued("one", 0)).await.unwrap();
+    let one = async || store.queued_message("one").await.unwrap().unwrap();
+    let seconds = chrono::Duration::seconds;
+    let id = QueuedOf::Id("one");
+    // Held for the set-up from 10 to 40, and by the administrator from 100 to 150.
+    assert!(store.begin_attempt("one", at(10)).await.unwrap());
+    store.end_attempt("one", &end(QueueState::HeldForSetup, at(20)), at(10)).await.unwrap();
+    assert_eq!((one().await.state, one().await.age(at(30))), (QueueState::HeldForSetup, seconds(10)));
+    assert!(store.begin_attempt("one", at(20)).await.unwrap());
+    store.end_attempt("one", &end(QueueState::HeldForSetup, at(40)), at(20)).await.unwrap();
+    assert!(store.begin_attempt("one", at(40)).await.unwrap());
+    store.end_attempt("one", &end(QueueState::Waiting, at(90)), at(40)).await.unwrap();
+    assert_eq!((one().await.state, one().await.age(at(60))), (QueueState::Waiting, seconds(30)));
+    assert!(store.begin_attempt("one", at(90)).await.unwrap());
+    assert_eq!(store.wish(id, QueueWish::Hold, at(100)).await.unwrap(), 1);
+    store.end_attempt("one", &end(QueueState::Waiting, at(300)), at(110)).await.unwrap();
+    assert_eq!(one().await.state, QueueState::Held, "it was held while it was on its way");
+    assert!(!store.begin_attempt("one", at(400)).await.unwrap());
+    assert_eq!(store.wish(id, QueueWish::Retry, at(120)).await.unwrap(), 1);
+    assert_eq!(one().await.next_at, at(300));
+    assert_eq!(store.wish(QueuedOf::Mailbox(&address("alice@contoso.test")), QueueWish::Release, at(150)).await.unwrap(), 1);
+    assert_eq!((one().await.state, one().await.next_at), (QueueState::Waiting, at(150)));
+    assert_eq!(one().await.age(at(200)), seconds(120));
+    assert_eq!(store.wish(QueuedOf::Password("k7m2qx"), QueueWish::Hold, at(160)).await.unwrap(), 1);
+    assert_eq!(store.wish(QueuedOf::Password("other"), QueueWish::Hold, at(160)).await.unwrap(), 0);
+}

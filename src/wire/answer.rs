@@ -9,7 +9,11 @@ use crate::wire::smtp::Reply;
 /// Whether the connection ends after this answer.
 pub fn closes(answer: Answer) -> bool {
     match answer {
-        Answer::WrongPassword | Answer::PrivacyRequired | Answer::TryLater(_) | Answer::MustAct(_) => false,
+        Answer::WrongPassword
+        | Answer::PrivacyRequired
+        | Answer::TryLater(_)
+        | Answer::MustAct(_)
+        | Answer::DiskGuard(_) => false,
         // What is not known yet must not leave a connection open that should have been closed.
         _ => true,
     }
@@ -23,6 +27,7 @@ pub fn smtp(answer: Answer) -> Reply {
         Answer::TooManyFailures | Answer::TooManyConnections | Answer::TooManySessions => (421, "4.7.0"),
         Answer::TryLater(_) => (451, "4.3.0"),
         Answer::MustAct(_) => (451, "4.7.0"),
+        Answer::DiskGuard(_) => (452, "4.3.1"),
         Answer::Ended | Answer::Stopping => (421, "4.3.2"),
         // What stopped a client that took too long (RFC 3463, section 3.5: bad connection).
         _ => (421, "4.4.2"),
@@ -33,6 +38,10 @@ pub fn smtp(answer: Answer) -> Reply {
 /// The answer to an IMAP command with this tag, and the BYE behind it where the connection [`closes`]. Without a tag, and where the
 /// end of the session has nothing to do with the command, it is the BYE alone.
 pub fn imap(tag: Option<&[u8]>, answer: Answer) -> Vec<u8> {
+    // Only SMTP hands messages in.
+    if matches!(answer, Answer::DiskGuard(_)) {
+        return Vec::new();
+    }
     let tag = tag.filter(|_| !matches!(answer, Answer::Ended | Answer::Stopping));
     let code = match answer {
         Answer::WrongPassword => "[AUTHENTICATIONFAILED] ",
@@ -62,7 +71,7 @@ pub fn pop3(answer: Answer) -> Vec<u8> {
         Answer::TooManySessions => "[IN-USE] ",
         Answer::TooManyConnections | Answer::TryLater(_) => "[SYS/TEMP] ",
         Answer::MustAct(_) => "[SYS/PERM] ",
-        Answer::Ended | Answer::Stopping => return Vec::new(),
+        Answer::Ended | Answer::Stopping | Answer::DiskGuard(_) => return Vec::new(),
         _ => "",
     };
     format!("-ERR {code}{}\r\n", words(answer)).into_bytes()
@@ -76,6 +85,7 @@ fn words(answer: Answer) -> String {
         Answer::TooManyConnections => "Too many connections, try again later".to_owned(),
         Answer::TooManySessions => "Too many sessions with this password, close one or try again later".to_owned(),
         Answer::TryLater(reference) => format!("The mailbox cannot be reached now, try again later, ref {reference}"),
+        Answer::DiskGuard(reference) => format!("There is no room for the message now, try again later, ref {reference}"),
         Answer::MustAct(reference) => format!("The mailbox needs your administrator, ref {reference}"),
         // Not why: whoever holds a password that was taken from its owner need not hear that it was noticed.
         Answer::Ended => "The login is no longer valid, log in again".to_owned(),
@@ -113,6 +123,16 @@ mod tests {
             assert_eq!(said[1].contains("\r\n* BYE "), ends, "{answer:?}");
             assert!(imap(None, answer).starts_with(b"* BYE "), "{answer:?}");
         }
+    }
+
+    #[test]
+    fn only_smtp_speaks_of_room_for_messages() {
+        let answer = Answer::DiskGuard(Reference::from_random(0));
+        assert_eq!(
+            smtp(answer).to_bytes(),
+            b"452 4.3.1 There is no room for the message now, try again later, ref 222222\r\n"
+        );
+        assert!(imap(Some(b"a"), answer).is_empty() && pop3(answer).is_empty() && !closes(answer));
     }
 
     #[test]

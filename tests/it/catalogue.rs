@@ -57,6 +57,8 @@ fn every_failure_of_ours_has_its_entry() {
     assert!(codes.len() > 50 && codes.contains("token-refused") && codes.contains("cannot-listen"), "{codes:?}");
     // The log's own word for what Exchange says about a message and nobody knows: no failure of ours.
     codes.insert("exchange-refused".to_owned());
+    // What the queue shows of a message without a failure of ours.
+    codes.extend(["queue-unreadable", "report-undeliverable"].map(str::to_owned));
     let own: BTreeSet<String> =
         catalogue::entries().filter(|entry| entry.area == Area::Own).map(|entry| entry.code.to_owned()).collect();
     let missing: Vec<_> = codes.difference(&own).collect();
@@ -82,6 +84,7 @@ fn what_the_catalogue_says_of_answers_is_what_mail_programs_hear() {
         (Answer::TooManySessions, "answer-too-many-sessions"),
         (Answer::TryLater(reference), "answer-try-later"),
         (Answer::MustAct(reference), "answer-must-act"),
+        (Answer::DiskGuard(reference), "answer-disk-guard"),
         (Answer::Ended, "answer-ended"),
         (Answer::Stopping, "answer-stopping"),
         (Answer::GoodBye, "answer-goodbye"),

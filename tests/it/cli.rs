@@ -249,7 +249,7 @@ fn an_app_password_lives_from_issue_to_revocation_in_fixed_documents() {
     );
     assert_eq!(listed[0]["protocols"], serde_json::json!(["smtp", "imap"]));
     assert_eq!(listed[0]["networks"], serde_json::json!(["10.1.0.0/16", "10.0.0.5/32"]));
-    assert_eq!((&listed[0]["state"], &listed[0]["delivery"]), (&"active".into(), &"direct".into()));
+    assert_eq!((&listed[0]["state"], &listed[0]["delivery"]), (&"active".into(), &"assured".into()));
 
     assert_eq!(place.json(&["password", "revoke", id], 0)["state"], "revoked");
     assert_eq!(place.json(&["password", "revoke", id], 0)["state"], "revoked", "twice is no fault");

@@ -20,6 +20,7 @@ mod mended;
 mod pop3;
 mod provoked;
 mod proxy;
+mod queue;
 mod regressions;
 mod road;
 mod secrets;

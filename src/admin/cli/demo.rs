@@ -337,7 +337,7 @@ async fn issue(config: &Config) -> Result<((Ops, Issued, Issued), String), Strin
             networks: Vec::new(),
             expires_at: None,
             short: false,
-            delivery: DeliveryMode::Direct,
+            delivery: DeliveryMode::Assured,
         };
         ops.issue_password(request).await.map_err(failed)
     };

@@ -121,6 +121,7 @@ struct Disconnect {
 struct RemovedDocument<'a> {
     address: &'a str,
     revoked_passwords: u64,
+    held_messages: u64,
 }
 
 impl MailboxGroup {
@@ -203,13 +204,16 @@ impl MailboxCommand {
                 document(output, &row)
             }
             Self::Remove(Remove { address }) => {
-                let Removed { revoked_passwords } = ops.remove_mailbox(&address).await?;
+                let Removed { revoked_passwords, held_messages } = ops.remove_mailbox(&address).await?;
                 let passwords = if revoked_passwords == 1 { "app password was" } else { "app passwords were" };
                 output.note(&format!(
                     "{address} is off the list; {revoked_passwords} {passwords} revoked, its tokens are destroyed"
                 ));
+                if held_messages > 0 {
+                    output.note(&format!("{held_messages} of its messages were waiting and are held (postern queue list)"));
+                }
                 if output.is_json() {
-                    output.json(&RemovedDocument { address: address.as_str(), revoked_passwords })?;
+                    output.json(&RemovedDocument { address: address.as_str(), revoked_passwords, held_messages })?;
                 }
                 Ok(())
             }

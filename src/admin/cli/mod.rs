@@ -20,6 +20,7 @@ mod output;
 mod page;
 mod password;
 mod reason;
+mod queue;
 mod redirect;
 mod sandbox;
 mod serve;
@@ -135,6 +136,7 @@ enum Command {
     Certificate(certificate::Certificate),
     Mailbox(mailbox::MailboxGroup),
     Password(password::PasswordGroup),
+    Queue(queue::QueueGroup),
     Doctor(doctor::DoctorCommand),
     Explain(explain::Explain),
     Key(key::KeyGroup),
@@ -154,6 +156,7 @@ impl Command {
             Self::Certificate(command) => command.run(set_up),
             Self::Mailbox(command) => command.run(set_up),
             Self::Password(command) => command.run(set_up),
+            Self::Queue(command) => command.run(set_up),
             Self::Doctor(command) => command.run(set_up),
             Self::Explain(command) => command.run(set_up),
             Self::Key(command) => command.run(set_up),

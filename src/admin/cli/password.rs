@@ -14,10 +14,9 @@ use crate::admin::cli::output::{Entry, Output, Tone};
 use crate::admin::cli::set_up::SetUp;
 use crate::admin::cli::values::{self, Expiry, timestamp};
 use crate::admin::cli::view::{IssuedDocument, PasswordDocument, protocols};
-use crate::admin::ops::{IssueRequest, Issued, Ops, PasswordRow, PasswordState, RevokeOutcome};
+use crate::admin::ops::{IssueRequest, Issued, Ops, PasswordRow, PasswordState, RevokeOutcome, delivery_mode};
 use crate::base::{Mailbox, Protocol};
 use crate::config::{self, Config};
-use crate::store::DeliveryMode;
 
 /// Issue, list and revoke app passwords
 #[derive(Args, Debug)]
@@ -55,7 +54,7 @@ struct Issue {
     /// Its end: a span such as 90d, or a date, which means the end of that day in UTC [default: never]
     #[arg(long, value_name = "WHEN", value_parser = values::expiry, allow_hyphen_values = true)]
     expires: Option<Expiry>,
-    /// What becomes of messages: direct, the mail program waits and hears what Exchange says [default: as configured]
+    /// What becomes of messages: assured, what Exchange cannot take now is kept and delivered later; direct, the mail program hears what Exchange says, and has a queue of its own [default: as configured]
     #[arg(long, value_name = "HOW", value_parser = values::delivery)]
     delivery: Option<config::DeliveryMode>,
     /// 16 characters, for devices that take no more
@@ -81,12 +80,16 @@ struct Show {
 struct Revoke {
     /// Its ID
     id: String,
+    /// Hold what was submitted with it and is waiting (`postern queue list`)
+    #[arg(long)]
+    hold_mail: bool,
 }
 
 #[derive(Serialize)]
 struct RevokedDocument<'a> {
     id: &'a str,
     state: &'static str,
+    held_messages: u64,
 }
 
 impl PasswordGroup {
@@ -115,9 +118,7 @@ impl PasswordCommand {
     async fn run(self, ops: &Ops, config: &Config, output: &Output, end: Option<DateTime<Utc>>) -> Result<(), Failure> {
         match self {
             Self::Issue(issue) => {
-                let delivery = match issue.delivery.unwrap_or(config.delivery.default) {
-                    config::DeliveryMode::Direct => DeliveryMode::Direct,
-                };
+                let delivery = delivery_mode(issue.delivery.unwrap_or(config.delivery.default));
                 let request = IssueRequest {
                     mailbox: issue.address,
                     label: issue.label,
@@ -135,15 +136,19 @@ impl PasswordCommand {
             }
             Self::List(List {}) => list(output, &ops.passwords().await?),
             Self::Show(Show { id }) => show(output, &ops.password(&id).await?),
-            Self::Revoke(Revoke { id }) => {
+            Self::Revoke(Revoke { id, hold_mail }) => {
                 match ops.revoke_password(&id).await? {
                     RevokeOutcome::Revoked => {
                         output.note(&format!("{id} is revoked; its open sessions end within 5 seconds"));
                     }
                     RevokeOutcome::AlreadyRevoked => output.note(&format!("{id} was revoked already")),
                 }
+                let held_messages = if hold_mail { ops.hold_queued_with(&id).await? } else { 0 };
+                if hold_mail {
+                    output.note(&format!("{held_messages} messages of it were waiting and are held (postern queue list)"));
+                }
                 if output.is_json() {
-                    output.json(&RevokedDocument { id: &id, state: PasswordState::Revoked.name() })?;
+                    output.json(&RevokedDocument { id: &id, state: PasswordState::Revoked.name(), held_messages })?;
                 }
                 Ok(())
             }

@@ -25,7 +25,16 @@ struct Document<'a> {
     tenants: &'a [String],
     mailboxes: Mailboxes,
     active_passwords: usize,
+    waiting_mail: WaitingDocument,
     troubles: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct WaitingDocument {
+    messages: usize,
+    for_setup: usize,
+    held: usize,
+    oldest_at: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -77,6 +86,12 @@ fn document(status: &Status) -> Document<'_> {
         tenants: &status.tenants,
         mailboxes: mailboxes(status),
         active_passwords: status.active_passwords,
+        waiting_mail: WaitingDocument {
+            messages: status.waiting.messages,
+            for_setup: status.waiting.for_setup,
+            held: status.waiting.held,
+            oldest_at: status.waiting.oldest_at.map(timestamp),
+        },
         troubles: status.troubles.iter().map(NotWell::line).collect(),
     }
 }
@@ -128,6 +143,10 @@ fn screen(output: &Output, status: &Status) -> Result<(), Failure> {
         rows.push(vec!["mailboxes disabled".into(), Entry::Faint(counts.disabled.to_string())]);
     }
     rows.push(vec!["app passwords in force".into(), status.active_passwords.to_string().into()]);
+    if let Some(oldest) = status.waiting.oldest_at {
+        let text = format!("{}, the oldest since {}", status.waiting.messages, timestamp(oldest));
+        rows.push(vec!["mail waiting".into(), text.into()]);
+    }
     output.table(&[], rows)?;
     for trouble in &status.troubles {
         output.problem(Tone::Warning, &trouble.said, trouble.remedy.as_deref());

@@ -44,12 +44,12 @@ pub(super) fn network(text: &str) -> Result<IpNet, String> {
     config::parse_network(text).ok_or_else(|| "write a network as 10.1.0.0/16, 10.1.2.3 or fd00::/8".to_owned())
 }
 
-/// How a message is delivered: there is one way as yet.
+/// How a message is delivered.
 pub(super) fn delivery(text: &str) -> Result<config::DeliveryMode, String> {
     match text {
+        "assured" => Ok(config::DeliveryMode::Assured),
         "direct" => Ok(config::DeliveryMode::Direct),
-        "assured" => Err("`assured` comes with the queue, which is not in this version; write `direct`".to_owned()),
-        _ => Err("write `direct`".to_owned()),
+        _ => Err("write `assured` or `direct`".to_owned()),
     }
 }
 
@@ -124,7 +124,8 @@ mod tests {
         assert_eq!(label(" Scanner ").as_deref(), Ok("Scanner"));
         assert_eq!(network("10.1.2.3/8").map(|network| network.to_string()).as_deref(), Ok("10.0.0.0/8"));
         assert!(network("10.1.2").is_err() && network("10.0.0.0/33").is_err());
-        assert!(delivery("assured").unwrap_err().contains("queue"));
+        assert_eq!(delivery("assured"), Ok(config::DeliveryMode::Assured));
+        assert!(delivery("later").is_err());
         assert_eq!(protocol("IMAP"), Ok(Protocol::Imap));
     }
 }

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 
 use crate::base::{Fault, Mailbox, TenantName, Whose};
 use crate::broker::BrokerError;
+use crate::delivery::spool::SpoolError;
 use crate::foundation::FoundationError;
 use crate::store::StoreError;
 
@@ -84,6 +85,21 @@ pub enum OpsError {
         /// Those on the list that may have been meant, the likeliest first.
         near: Vec<Mailbox>,
     },
+    /// A message that waits is held.
+    #[error("the message {id} is held")]
+    QueueHeld {
+        /// Its ID.
+        id: String,
+    },
+    /// No message waits under this ID.
+    #[error("no message waits under the ID `{id}`")]
+    QueueUnknown {
+        /// What was named.
+        id: String,
+    },
+    /// The spool.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
     /// The mailbox is on the list for another tenant.
     #[error("the mailbox {mailbox} is on the list for the tenant `{tenant}`")]
     OtherTenant {
@@ -134,6 +150,9 @@ impl Fault for OpsError {
             Self::NoStore { .. } => "no-store",
             Self::NoTenant => "no-tenant",
             Self::NotListed { .. } => "mailbox-not-listed",
+            Self::QueueHeld { .. } => "queue-message-held",
+            Self::QueueUnknown { .. } => "queue-message-unknown",
+            Self::Spool(error) => error.code(),
             Self::OtherTenant { .. } => "mailbox-of-another-tenant",
             Self::PasswordUnknown { .. } => "password-unknown",
             Self::TenantAmbiguous { .. } => "tenant-ambiguous",
@@ -159,6 +178,11 @@ impl Fault for OpsError {
             Self::EndInThePast { .. } => Some("Give a later date, or a span such as 90d.".to_owned()),
             Self::Foundation(error) => error.remedy(),
             Self::Label { .. } => Some("Say in a few words which program or device uses it.".to_owned()),
+            Self::QueueHeld { id } => Some(format!("Let it go with `postern queue release {id}`.")),
+            Self::QueueUnknown { .. } => {
+                Some("`postern queue list` shows what waits; what is not there was delivered, returned or dropped.".to_owned())
+            }
+            Self::Spool(error) => error.remedy(),
             Self::NoRandomness => Some("Look at the system's random number generator.".to_owned()),
             Self::NoSignIn { mailbox, .. } => Some(format!("Nothing has to be done: {mailbox} can be used as it is.")),
             Self::NoTenant => {

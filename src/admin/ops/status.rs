@@ -9,7 +9,7 @@ use crate::admin::ops::greeting::{self, Greeting};
 use crate::admin::ops::{MailboxRow, MailboxState, Ops, OpsError, PasswordState, has_no_store};
 use crate::config::Config;
 use crate::foundation::{self, Bound, FoundationError, Running};
-use crate::store::StoreError;
+use crate::store::{QueueState, QueuedMessage, StoreError};
 
 /// What `postern status` shows.
 #[derive(Clone, Debug)]
@@ -26,8 +26,46 @@ pub struct Status {
     pub mailboxes: [(MailboxState, usize); 4],
     /// App passwords that can be used.
     pub active_passwords: usize,
+    /// The messages that wait.
+    pub waiting: Waiting,
     /// What is not well.
     pub troubles: Vec<NotWell>,
+}
+
+/// The messages that wait.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// All of them.
+    pub messages: usize,
+    /// Of these, those that wait for somebody to mend the set-up.
+    pub for_setup: usize,
+    /// Of these, those that the administrator holds.
+    pub held: usize,
+    /// When the oldest was accepted.
+    pub oldest_at: Option<DateTime<Utc>>,
+}
+
+impl Waiting {
+    fn of(queue: &[QueuedMessage]) -> Self {
+        let of = |state| queue.iter().filter(|message| message.state == state).count();
+        Self {
+            messages: queue.len(),
+            for_setup: of(QueueState::HeldForSetup),
+            held: of(QueueState::Held),
+            oldest_at: queue.iter().map(|message| message.accepted_at).min(),
+        }
+    }
+
+    /// That mail waits for somebody.
+    fn trouble(&self) -> Option<NotWell> {
+        let messages = if self.for_setup == 1 { "message waits" } else { "messages wait" };
+        (self.for_setup > 0).then(|| {
+            NotWell::new(
+                format!("{} {messages} for somebody to mend the set-up", self.for_setup),
+                "See what is in the way: `postern queue list`. They go out by themselves afterwards.",
+            )
+        })
+    }
 }
 
 /// Something that is not well.
@@ -97,6 +135,7 @@ impl Status {
             tenants: tenants(config),
             mailboxes: STATES.map(|state| (state, 0)),
             active_passwords: 0,
+            waiting: Waiting::default(),
             troubles,
         }
     }
@@ -183,6 +222,8 @@ impl Ops {
         troubles.extend(no_tenant(&self.config));
         let rows = self.mailboxes().await?;
         troubles.extend(of_mailboxes(&rows));
+        let waiting = Waiting::of(&self.foundation.store.queued().await?);
+        troubles.extend(waiting.trouble());
         Ok(Status {
             process: running.as_ref().map(|running| running.process),
             ready_at: running.as_ref().map(|running| running.ready_at),
@@ -190,6 +231,7 @@ impl Ops {
             tenants: tenants(&self.config),
             mailboxes: STATES.map(|state| (state, rows.iter().filter(|row| row.state == state).count())),
             active_passwords: self.passwords().await?.iter().filter(|row| row.state == PasswordState::Active).count(),
+            waiting,
             troubles,
         })
     }

@@ -101,6 +101,7 @@ fn app_password(row: &SqliteRow) -> Result<AppPasswordRecord, StoreError> {
         protocols: split::<Protocol>(row, "protocols", "app_password.protocols")?,
         networks: split(row, "networks", "app_password.networks")?,
         delivery: match delivery.as_str() {
+            "assured" => DeliveryMode::Assured,
             "direct" => DeliveryMode::Direct,
             _ => return Err(StoreError::Value { column: "app_password.delivery", value: delivery }),
         },

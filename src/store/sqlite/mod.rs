@@ -2,6 +2,7 @@
 
 mod app_passwords;
 mod mailboxes;
+mod queue;
 mod sealed_records;
 mod sign_ins;
 mod troubles;
@@ -144,6 +145,7 @@ fn migrations() -> Migrator {
     Migrator::with_migrations(vec![
         migration(1, "start", include_str!("../migrations/sqlite/0001_start.sql")),
         migration(2, "trouble", include_str!("../migrations/sqlite/0002_trouble.sql")),
+        migration(3, "queue", include_str!("../migrations/sqlite/0003_queue.sql")),
     ])
 }
 

@@ -15,12 +15,11 @@ use crate::admin::cli::setup::{Setup, card};
 use crate::admin::cli::values::{self, timestamp};
 use crate::admin::cli::view::IssuedDocument;
 use crate::admin::ops::{
-    IssueRequest, Issued, KeyFindings, MailboxRow, MailboxState, Ops, PasswordState, Status, check_keys,
+    IssueRequest, Issued, KeyFindings, MailboxRow, MailboxState, Ops, PasswordState, Status, check_keys, delivery_mode,
 };
 use crate::base::Secret;
-use crate::config::{self, Config, Faulty, Grant};
+use crate::config::{Config, Faulty, Grant};
 use crate::listener::certificate;
-use crate::store::DeliveryMode;
 
 /// What a program is told at the end.
 #[derive(Default, Serialize)]
@@ -219,9 +218,7 @@ impl Rest<'_> {
             prompt: "Which program or device is it for",
         };
         let label = self.asker.ask(question, given, Some("first mail program"), values::label)?;
-        let delivery = match self.config.delivery.default {
-            config::DeliveryMode::Direct => DeliveryMode::Direct,
-        };
+        let delivery = delivery_mode(self.config.delivery.default);
         // Good for what is spoken here, and for nothing that is opened later.
         let mut protocols = crate::base::Protocol::ALL.to_vec();
         protocols.retain(|protocol| self.config.listeners.iter().any(|listener| listener.protocol == *protocol));

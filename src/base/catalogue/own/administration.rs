@@ -420,6 +420,74 @@ pub(in crate::base::catalogue) static ADMINISTRATION: &[Entry] = &[
         ..COMMAND
     },
     Entry {
+        code: "spool-failed",
+        title: "a message cannot be written to the spool, or read from it",
+        what: "The folder `spool` in the data folder holds the messages that wait. A file in it could not be written, read or removed. A \
+               message that could not be written was not acknowledged.",
+        remedy: &[
+            Step::Do("Look at the space and the health of that disk, and at the owner of the folder:"),
+            Step::Run("df -h /var/lib/postern"),
+        ],
+        ..COMMAND
+    },
+    Entry {
+        code: "spool-full",
+        title: "there is no room to keep messages",
+        what: "The disk that holds the data folder, or the quota `spool_bytes`, is more than 80 percent full. Messages that Exchange takes at \
+               once go through all the while; what would have to be kept is refused for now.",
+        remedy: &[
+            Step::Do("See what waits, and why:"),
+            Step::Run("postern queue list"),
+            Step::Do("Make room on that disk, or raise `spool_bytes` under [delivery]."),
+        ],
+        ..COMMAND
+    },
+    Entry {
+        code: "report-not-made",
+        title: "no report can be made about a message that was not delivered",
+        what: "A message could not be delivered, and neither can the mail be built that tells its sender so. The message stays in the queue.",
+        remedy: &[
+            Step::Do("Look at the message, tell its sender, and drop it:"),
+            Step::Run("postern queue show ID"),
+            Step::Run("postern queue drop ID"),
+        ],
+        ..COMMAND
+    },
+    Entry {
+        code: "report-undeliverable",
+        title: "a delivery report cannot be delivered to the mailbox itself",
+        what: "A message could not be delivered, and Exchange refuses the report about it as well. Nobody is told of a report, so it is held \
+               where you see it.",
+        remedy: &[
+            Step::Do("Read why in the queue, and mend the cause:"),
+            Step::Run("postern queue show ID"),
+            Step::Do("Then let it go, or drop it and tell the sender:"),
+            Step::Run("postern queue release ID"),
+        ],
+        ..COMMAND
+    },
+    Entry {
+        code: "queue-unreadable",
+        title: "the store does not say whom a message of the queue is for",
+        what: "The row of a message that waits cannot be read: the store was damaged or changed by hand.",
+        remedy: &[Step::Do("Restore the store from a backup, or drop the message:"), Step::Run("postern queue drop ID")],
+        ..COMMAND
+    },
+    Entry {
+        code: "queue-message-held",
+        title: "the message is held",
+        what: "A message that the administrator holds is not tried until it is released.",
+        remedy: &[Step::Do("Let it go:"), Step::Run("postern queue release ID")],
+        ..COMMAND
+    },
+    Entry {
+        code: "queue-message-unknown",
+        title: "no message waits under this ID",
+        what: "A message that is delivered, returned to its sender or dropped is in the queue no more.",
+        remedy: &[Step::Do("See what waits:"), Step::Run("postern queue list")],
+        ..COMMAND
+    },
+    Entry {
         code: "application-certificate-not-made",
         title: "no certificate can be made for the application",
         what: "`postern setup` could not make a key and a certificate.",

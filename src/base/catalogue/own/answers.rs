@@ -42,6 +42,23 @@ pub(in crate::base::catalogue) static ANSWERS: &[Entry] = &[
         ..ANSWER
     },
     Entry {
+        code: "answer-disk-guard",
+        seen: "452 4.3.1",
+        title: "there is no room to keep a message that Exchange cannot take now",
+        example: "452 4.3.1 There is no room for the message now, try again later",
+        marks: &["There is no room for the message now"],
+        what: "Exchange could not take the message at once, and the disk or the quota of the queue is too full to keep it. Messages that \
+               Exchange takes at once go through all the while.",
+        remedy: &[
+            Step::Do("See what waits, and why:"),
+            Step::Run("postern queue list"),
+            Step::Do("Make room on the disk that holds `data_dir`, or raise `spool_bytes` under [delivery]."),
+        ],
+        told: Told::by_smtp("452 4.3.1 There is no room for the message now, try again later"),
+        retry: Retry::BackOff { seconds: 300 },
+        ..ANSWER
+    },
+    Entry {
         code: "answer-tls-first",
         seen: "538 5.7.11, [PRIVACYREQUIRED]",
         title: "a login without encryption is not allowed here",

@@ -1,0 +1,87 @@
+//! The mail that waits: what the administrator sees of it and does with it.
+
+use crate::admin::ops::{Ops, OpsError};
+use crate::base::Mailbox;
+use crate::delivery::spool::Spool;
+use crate::store::{QueueState, QueueWish, QueuedMessage, QueuedOf};
+
+impl Ops {
+    /// All messages that wait, the oldest first.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn queue(&self) -> Result<Vec<QueuedMessage>, OpsError> {
+        Ok(self.foundation.store.queued().await?)
+    }
+
+    /// One message that waits.
+    ///
+    /// # Errors
+    /// [`OpsError::QueueUnknown`].
+    pub async fn queued(&self, id: &str) -> Result<QueuedMessage, OpsError> {
+        let found = self.foundation.store.queued_message(id).await?;
+        found.ok_or_else(|| OpsError::QueueUnknown { id: id.to_owned() })
+    }
+
+    /// Lets a message be tried at once. One that is held stays held.
+    ///
+    /// # Errors
+    /// [`OpsError::QueueUnknown`], [`OpsError::QueueHeld`].
+    pub async fn retry_queued(&self, id: &str) -> Result<(), OpsError> {
+        if self.queued(id).await?.state == QueueState::Held {
+            return Err(OpsError::QueueHeld { id: id.to_owned() });
+        }
+        self.wish(id, QueueWish::Retry).await
+    }
+
+    /// Keeps a message from being tried until it is released.
+    ///
+    /// # Errors
+    /// [`OpsError::QueueUnknown`].
+    pub async fn hold_queued(&self, id: &str) -> Result<(), OpsError> {
+        self.wish(id, QueueWish::Hold).await
+    }
+
+    /// Lets a message that is held be tried again, at once.
+    ///
+    /// # Errors
+    /// [`OpsError::QueueUnknown`].
+    pub async fn release_queued(&self, id: &str) -> Result<(), OpsError> {
+        self.wish(id, QueueWish::Release).await
+    }
+
+    /// Takes a message out for good; nobody is told. One that is on its way at this moment may still arrive.
+    ///
+    /// # Errors
+    /// [`OpsError::QueueUnknown`].
+    pub async fn drop_queued(&self, id: &str) -> Result<(), OpsError> {
+        if !self.foundation.store.dequeue(id).await? {
+            return Err(OpsError::QueueUnknown { id: id.to_owned() });
+        }
+        let spool = Spool::open(&self.config.data_dir, self.config.delivery.spool_octets)?;
+        Ok(spool.remove(id).await?)
+    }
+
+    /// Holds everything that a mailbox sends and that waits. Returns how many messages.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn hold_queued_of(&self, mailbox: &Mailbox) -> Result<u64, OpsError> {
+        Ok(self.foundation.store.wish(QueuedOf::Mailbox(mailbox), QueueWish::Hold, self.clock.now()).await?)
+    }
+
+    /// Holds everything that was submitted with an app password and that waits. Returns how many messages.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn hold_queued_with(&self, password_id: &str) -> Result<u64, OpsError> {
+        Ok(self.foundation.store.wish(QueuedOf::Password(password_id), QueueWish::Hold, self.clock.now()).await?)
+    }
+
+    async fn wish(&self, id: &str, wish: QueueWish) -> Result<(), OpsError> {
+        match self.foundation.store.wish(QueuedOf::Id(id), wish, self.clock.now()).await? {
+            0 => Err(OpsError::QueueUnknown { id: id.to_owned() }),
+            _ => Ok(()),
+        }
+    }
+}

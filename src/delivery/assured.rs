@@ -1,0 +1,530 @@
+//! `assured`: a message goes to Exchange live while the client waits, and Exchange's own answers are what the client hears. Where Exchange
+//! cannot take it now, the message is kept, flushed, before the client hears that it is.
+//!
+//! While the message comes it goes two ways, to Exchange and into a draft on disk; which of the two counts is decided at its end. Where
+//! the disk cannot take a draft, Exchange alone counts, as in `direct`.
+
+use std::mem;
+use std::sync::Arc;
+
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+use crate::auth::{AuthError, Cleared, Permit};
+use crate::base::{Fault, Mailbox, Reference, Whose};
+use crate::delivery::attempt::{Hindrance, is_final, said};
+use crate::delivery::spool::{Draft, SpoolError};
+use crate::delivery::told::{self, About};
+use crate::delivery::{Delivery, DeliveryError};
+use crate::store::{QueueState, QueuedMessage, QueuedRecipient, RecipientState};
+use crate::upstream::UpstreamError;
+use crate::upstream::smtp::Submission;
+use crate::wire::answer;
+use crate::wire::smtp::{MailFrom, RcptTo, Reply};
+
+/// The deliveries of one session.
+pub struct Assured {
+    delivery: Delivery,
+    permit: Arc<Permit>,
+    /// A connection to Exchange without a transaction, kept for the next message.
+    idle: Option<Submission>,
+    transaction: Option<Transaction>,
+}
+
+/// A message that is coming.
+struct Transaction {
+    mail: MailFrom,
+    recipients: Vec<Recipient>,
+    /// The transaction with Exchange, as long as there is one.
+    live: Option<Submission>,
+    /// Why there is none, or why some recipients wait.
+    hindrance: Option<Hindrance>,
+    /// Why nothing can be kept; then Exchange alone counts.
+    no_room: Option<SpoolError>,
+    draft: Option<Draft>,
+    /// DATA was let through by Exchange.
+    is_sending: bool,
+    /// Exchange has refused the message for good before its end.
+    refused: Option<Reply>,
+    /// Exchange may have the message although it has not said so.
+    is_unknown: bool,
+}
+
+struct Recipient {
+    rcpt: RcptTo,
+    /// Exchange has taken it in the transaction that is under way.
+    is_taken: bool,
+}
+
+impl Transaction {
+    fn sender(&self) -> Option<&str> {
+        self.mail.address()
+    }
+
+    /// The transaction with Exchange is over: everybody waits.
+    fn lost(&mut self, hindrance: Hindrance) {
+        self.live = None;
+        self.is_sending = false;
+        self.hindrance = Some(hindrance);
+        for recipient in &mut self.recipients {
+            recipient.is_taken = false;
+        }
+    }
+}
+
+impl Assured {
+    pub(in crate::delivery) fn new(delivery: Delivery, permit: Arc<Permit>) -> Self {
+        Self { delivery, permit, idle: None, transaction: None }
+    }
+
+    fn about<'a>(&'a self, sender: Option<&'a str>, what: &'static str) -> About<'a> {
+        About { permit: &self.permit, incidents: &self.delivery.incidents, sender, what }
+    }
+
+    /// MAIL, with what policy said of it.
+    pub async fn mail(&mut self, cleared: Result<Cleared, AuthError>) -> Reply {
+        let cleared = match cleared {
+            Ok(cleared) => cleared,
+            Err(error) => return told::policy(&error, self.about(None, SENDER)),
+        };
+        let mail = cleared.into_mail();
+        let no_room = self.delivery.keeping.spool.check_room(mail.size.unwrap_or(0)).err();
+        let mut transaction = Transaction {
+            mail,
+            recipients: Vec::new(),
+            live: None,
+            hindrance: None,
+            no_room,
+            draft: None,
+            is_sending: false,
+            refused: None,
+            is_unknown: false,
+        };
+        let reply = self.begin_live(&mut transaction).await;
+        if reply.is_positive() {
+            self.transaction = Some(transaction);
+        }
+        reply
+    }
+
+    /// MAIL to Exchange, as far as that can be had within the client's patience.
+    async fn begin_live(&mut self, transaction: &mut Transaction) -> Reply {
+        let opened = match self.idle.take() {
+            // A connection kept from the last message may have been closed, or its token may have ended, since.
+            Some(mut kept) => match self.foreign(&kept, transaction) {
+                Some(refusal) => {
+                    self.idle = Some(kept);
+                    return refusal;
+                }
+                None => match kept.mail(&transaction.mail).await {
+                    Ok(reply) if reply.is_positive() => {
+                        transaction.live = Some(kept);
+                        return told::exchange(&reply, self.about(transaction.sender(), SENDER));
+                    }
+                    _ => self.open().await,
+                },
+            },
+            None => self.open().await,
+        };
+        let mut submission = match opened {
+            Ok(submission) => submission,
+            Err(error) => return self.without(transaction, Hindrance::of_way(&error), Some(&error), SENDER),
+        };
+        if let Some(refusal) = self.foreign(&submission, transaction) {
+            self.idle = Some(submission);
+            return refusal;
+        }
+        match submission.mail(&transaction.mail).await {
+            Ok(reply) if reply.is_positive() => {
+                transaction.live = Some(submission);
+                told::exchange(&reply, self.about(transaction.sender(), SENDER))
+            }
+            Ok(reply) if is_final(&reply) => {
+                self.idle = Some(submission);
+                told::exchange(&reply, self.about(transaction.sender(), SENDER))
+            }
+            Ok(reply) => {
+                let hindrance = Hindrance::of_reply(&reply, SENDER, &self.permit, transaction.sender());
+                self.passed_on_or_kept(transaction, hindrance, &reply, SENDER)
+            }
+            Err(error) => {
+                let error = DeliveryError::from(error);
+                self.without(transaction, Hindrance::of_way(&error), Some(&error), SENDER)
+            }
+        }
+    }
+
+    async fn open(&self) -> Result<Submission, DeliveryError> {
+        let late = DeliveryError::Slow { seconds: self.delivery.keeping.patience.as_secs() };
+        timeout(self.delivery.keeping.patience, self.delivery.open(&self.permit)).await.unwrap_or(Err(late))
+    }
+
+    /// Whether the sender is another than the mailbox in a session that Exchange takes for the account behind it, and then the refusal.
+    fn foreign(&self, submission: &Submission, transaction: &Transaction) -> Option<Reply> {
+        let mailbox: &Mailbox = self.permit.mailbox();
+        let other = |sender: &str| !sender.eq_ignore_ascii_case(mailbox.as_str());
+        let is_foreign = submission.user() != mailbox && transaction.sender().is_some_and(other);
+        is_foreign.then(|| told::foreign_sender(self.about(transaction.sender(), SENDER)))
+    }
+
+    /// The message goes without Exchange from here; or, where nothing can be kept, the client is told the trouble.
+    fn without(
+        &self,
+        transaction: &mut Transaction,
+        hindrance: Hindrance,
+        error: Option<&DeliveryError>,
+        what: &'static str,
+    ) -> Reply {
+        if let Some(full) = &transaction.no_room {
+            return match error {
+                Some(error) if error.whose() != Whose::Nobody => told::trouble(error, self.about(transaction.sender(), what)),
+                _ => self.full(full, transaction.sender()),
+            };
+        }
+        info!(mailbox.id = %self.permit.mailbox(), code = hindrance.obstacle.code, "the message will be kept: {}", hindrance.obstacle.reason);
+        transaction.lost(hindrance);
+        if what == SENDER { Reply::new(250, "2.1.0 Sender OK") } else { Reply::new(250, "2.1.5 Recipient OK") }
+    }
+
+    /// The same after a reply of Exchange that is no final refusal.
+    fn passed_on_or_kept(
+        &self,
+        transaction: &mut Transaction,
+        hindrance: Hindrance,
+        reply: &Reply,
+        what: &'static str,
+    ) -> Reply {
+        if transaction.no_room.is_some() {
+            return told::exchange(reply, self.about(transaction.sender(), what));
+        }
+        self.without(transaction, hindrance, None, what)
+    }
+
+    fn full(&self, full: &SpoolError, sender: Option<&str>) -> Reply {
+        let reference = Reference::fresh();
+        warn!(
+            %reference,
+            mailbox.id = %self.permit.mailbox(),
+            password.id = self.permit.password_id(),
+            code = full.code(),
+            remedy = full.remedy(),
+            "a message cannot be kept: {full}"
+        );
+        told::note(self.about(sender, MESSAGE), reference, full);
+        answer::smtp(full.answer(reference))
+    }
+
+    /// RCPT, with what policy said of going on.
+    pub async fn recipient(&mut self, allowed: Result<(), AuthError>, recipient: &RcptTo) -> Reply {
+        let Some(mut transaction) = self.transaction.take() else {
+            return told::no_transaction(self.about(None, RECIPIENT));
+        };
+        let reply = match allowed {
+            Err(error) => told::policy(&error, self.about(transaction.sender(), RECIPIENT)),
+            Ok(()) => self.one_recipient(&mut transaction, recipient).await,
+        };
+        self.transaction = Some(transaction);
+        reply
+    }
+
+    async fn one_recipient(&self, transaction: &mut Transaction, recipient: &RcptTo) -> Reply {
+        let mut is_taken = false;
+        let reply = match transaction.live.as_mut() {
+            None => Reply::new(250, "2.1.5 Recipient OK"),
+            Some(submission) => match submission.recipient(recipient).await {
+                Ok(reply) if reply.is_positive() => {
+                    is_taken = true;
+                    told::exchange(&reply, self.about(transaction.sender(), RECIPIENT))
+                }
+                Ok(reply) if is_final(&reply) => {
+                    return told::exchange(&reply, self.about(transaction.sender(), RECIPIENT));
+                }
+                Ok(reply) => {
+                    let hindrance = Hindrance::of_reply(&reply, RECIPIENT, &self.permit, transaction.sender());
+                    if transaction.no_room.is_some() {
+                        return told::exchange(&reply, self.about(transaction.sender(), RECIPIENT));
+                    }
+                    if reply.code == 421 {
+                        transaction.lost(hindrance);
+                    } else {
+                        // The others may go on; this one waits.
+                        transaction.hindrance = Some(hindrance);
+                    }
+                    Reply::new(250, "2.1.5 Recipient OK")
+                }
+                Err(error) => {
+                    let error = DeliveryError::from(error);
+                    self.without(transaction, Hindrance::of_way(&error), Some(&error), RECIPIENT)
+                }
+            },
+        };
+        if reply.is_positive() {
+            transaction.recipients.push(Recipient { rcpt: recipient.clone(), is_taken });
+        }
+        reply
+    }
+
+    /// DATA, with what policy said of going on.
+    pub async fn data(&mut self, allowed: Result<(), AuthError>) -> Reply {
+        let Some(mut transaction) = self.transaction.take() else {
+            return told::no_transaction(self.about(None, MESSAGE));
+        };
+        let reply = match allowed {
+            Err(error) => told::policy(&error, self.about(transaction.sender(), MESSAGE)),
+            Ok(()) => self.begin_data(&mut transaction).await,
+        };
+        self.transaction = Some(transaction);
+        reply
+    }
+
+    async fn begin_data(&mut self, transaction: &mut Transaction) -> Reply {
+        if transaction.no_room.is_none() {
+            match self.delivery.keeping.spool.begin().await {
+                Ok(draft) => transaction.draft = Some(draft),
+                // Some were promised to be kept, and now cannot be.
+                Err(full) if transaction.live.is_none() || transaction.recipients.iter().any(|one| !one.is_taken) => {
+                    return self.full(&full, transaction.sender());
+                }
+                Err(full) => transaction.no_room = Some(full),
+            }
+        }
+        if !transaction.recipients.iter().any(|recipient| recipient.is_taken) {
+            // Nothing to be sent now.
+            if let Some(mut submission) = transaction.live.take()
+                && submission.reset().await.is_ok()
+            {
+                self.idle = Some(submission);
+            }
+            return go_on();
+        }
+        let Some(submission) = transaction.live.as_mut() else { return go_on() };
+        match submission.data().await {
+            Ok(reply) if reply.code == 354 => {
+                transaction.is_sending = true;
+                go_on()
+            }
+            Ok(reply) if is_final(&reply) => {
+                transaction.draft = None;
+                told::exchange(&reply, self.about(transaction.sender(), MESSAGE))
+            }
+            Ok(reply) => {
+                let hindrance = Hindrance::of_reply(&reply, MESSAGE, &self.permit, transaction.sender());
+                if transaction.no_room.is_some() {
+                    return told::exchange(&reply, self.about(transaction.sender(), MESSAGE));
+                }
+                transaction.lost(hindrance);
+                go_on()
+            }
+            Err(error) => {
+                let error = DeliveryError::from(error);
+                if transaction.no_room.is_some() {
+                    return told::trouble(&error, self.about(transaction.sender(), MESSAGE));
+                }
+                transaction.lost(Hindrance::of_way(&error));
+                go_on()
+            }
+        }
+    }
+
+    /// A piece of the message. What goes wrong is told at its end.
+    pub async fn content(&mut self, piece: &[u8]) {
+        let Some(transaction) = &mut self.transaction else { return };
+        if let Some(draft) = &mut transaction.draft
+            && let Err(error) = draft.write(piece).await
+        {
+            transaction.draft = None;
+            transaction.no_room = Some(error);
+        }
+        if !transaction.is_sending {
+            return;
+        }
+        let Some(submission) = transaction.live.as_mut() else { return };
+        match submission.content(piece).await {
+            Ok(()) => {}
+            Err(UpstreamError::BrokeOff { reply, .. }) if is_final(&reply) => {
+                transaction.live = None;
+                transaction.is_sending = false;
+                transaction.refused = Some(reply);
+            }
+            Err(UpstreamError::BrokeOff { reply, .. }) => {
+                let sender = transaction.sender().map(str::to_owned);
+                transaction.lost(Hindrance::of_reply(&reply, MESSAGE, &self.permit, sender.as_deref()));
+            }
+            Err(error) => transaction.lost(Hindrance::of_way(&DeliveryError::from(error))),
+        }
+    }
+
+    /// The end of the message: Exchange's answer to it, or that it is kept.
+    pub async fn end(&mut self) -> Reply {
+        let Some(mut transaction) = self.transaction.take() else {
+            return told::no_transaction(self.about(None, MESSAGE));
+        };
+        if let Some(refused) = transaction.refused.take() {
+            return told::exchange(&refused, self.about(transaction.sender(), MESSAGE));
+        }
+        let mut accepted = None;
+        if transaction.is_sending
+            && let Some(mut submission) = transaction.live.take()
+        {
+            match submission.finish().await {
+                Ok(reply) if reply.is_positive() => {
+                    info!(
+                        mailbox.id = %self.permit.mailbox(),
+                        password.id = self.permit.password_id(),
+                        "Exchange accepted a message: {}",
+                        told::printable(&reply, 300)
+                    );
+                    self.idle = Some(submission);
+                    accepted = Some(reply);
+                }
+                Ok(reply) if is_final(&reply) => {
+                    self.idle = Some(submission);
+                    return told::exchange(&reply, self.about(transaction.sender(), MESSAGE));
+                }
+                Ok(reply) => {
+                    transaction.is_unknown = reply.is_intermediate();
+                    if !transaction.is_unknown && reply.code != 421 {
+                        self.idle = Some(submission);
+                    }
+                    let hindrance = Hindrance::of_reply(&reply, MESSAGE, &self.permit, transaction.sender());
+                    if transaction.draft.is_none() {
+                        return told::exchange(&reply, self.about(transaction.sender(), MESSAGE));
+                    }
+                    transaction.lost(hindrance);
+                }
+                Err(error) => {
+                    let error = DeliveryError::from(error);
+                    if transaction.draft.is_none() {
+                        return told::trouble(&error, self.about(transaction.sender(), PERHAPS_ARRIVED));
+                    }
+                    transaction.is_unknown = true;
+                    transaction.lost(Hindrance::of_way(&error));
+                }
+            }
+        }
+        let everybody_has_it = accepted.is_some() && transaction.recipients.iter().all(|recipient| recipient.is_taken);
+        match accepted {
+            Some(reply) if everybody_has_it => told::exchange(&reply, self.about(transaction.sender(), MESSAGE)),
+            accepted => self.keep(transaction, accepted.as_ref()).await,
+        }
+    }
+
+    /// Keeps the message for those who have not got it, and says so.
+    async fn keep(&self, mut transaction: Transaction, accepted: Option<&Reply>) -> Reply {
+        let Some(draft) = transaction.draft.take() else {
+            let full = transaction.no_room.take();
+            let full = full.unwrap_or(SpoolError::Full { why: "there is no draft of the message".to_owned() });
+            return self.full(&full, transaction.sender());
+        };
+        let now = self.delivery.keeping.clock.now();
+        let Transaction { mail, recipients, hindrance, is_unknown, .. } = transaction;
+        let for_setup = hindrance.as_ref().is_some_and(|hindrance| hindrance.whose != Whose::Nobody);
+        let accepted = accepted.map(said);
+        let id = draft.id().to_owned();
+        let message = QueuedMessage {
+            id: id.clone(),
+            mailbox: self.permit.mailbox().clone(),
+            password_id: self.permit.password_id().to_owned(),
+            mail: arguments(&mail.command()),
+            size_octets: draft.octets(),
+            message_id: message_id(draft.head()),
+            is_report: false,
+            accepted_at: now,
+            state: if for_setup { QueueState::HeldForSetup } else { QueueState::Waiting },
+            next_at: now + crate::delivery::courier::first_pause(),
+            attempts: 0,
+            is_unknown,
+            held: chrono::Duration::zero(),
+            held_since: for_setup.then_some(now),
+            obstacle: hindrance.as_ref().map(|hindrance| hindrance.obstacle.clone()),
+            recipients: recipients
+                .iter()
+                .map(|recipient| QueuedRecipient {
+                    rcpt: arguments(&recipient.rcpt.command()),
+                    state: match (&accepted, recipient.is_taken) {
+                        (Some(_), true) => RecipientState::Delivered,
+                        _ => RecipientState::Waiting,
+                    },
+                    reply: accepted.clone().filter(|_| recipient.is_taken),
+                })
+                .collect(),
+        };
+        let kept = async {
+            draft.keep().await?;
+            self.delivery.keeping.store.enqueue(&message).await.map_err(DeliveryError::from)
+        };
+        if let Err(error) = kept.await {
+            drop(self.delivery.keeping.spool.remove(&id).await);
+            return self.not_kept(&error, mail.address());
+        }
+        let reason = hindrance.map(|hindrance| hindrance.obstacle.reason).unwrap_or_default();
+        info!(
+            mailbox.id = %self.permit.mailbox(),
+            password.id = self.permit.password_id(),
+            queue.id = id,
+            size_octets = message.size_octets,
+            "a message is kept in the queue: {reason}"
+        );
+        self.delivery.keeping.wake.notify_one();
+        Reply::new(250, format!("2.0.0 OK, queued as {id}"))
+    }
+
+    fn not_kept(&self, error: &DeliveryError, sender: Option<&str>) -> Reply {
+        match error {
+            DeliveryError::Spool(full) => self.full(full, sender),
+            error => {
+                let failed = SpoolError::Full { why: error.to_string() };
+                self.full(&failed, sender)
+            }
+        }
+    }
+
+    /// The message must not be completed: the connection is cut before its final dot, and nothing is kept.
+    pub fn abandon(&mut self) {
+        self.transaction = None;
+    }
+
+    /// Forgets the transaction.
+    pub async fn reset(&mut self) {
+        let Some(transaction) = self.transaction.take() else { return };
+        if let Some(mut submission) = transaction.live
+            && !transaction.is_sending
+            && submission.reset().await.is_ok()
+        {
+            self.idle = Some(submission);
+        }
+    }
+
+    /// The session is over.
+    pub async fn close(mut self) {
+        // A message that is only half here must not be completed: there the connection is cut instead.
+        let open = self.transaction.take().filter(|transaction| !transaction.is_sending);
+        let open = open.and_then(|transaction| transaction.live);
+        for submission in [mem::take(&mut self.idle), open].into_iter().flatten() {
+            submission.quit().await;
+        }
+    }
+}
+
+/// What a transaction is made of; for the log.
+const SENDER: &str = "the sender";
+const RECIPIENT: &str = "a recipient";
+const MESSAGE: &str = "the message";
+const PERHAPS_ARRIVED: &str = "the message (it may have arrived all the same)";
+
+/// Fixed words: clients know them, and Exchange's say the same.
+fn go_on() -> Reply {
+    Reply::new(354, "Start mail input; end with <CRLF>.<CRLF>")
+}
+
+/// What stands behind the verb of a command.
+fn arguments(command: &[u8]) -> String {
+    let text = String::from_utf8_lossy(command);
+    text.split_once(' ').map_or("", |(_, arguments)| arguments).trim_end().to_owned()
+}
+
+/// The Message-ID in a header.
+fn message_id(head: &[u8]) -> Option<String> {
+    let message = mail_parser::MessageParser::default().parse_headers(head)?;
+    message.message_id().map(str::to_owned)
+}

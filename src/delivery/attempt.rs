@@ -1,0 +1,240 @@
+//! One attempt to deliver a message of the queue: a transaction with Exchange, and what it came to for each recipient.
+
+use std::sync::Arc;
+
+use crate::auth::Permit;
+use crate::base::{Fault, Whose};
+use crate::delivery::remedy::{Sending, remedy_for};
+use crate::delivery::spool::{Spool, SpoolError};
+use crate::delivery::told::printable;
+use crate::delivery::{Delivery, DeliveryError};
+use crate::store::{Obstacle, QueuedMessage, RecipientState};
+use crate::upstream::UpstreamError;
+use crate::upstream::smtp::Submission;
+use crate::wire::smtp::{MailFrom, RcptTo, Reply};
+
+/// Octets that are read from the spool at a time.
+const PIECE_OCTETS: usize = 64 * 1024;
+
+/// What stands in the way of a message, and how far that reaches.
+#[derive(Clone, Debug)]
+pub(in crate::delivery) struct Hindrance {
+    /// What it is.
+    pub(in crate::delivery) obstacle: Obstacle,
+    /// Whose move it is; `Nobody`: it passes.
+    pub(in crate::delivery) whose: Whose,
+    /// Whether it concerns everything that the mailbox sends, and not this message alone.
+    pub(in crate::delivery) of_mailbox: bool,
+}
+
+impl Hindrance {
+    /// The way to Exchange does not open, or broke.
+    pub(in crate::delivery) fn of_way(error: &DeliveryError) -> Self {
+        let obstacle = Obstacle { code: error.code().to_owned(), reason: error.to_string(), remedy: error.remedy() };
+        Self { obstacle, whose: error.whose(), of_mailbox: true }
+    }
+
+    /// A reply that is no final refusal.
+    pub(in crate::delivery) fn of_reply(reply: &Reply, what: &str, permit: &Permit, sender: Option<&str>) -> Self {
+        let remedy = remedy_for(reply, Sending { mailbox: permit.mailbox(), account: permit.account(), sender });
+        let reason = format!("Exchange did not take {what}: {} {}", reply.code, printable(reply, 1500));
+        // A session that is not let in, and a mailbox that is slowed down, are every message's matter.
+        let of_mailbox = remedy.of_mailbox || matches!(reply.code, 421 | 430 | 432 | 530 | 535);
+        let whose = remedy.whose;
+        Self { obstacle: Obstacle { code: remedy.code.to_owned(), reason, remedy: remedy.text }, whose, of_mailbox }
+    }
+
+    fn of_spool(error: &SpoolError) -> Self {
+        let obstacle = Obstacle { code: error.code().to_owned(), reason: error.to_string(), remedy: error.remedy() };
+        Self { obstacle, whose: Whose::Administrator, of_mailbox: false }
+    }
+}
+
+/// What an attempt came to.
+#[derive(Debug, Default)]
+pub(in crate::delivery) struct Outcome {
+    /// The recipients about which something was said: place in the message's list, state, reply.
+    pub(in crate::delivery) recipients: Vec<(usize, RecipientState, Option<String>)>,
+    /// What stands in the way of those that still wait.
+    pub(in crate::delivery) hindrance: Option<Hindrance>,
+    /// Whether the message may have arrived although nobody said so.
+    pub(in crate::delivery) is_unknown: bool,
+}
+
+/// The connection of a mailbox to Exchange, kept from one message to the next.
+pub(in crate::delivery) struct Sender<'a> {
+    delivery: &'a Delivery,
+    spool: &'a Spool,
+    permit: Arc<Permit>,
+    submission: Option<Submission>,
+}
+
+impl<'a> Sender<'a> {
+    pub(in crate::delivery) fn new(delivery: &'a Delivery, spool: &'a Spool, permit: Permit) -> Self {
+        Self { delivery, spool, permit: Arc::new(permit), submission: None }
+    }
+
+    /// Tries to deliver a message to the recipients that still wait.
+    pub(in crate::delivery) async fn attempt(&mut self, message: &QueuedMessage) -> Outcome {
+        let mut outcome = Outcome::default();
+        if let Err(hindrance) = self.transact(message, &mut outcome).await {
+            outcome.hindrance = Some(hindrance);
+        }
+        outcome
+    }
+
+    /// Parts from Exchange.
+    pub(in crate::delivery) async fn close(self) {
+        if let Some(submission) = self.submission {
+            submission.quit().await;
+        }
+    }
+
+    async fn transact(&mut self, message: &QueuedMessage, outcome: &mut Outcome) -> Result<(), Hindrance> {
+        let Ok(mail) = MailFrom::parse(message.mail.as_bytes()) else { return Err(unreadable("its sender")) };
+        // Opened before Exchange is asked for anything, so that a message whose file is gone costs no transaction.
+        let mut reading = self.spool.read(&message.id).await.map_err(|error| Hindrance::of_spool(&error))?;
+        let sender = mail.address().map(str::to_owned);
+        let sender = sender.as_deref();
+        let permit = Arc::clone(&self.permit);
+
+        let mut submission = match self.begin(&mail).await? {
+            Ok(submission) => submission,
+            Err(reply) => {
+                let waiting: Vec<usize> = waiting(message).collect();
+                refuse(outcome, &waiting, &reply);
+                return Ok(());
+            }
+        };
+        let mut taken = Vec::new();
+        let mut hindrance = None;
+        for (place, recipient) in message.recipients.iter().enumerate() {
+            if recipient.state != RecipientState::Waiting {
+                continue;
+            }
+            let Ok(rcpt) = RcptTo::parse(recipient.rcpt.as_bytes()) else {
+                hindrance = Some(unreadable("a recipient"));
+                continue;
+            };
+            let reply = submission.recipient(&rcpt).await.map_err(of_way)?;
+            let said = Some(said(&reply));
+            if reply.is_positive() {
+                taken.push(place);
+            } else if is_final(&reply) {
+                outcome.recipients.push((place, RecipientState::Failed, said));
+            } else {
+                outcome.recipients.push((place, RecipientState::Waiting, said));
+                hindrance = Some(Hindrance::of_reply(&reply, "a recipient", &permit, sender));
+            }
+        }
+        if taken.is_empty() {
+            if submission.reset().await.is_ok() {
+                self.submission = Some(submission);
+            }
+            return hindrance.map_or(Ok(()), Err);
+        }
+        let reply = submission.data().await.map_err(of_way)?;
+        let reply = if reply.code == 354 {
+            let mut buffer = vec![0; PIECE_OCTETS];
+            loop {
+                let piece = reading.piece(&mut buffer).await.map_err(|error| Hindrance::of_spool(&error))?;
+                if piece.is_empty() {
+                    break;
+                }
+                match submission.content(piece).await {
+                    Ok(()) => {}
+                    // It has said why, and nothing more is to be sent.
+                    Err(UpstreamError::BrokeOff { reply, .. }) if is_final(&reply) => {
+                        refuse(outcome, &taken, &reply);
+                        return hindrance.map_or(Ok(()), Err);
+                    }
+                    Err(error) => return Err(of_way(error)),
+                }
+            }
+            match submission.finish().await {
+                Ok(reply) if !reply.is_intermediate() => reply,
+                Ok(reply) => {
+                    outcome.is_unknown = true;
+                    return Err(Hindrance::of_reply(&reply, "the message", &permit, sender));
+                }
+                Err(error) => {
+                    outcome.is_unknown = true;
+                    return Err(of_way(error));
+                }
+            }
+        } else {
+            reply
+        };
+        if reply.code != 421 {
+            self.submission = Some(submission);
+        }
+        if reply.is_positive() {
+            let said = said(&reply);
+            outcome.recipients.extend(taken.iter().map(|place| (*place, RecipientState::Delivered, Some(said.clone()))));
+        } else if is_final(&reply) {
+            refuse(outcome, &taken, &reply);
+        } else {
+            let said = said(&reply);
+            outcome.recipients.extend(taken.iter().map(|place| (*place, RecipientState::Waiting, Some(said.clone()))));
+            hindrance = Some(Hindrance::of_reply(&reply, "the message", &permit, sender));
+        }
+        hindrance.map_or(Ok(()), Err)
+    }
+
+    /// MAIL, on the connection that is there or on a new one; or Exchange's final refusal of the sender.
+    async fn begin(&mut self, mail: &MailFrom) -> Result<Result<Submission, Reply>, Hindrance> {
+        if let Some(mut kept) = self.submission.take()
+            && let Ok(reply) = kept.mail(mail).await
+            && reply.is_positive()
+        {
+            return Ok(Ok(kept));
+        }
+        let mut submission = self.delivery.open(&self.permit).await.map_err(|error| Hindrance::of_way(&error))?;
+        let reply = submission.mail(mail).await.map_err(of_way)?;
+        if reply.is_positive() {
+            return Ok(Ok(submission));
+        }
+        submission.quit().await;
+        if is_final(&reply) {
+            return Ok(Err(reply));
+        }
+        Err(Hindrance::of_reply(&reply, "the sender", &self.permit, mail.address()))
+    }
+}
+
+/// The places of the recipients that still wait.
+pub(in crate::delivery) fn waiting(message: &QueuedMessage) -> impl Iterator<Item = usize> + '_ {
+    let recipients = message.recipients.iter().enumerate();
+    recipients.filter(|(_, recipient)| recipient.state == RecipientState::Waiting).map(|(place, _)| place)
+}
+
+fn of_way(error: UpstreamError) -> Hindrance {
+    Hindrance::of_way(&DeliveryError::from(error))
+}
+
+fn unreadable(what: &str) -> Hindrance {
+    let obstacle = Obstacle {
+        code: "queue-unreadable".to_owned(),
+        reason: format!("{what} cannot be read in the store"),
+        remedy: Some("Restore the store from a backup, or drop the message.".to_owned()),
+    };
+    Hindrance { obstacle, whose: Whose::Administrator, of_mailbox: false }
+}
+
+fn refuse(outcome: &mut Outcome, taken: &[usize], reply: &Reply) {
+    let said = said(reply);
+    outcome.recipients.extend(taken.iter().map(|place| (*place, RecipientState::Failed, Some(said.clone()))));
+}
+
+/// A reply as it is kept: code and words, in one line and not endless.
+pub(in crate::delivery) fn said(reply: &Reply) -> String {
+    format!("{} {}", reply.code, printable(reply, 500))
+}
+
+/// Whether Exchange refuses for good: what it says is permanent, and known neither to pass nor to be about the session.
+pub(in crate::delivery) fn is_final(reply: &Reply) -> bool {
+    let passes = || {
+        crate::base::catalogue::exchange_reply(reply.code, &reply.text()).is_some_and(|entry| entry.whose == Whose::Nobody)
+    };
+    reply.is_permanent() && !matches!(reply.code, 503 | 530 | 535 | 538) && !passes()
+}

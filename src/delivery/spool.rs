@@ -1,0 +1,427 @@
+//! Messages on disk: one file each, flushed before anybody is told that the message is kept.
+//!
+//! A draft is written while the message comes, and becomes part of the spool only when it is complete: the file is flushed, renamed, and
+//! its folder flushed. What a process that was killed leaves half-written is swept away at the next start; nobody was told of it.
+
+use std::collections::HashSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::fs::File;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::base::files::{flush_folder_of, make_private_folder, open_private, remove_durably};
+use crate::base::{Answer, Fault, Reference, Whose};
+
+/// The folder in `data_dir`.
+const FOLDER: &str = "spool";
+
+/// How full quota or disk may be before nothing more is taken in.
+const FULL_PERCENT: u64 = 80;
+
+/// With so many octets free a disk is not full, however large it is.
+const PLENTY_OCTETS: u64 = 10 * 1024 * 1024 * 1024;
+
+/// A complete message.
+const COMPLETE: &str = "eml";
+
+/// A message that is still coming.
+const DRAFT: &str = "part";
+
+/// Octets at the beginning of a message that are kept in memory, to read the header from.
+const HEADER_OCTETS: usize = 64 * 1024;
+
+/// The spool cannot take or give a message.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SpoolError {
+    /// A file cannot be written, read or removed.
+    #[error("the spool file `{path}` cannot be used: {source}", path = path.display())]
+    File {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Disk or quota are too full.
+    #[error("the spool takes no more: {why}")]
+    Full {
+        /// What is full.
+        why: String,
+    },
+    /// There is no name for a file.
+    #[error("the system has no randomness to give")]
+    Random,
+}
+
+impl Fault for SpoolError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::File { .. } => "spool-failed",
+            Self::Full { .. } => "spool-full",
+            Self::Random => "no-randomness",
+        }
+    }
+
+    fn whose(&self) -> Whose {
+        Whose::Administrator
+    }
+
+    fn remedy(&self) -> Option<String> {
+        Some(
+            match self {
+                Self::File { .. } => "Look at the space and the health of the disk that holds `data_dir`, and at the owner of the folder.",
+                Self::Full { .. } => {
+                    "Make room on the disk that holds `data_dir`, or raise `spool_bytes` under [delivery]; `postern queue list` shows what waits."
+                }
+                Self::Random => "Look at the system's source of randomness.",
+            }
+            .to_owned(),
+        )
+    }
+
+    fn answer(&self, reference: Reference) -> Answer {
+        Answer::DiskGuard(reference)
+    }
+}
+
+/// The folder of messages.
+#[derive(Clone, Debug)]
+pub struct Spool {
+    folder: PathBuf,
+    limit_octets: u64,
+    /// Octets of everything in it, drafts included.
+    used_octets: Arc<AtomicU64>,
+}
+
+impl Spool {
+    /// Opens the spool in `data_dir`, making it (mode 0700) if need be. `limit_octets` is how much may lie in it.
+    ///
+    /// # Errors
+    /// [`SpoolError::File`].
+    pub fn open(data_dir: &Path, limit_octets: u64) -> Result<Self, SpoolError> {
+        let folder = data_dir.join(FOLDER);
+        let failed = |source| SpoolError::File { path: folder.clone(), source };
+        make_private_folder(&folder).map_err(failed)?;
+        let mut used = 0;
+        for entry in std::fs::read_dir(&folder).map_err(failed)? {
+            // A file that has just gone uses nothing.
+            used += entry.and_then(|entry| entry.metadata()).map_or(0, |metadata| metadata.len());
+        }
+        Ok(Self { folder, limit_octets, used_octets: Arc::new(AtomicU64::new(used)) })
+    }
+
+    /// Whether a message of this size may be taken in.
+    ///
+    /// # Errors
+    /// [`SpoolError::Full`] if not.
+    pub fn check_room(&self, octets: u64) -> Result<(), SpoolError> {
+        let used = self.used_octets.load(Ordering::Relaxed).saturating_add(octets);
+        if used > self.limit_octets / 100 * FULL_PERCENT {
+            let why = format!("{used} of {} octets that `spool_bytes` allows would be used", self.limit_octets);
+            return Err(SpoolError::Full { why });
+        }
+        match disk(&self.folder) {
+            // Half as much again, so that what is written about it has room as well.
+            Some((free, _)) if free < octets.saturating_add(octets / 2) => {
+                Err(SpoolError::Full { why: format!("the disk has {free} octets left") })
+            }
+            Some((free, all)) if free < PLENTY_OCTETS && free < all / 100 * (100 - FULL_PERCENT) => {
+                Err(SpoolError::Full { why: format!("the disk has {free} of {all} octets left") })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Begins to take a message in.
+    ///
+    /// # Errors
+    /// [`SpoolError`].
+    pub async fn begin(&self) -> Result<Draft, SpoolError> {
+        self.check_room(0)?;
+        self.begin_anyway().await
+    }
+
+    /// The same where the guard holds already, for what belongs to a message that was acknowledged.
+    ///
+    /// # Errors
+    /// [`SpoolError`].
+    pub async fn begin_anyway(&self) -> Result<Draft, SpoolError> {
+        let id = fresh_id().ok_or(SpoolError::Random)?;
+        let path = self.folder.join(format!("{id}.{DRAFT}"));
+        let opening = path.clone();
+        let opened = tokio::task::spawn_blocking(move || open_private(&opening)).await;
+        let opened = opened.unwrap_or_else(|error| Err(io::Error::other(error)));
+        let file = opened.map_err(|source| SpoolError::File { path: path.clone(), source })?;
+        Ok(Draft { spool: self.clone(), id, path, file: File::from_std(file), octets: 0, head: Vec::new(), kept: false })
+    }
+
+    /// Opens a message to be sent.
+    ///
+    /// # Errors
+    /// [`SpoolError::File`].
+    pub async fn read(&self, id: &str) -> Result<Reading, SpoolError> {
+        let path = self.path(id);
+        match File::open(&path).await {
+            Ok(file) => Ok(Reading { file, path }),
+            Err(source) => Err(SpoolError::File { path, source }),
+        }
+    }
+
+    /// Removes a message for good. One that is not there is no error.
+    ///
+    /// # Errors
+    /// [`SpoolError::File`].
+    pub async fn remove(&self, id: &str) -> Result<(), SpoolError> {
+        let path = self.path(id);
+        let used = Arc::clone(&self.used_octets);
+        let removing = path.clone();
+        let removed = tokio::task::spawn_blocking(move || {
+            let octets = std::fs::metadata(&removing).map_or(0, |metadata| metadata.len());
+            remove_durably(&removing).map(|()| less(&used, octets))
+        });
+        let removed = removed.await.unwrap_or_else(|error| Err(io::Error::other(error)));
+        removed.map_err(|source| SpoolError::File { path, source })
+    }
+
+    /// Removes what belongs to no message of the queue: nobody was told that it is kept. Only for whoever serves the folder, before it
+    /// takes messages in. Returns how many files.
+    ///
+    /// # Errors
+    /// [`SpoolError::File`].
+    pub fn sweep(&self, known: &HashSet<String>) -> Result<usize, SpoolError> {
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| SpoolError::File { path, source }
+        };
+        let mut swept = 0;
+        for entry in std::fs::read_dir(&self.folder).map_err(failed(&self.folder))? {
+            let path = entry.map_err(failed(&self.folder))?.path();
+            let is_known = path.extension().is_some_and(|extension| extension == COMPLETE)
+                && path.file_stem().and_then(|stem| stem.to_str()).is_some_and(|stem| known.contains(stem));
+            if !is_known {
+                let octets = std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
+                remove_durably(&path).map_err(failed(&path))?;
+                less(&self.used_octets, octets);
+                swept += 1;
+            }
+        }
+        Ok(swept)
+    }
+
+    fn path(&self, id: &str) -> PathBuf {
+        self.folder.join(format!("{id}.{COMPLETE}"))
+    }
+}
+
+fn less(used: &AtomicU64, octets: u64) {
+    let _ = used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| Some(used.saturating_sub(octets)));
+}
+
+/// Ten letters and digits that nobody else has, and that can be told over the telephone.
+fn fresh_id() -> Option<String> {
+    const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+    let mut random = [0; 10];
+    aws_lc_rs::rand::fill(&mut random).ok()?;
+    Some(random.iter().filter_map(|octet| LETTERS.get(usize::from(octet % 32))).map(|letter| char::from(*letter)).collect())
+}
+
+/// Free and all octets of the disk.
+#[cfg(unix)]
+fn disk(folder: &Path) -> Option<(u64, u64)> {
+    let stat = nix::sys::statvfs::statvfs(folder).ok()?;
+    let block = u64::from(stat.fragment_size());
+    Some((u64::from(stat.blocks_available()) * block, u64::from(stat.blocks()) * block))
+}
+
+/// The quota alone counts where the system is not asked.
+#[cfg(not(unix))]
+fn disk(_folder: &Path) -> Option<(u64, u64)> {
+    None
+}
+
+/// A message that is coming. Unless it is kept it goes when this is dropped.
+#[derive(Debug)]
+pub struct Draft {
+    spool: Spool,
+    id: String,
+    path: PathBuf,
+    file: File,
+    octets: u64,
+    head: Vec<u8>,
+    kept: bool,
+}
+
+impl Draft {
+    /// What the message will be called.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Octets so far.
+    pub fn octets(&self) -> u64 {
+        self.octets
+    }
+
+    /// The beginning of the message, with its header unless that is very long.
+    pub fn head(&self) -> &[u8] {
+        &self.head
+    }
+
+    /// Takes a piece.
+    ///
+    /// # Errors
+    /// [`SpoolError`]; then the draft is of no more use.
+    pub async fn write(&mut self, piece: &[u8]) -> Result<(), SpoolError> {
+        let octets = piece.len() as u64;
+        let used = self.spool.used_octets.fetch_add(octets, Ordering::Relaxed) + octets;
+        self.octets += octets;
+        if used > self.spool.limit_octets {
+            return Err(SpoolError::Full { why: "`spool_bytes` is used up".to_owned() });
+        }
+        let room = HEADER_OCTETS.saturating_sub(self.head.len()).min(piece.len());
+        self.head.extend_from_slice(piece.get(..room).unwrap_or_default());
+        self.file.write_all(piece).await.map_err(|source| SpoolError::File { path: self.path.clone(), source })
+    }
+
+    /// Makes the message part of the spool: flushed, with its folder, when this returns.
+    ///
+    /// # Errors
+    /// [`SpoolError::File`]; then it is gone.
+    pub async fn keep(mut self) -> Result<(), SpoolError> {
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| SpoolError::File { path, source }
+        };
+        self.file.flush().await.map_err(failed(&self.path))?;
+        self.file.sync_all().await.map_err(failed(&self.path))?;
+        let (from, to) = (self.path.clone(), self.spool.path(&self.id));
+        let renaming = to.clone();
+        let renamed = tokio::task::spawn_blocking(move || {
+            std::fs::rename(&from, &renaming)?;
+            flush_folder_of(&renaming)
+        });
+        let renamed = renamed.await.unwrap_or_else(|error| Err(io::Error::other(error)));
+        if renamed.is_err() {
+            // It may lie under either name.
+            drop(std::fs::remove_file(&to));
+        }
+        renamed.map_err(failed(&to))?;
+        self.kept = true;
+        Ok(())
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if !self.kept {
+            drop(std::fs::remove_file(&self.path));
+            less(&self.spool.used_octets, self.octets);
+        }
+    }
+}
+
+/// A message that is being read.
+#[derive(Debug)]
+pub struct Reading {
+    file: File,
+    path: PathBuf,
+}
+
+impl Reading {
+    /// The next piece, at most as large as the buffer; empty at the end.
+    ///
+    /// # Errors
+    /// [`SpoolError::File`].
+    pub async fn piece<'b>(&mut self, buffer: &'b mut [u8]) -> Result<&'b [u8], SpoolError> {
+        match self.file.read(buffer).await {
+            Ok(count) => Ok(buffer.get(..count).unwrap_or_default()),
+            Err(source) => Err(SpoolError::File { path: self.path.clone(), source }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn whole(spool: &Spool, id: &str) -> Vec<u8> {
+        let mut reading = spool.read(id).await.unwrap();
+        let (mut all, mut buffer) = (Vec::new(), [0; 7]);
+        loop {
+            let piece = reading.piece(&mut buffer).await.unwrap();
+            if piece.is_empty() {
+                return all;
+            }
+            all.extend_from_slice(piece);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_message_is_there_once_it_is_kept_and_not_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = Spool::open(folder.path(), 1_000_000).unwrap();
+        let mut draft = spool.begin().await.unwrap();
+        draft.write(b"Subject: one\r\n\r\n").await.unwrap();
+        draft.write(b"text\r\n").await.unwrap();
+        let id = draft.id().to_owned();
+        assert_eq!((draft.octets(), draft.head()), (22, &b"Subject: one\r\n\r\ntext\r\n"[..]));
+        assert!(spool.read(&id).await.is_err(), "a draft is no message");
+        draft.keep().await.unwrap();
+        assert_eq!(whole(&spool, &id).await, b"Subject: one\r\n\r\ntext\r\n");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+            assert_eq!((mode(&spool.folder), mode(&spool.path(&id))), (0o700, 0o600));
+        }
+        // The next process finds it, and counts it.
+        let again = Spool::open(folder.path(), 1_000_000).unwrap();
+        assert_eq!(again.used_octets.load(Ordering::Relaxed), 22);
+        again.remove(&id).await.unwrap();
+        again.remove(&id).await.unwrap();
+        assert_eq!(again.used_octets.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn what_is_not_kept_goes_and_what_a_killed_process_left_is_swept() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = Spool::open(folder.path(), 1_000_000).unwrap();
+        let mut dropped = spool.begin().await.unwrap();
+        dropped.write(b"gone").await.unwrap();
+        drop(dropped);
+        assert_eq!(std::fs::read_dir(&spool.folder).unwrap().count(), 0);
+        assert_eq!(spool.used_octets.load(Ordering::Relaxed), 0);
+
+        let mut ids = Vec::new();
+        for _ in 0..2 {
+            let mut draft = spool.begin().await.unwrap();
+            draft.write(b"kept").await.unwrap();
+            ids.push(draft.id().to_owned());
+            draft.keep().await.unwrap();
+        }
+        std::fs::write(spool.folder.join("abc.part"), b"half").unwrap();
+        let spool = Spool::open(folder.path(), 1_000_000).unwrap();
+        let known = HashSet::from([ids[0].clone()]);
+        assert_eq!(spool.sweep(&known).unwrap(), 2);
+        assert_eq!(whole(&spool, &ids[0]).await, b"kept");
+        assert!(spool.read(&ids[1]).await.is_err());
+        assert_eq!(spool.used_octets.load(Ordering::Relaxed), 4);
+    }
+
+    #[tokio::test]
+    async fn the_quota_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = Spool::open(folder.path(), 1000).unwrap();
+        assert!(spool.check_room(800).is_ok());
+        assert!(matches!(spool.check_room(801), Err(SpoolError::Full { .. })), "80 percent of it");
+        let mut draft = spool.begin().await.unwrap();
+        draft.write(&[b'a'; 900]).await.unwrap();
+        assert!(spool.begin().await.is_err(), "while that much is coming");
+        assert!(matches!(draft.write(&[b'a'; 101]).await, Err(SpoolError::Full { .. })));
+        drop(draft);
+        assert!(spool.begin().await.is_ok());
+    }
+}

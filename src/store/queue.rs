@@ -1,0 +1,207 @@
+//! The queue: messages that were acknowledged and are not delivered yet.
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+
+use crate::base::Mailbox;
+use crate::store::StoreError;
+
+/// A message that waits. Its content lies in the spool under the same ID.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueuedMessage {
+    /// What it is called in the log, on the command line, and in the answer to the client.
+    pub id: String,
+    /// The mailbox that sends it.
+    pub mailbox: Mailbox,
+    /// The public ID of the app password it was submitted with; empty for a report of ours.
+    pub password_id: String,
+    /// The sender and the parameters: what stands behind `MAIL `.
+    pub mail: String,
+    /// Octets of the content.
+    pub size_octets: u64,
+    /// Its Message-ID, without angle brackets, where it has one.
+    pub message_id: Option<String>,
+    /// Whether it is a delivery report of ours, about which nobody is told anything.
+    pub is_report: bool,
+    /// When it was acknowledged.
+    pub accepted_at: DateTime<Utc>,
+    /// What it waits for.
+    pub state: QueueState,
+    /// When it is tried next.
+    pub next_at: DateTime<Utc>,
+    /// How many attempts were made.
+    pub attempts: u32,
+    /// Whether an attempt ended without an answer to the whole message, so that it may have arrived.
+    pub is_unknown: bool,
+    /// How long it was held in all until `held_since`: that time does not count towards its age.
+    pub held: chrono::Duration,
+    /// Since when it is held.
+    pub held_since: Option<DateTime<Utc>>,
+    /// The last obstacle.
+    pub obstacle: Option<Obstacle>,
+    /// The recipients, in their order.
+    pub recipients: Vec<QueuedRecipient>,
+}
+
+impl QueuedMessage {
+    /// How long it has been waiting, the time aside that it was held.
+    pub fn age(&self, now: DateTime<Utc>) -> chrono::Duration {
+        let held_now = self.held_since.map_or(chrono::Duration::zero(), |since| now - since);
+        (now - self.accepted_at - self.held - held_now).max(chrono::Duration::zero())
+    }
+
+    /// The recipients that still wait.
+    pub fn waiting(&self) -> impl Iterator<Item = &QueuedRecipient> {
+        self.recipients.iter().filter(|recipient| recipient.state == RecipientState::Waiting)
+    }
+}
+
+/// Why a message has not gone out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Obstacle {
+    /// The fixed name of the fault.
+    pub code: String,
+    /// What happened, in words for the administrator.
+    pub reason: String,
+    /// What to do.
+    pub remedy: Option<String>,
+}
+
+/// What a message waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueueState {
+    /// The next attempt.
+    Waiting,
+    /// Somebody to mend the set-up. It is tried now and then, and goes out by itself.
+    HeldForSetup,
+    /// The administrator to release it.
+    Held,
+}
+
+impl QueueState {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Waiting, Self::HeldForSetup, Self::Held];
+
+    /// The word in the store and in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::HeldForSetup => "held-for-setup",
+            Self::Held => "held",
+        }
+    }
+}
+
+/// A recipient of a message that waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueuedRecipient {
+    /// The address and the parameters: what stands behind `RCPT `.
+    pub rcpt: String,
+    /// What became of it.
+    pub state: RecipientState,
+    /// Exchange's last reply about it.
+    pub reply: Option<String>,
+}
+
+/// What became of a recipient.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecipientState {
+    /// Nothing yet.
+    Waiting,
+    /// Exchange has taken the message for it.
+    Delivered,
+    /// Exchange has refused it for good.
+    Failed,
+}
+
+impl RecipientState {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Waiting, Self::Delivered, Self::Failed];
+
+    /// The word in the store and in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Delivered => "delivered",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// How an attempt ended, for the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttemptEnd {
+    /// The recipients that are settled or have heard something: place in the list, state, reply.
+    pub recipients: Vec<(usize, RecipientState, Option<String>)>,
+    /// What it waits for now.
+    pub state: QueueState,
+    /// When it is tried next.
+    pub next_at: DateTime<Utc>,
+    /// Whether it may have arrived all the same.
+    pub is_unknown: bool,
+    /// Why it has not gone out.
+    pub obstacle: Option<Obstacle>,
+}
+
+/// What the administrator wants of a message that waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueueWish {
+    /// Not to be tried until it is released.
+    Hold,
+    /// To be tried at once, unless it is held.
+    Retry,
+    /// To be tried again, and at once.
+    Release,
+}
+
+/// Whose messages are meant.
+#[derive(Clone, Copy, Debug)]
+pub enum QueuedOf<'a> {
+    /// The message of this ID.
+    Id(&'a str),
+    /// Everything that a mailbox sends.
+    Mailbox(&'a Mailbox),
+    /// Everything that was submitted with an app password, by its public ID.
+    Password(&'a str),
+}
+
+/// The messages that wait. What is written is flushed to disk when a call returns.
+#[async_trait]
+pub trait Queue: Send + Sync {
+    /// Takes a message in. Its content has to be in the spool, flushed, by then.
+    async fn enqueue(&self, message: &QueuedMessage) -> Result<(), StoreError>;
+
+    /// All messages, the oldest first.
+    async fn queued(&self) -> Result<Vec<QueuedMessage>, StoreError>;
+
+    /// One message.
+    async fn queued_message(&self, id: &str) -> Result<Option<QueuedMessage>, StoreError>;
+
+    /// The mailboxes with a message to be tried now, those first that wait longest.
+    async fn due(&self, now: DateTime<Utc>) -> Result<Vec<Mailbox>, StoreError>;
+
+    /// The oldest message of a mailbox that is to be tried now.
+    async fn next_due(&self, mailbox: &Mailbox, now: DateTime<Utc>) -> Result<Option<QueuedMessage>, StoreError>;
+
+    /// Notes that an attempt begins. False: the message is gone, or held, and must not be sent.
+    async fn begin_attempt(&self, id: &str, at: DateTime<Utc>) -> Result<bool, StoreError>;
+
+    /// Notes how an attempt ended. What the administrator has decided meanwhile (`held`) stays.
+    async fn end_attempt(&self, id: &str, end: &AttemptEnd, at: DateTime<Utc>) -> Result<(), StoreError>;
+
+    /// Lets nothing of a mailbox that waits be tried before `until`.
+    async fn postpone(&self, mailbox: &Mailbox, until: DateTime<Utc>) -> Result<(), StoreError>;
+
+    /// Takes attempts back of which no end was noted, of one message or of all: whether those messages have arrived is unknown. Returns
+    /// how many.
+    async fn settle_attempts(&self, of: Option<&str>) -> Result<u64, StoreError>;
+
+    /// Holds or releases messages. Returns how many were concerned.
+    async fn wish(&self, of: QueuedOf<'_>, wish: QueueWish, at: DateTime<Utc>) -> Result<u64, StoreError>;
+
+    /// Lets a mailbox's messages that wait for the set-up be tried at once: it works again. Returns how many.
+    async fn hurry(&self, mailbox: &Mailbox, at: DateTime<Utc>) -> Result<u64, StoreError>;
+
+    /// Takes a message out, whatever it waits for. False: it was not there.
+    async fn dequeue(&self, id: &str) -> Result<bool, StoreError>;
+}

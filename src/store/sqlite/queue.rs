@@ -1,0 +1,283 @@
+//! The queue on SQLite.
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+
+use crate::base::Mailbox;
+use crate::store::queue::{
+    AttemptEnd, Obstacle, Queue, QueueState, QueueWish, QueuedMessage, QueuedOf, QueuedRecipient, RecipientState,
+};
+use crate::store::sqlite::{SqliteStore, address, column, failed, optional_time, time};
+use crate::store::StoreError;
+
+#[async_trait]
+impl Queue for SqliteStore {
+    async fn enqueue(&self, message: &QueuedMessage) -> Result<(), StoreError> {
+        let mut changes = self.begin().await?;
+        sqlx::query(
+            "INSERT INTO queued_message (id, mailbox, password_id, mail, size_octets, message_id, is_report, accepted_at, state, next_at, \
+             attempts, is_unknown, held_millis, held_since, code, reason, remedy) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
+        )
+        .bind(&message.id)
+        .bind(message.mailbox.as_str())
+        .bind(&message.password_id)
+        .bind(&message.mail)
+        .bind(i64::try_from(message.size_octets).unwrap_or(i64::MAX))
+        .bind(message.message_id.as_deref())
+        .bind(message.is_report)
+        .bind(message.accepted_at.timestamp_millis())
+        .bind(message.state.name())
+        .bind(message.next_at.timestamp_millis())
+        .bind(message.attempts)
+        .bind(message.is_unknown)
+        .bind(message.held.num_milliseconds())
+        .bind(message.held_since.map(|at| at.timestamp_millis()))
+        .bind(message.obstacle.as_ref().map(|obstacle| obstacle.code.as_str()))
+        .bind(message.obstacle.as_ref().map(|obstacle| obstacle.reason.as_str()))
+        .bind(message.obstacle.as_ref().and_then(|obstacle| obstacle.remedy.as_deref()))
+        .execute(changes.connection()?)
+        .await
+        .map_err(failed)?;
+        for (number, recipient) in message.recipients.iter().enumerate() {
+            sqlx::query("INSERT INTO queued_recipient (message, number, rcpt, state, reply) VALUES ($1, $2, $3, $4, $5)")
+                .bind(&message.id)
+                .bind(i64::try_from(number).unwrap_or(i64::MAX))
+                .bind(&recipient.rcpt)
+                .bind(recipient.state.name())
+                .bind(recipient.reply.as_deref())
+                .execute(changes.connection()?)
+                .await
+                .map_err(failed)?;
+        }
+        changes.commit().await
+    }
+
+    async fn queued(&self) -> Result<Vec<QueuedMessage>, StoreError> {
+        // One state of both tables, however long it takes.
+        let mut reading = self.begin_reading().await?;
+        let rows = sqlx::query("SELECT * FROM queued_message ORDER BY accepted_at, id")
+            .fetch_all(reading.connection()?)
+            .await
+            .map_err(failed)?;
+        let mut messages = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let recipients = recipients(reading.connection()?, &column::<String>(row, "id")?).await?;
+            messages.push(message(row, recipients)?);
+        }
+        reading.commit().await?;
+        Ok(messages)
+    }
+
+    async fn queued_message(&self, id: &str) -> Result<Option<QueuedMessage>, StoreError> {
+        let mut reading = self.begin_reading().await?;
+        let row = sqlx::query("SELECT * FROM queued_message WHERE id = $1")
+            .bind(id)
+            .fetch_optional(reading.connection()?)
+            .await
+            .map_err(failed)?;
+        let found = whole(reading.connection()?, row).await?;
+        reading.commit().await?;
+        Ok(found)
+    }
+
+    async fn due(&self, now: DateTime<Utc>) -> Result<Vec<Mailbox>, StoreError> {
+        sqlx::query(
+            "SELECT mailbox, MIN(next_at) AS first_at FROM queued_message \
+             WHERE state <> 'held' AND attempt_at IS NULL AND next_at <= $1 GROUP BY mailbox ORDER BY first_at",
+        )
+        .bind(now.timestamp_millis())
+        .fetch_all(&self.pool)
+        .await
+        .map_err(failed)?
+        .iter()
+        .map(|row| address(row, "mailbox", "queued_message.mailbox"))
+        .collect()
+    }
+
+    async fn next_due(&self, mailbox: &Mailbox, now: DateTime<Utc>) -> Result<Option<QueuedMessage>, StoreError> {
+        let mut reading = self.begin_reading().await?;
+        let row = sqlx::query(
+            "SELECT * FROM queued_message WHERE mailbox = $1 AND next_at <= $2 AND state <> 'held' AND attempt_at IS NULL \
+             ORDER BY accepted_at, id LIMIT 1",
+        )
+        .bind(mailbox.as_str())
+        .bind(now.timestamp_millis())
+        .fetch_optional(reading.connection()?)
+        .await
+        .map_err(failed)?;
+        let found = whole(reading.connection()?, row).await?;
+        reading.commit().await?;
+        Ok(found)
+    }
+
+    async fn begin_attempt(&self, id: &str, at: DateTime<Utc>) -> Result<bool, StoreError> {
+        let done = sqlx::query(
+            "UPDATE queued_message SET attempt_at = $2, attempts = attempts + 1 \
+             WHERE id = $1 AND state <> 'held' AND attempt_at IS NULL",
+        )
+        .bind(id)
+        .bind(at.timestamp_millis())
+        .execute(&self.pool)
+        .await
+        .map_err(failed)?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    async fn end_attempt(&self, id: &str, end: &AttemptEnd, at: DateTime<Utc>) -> Result<(), StoreError> {
+        let mut changes = self.begin().await?;
+        // Time that it was held for the set-up is counted when that ends, and begins to count where it begins.
+        sqlx::query(
+            "UPDATE queued_message SET attempt_at = NULL, next_at = $3, is_unknown = $4, code = $5, reason = $6, remedy = $7, \
+             held_millis = CASE WHEN state = 'held-for-setup' AND $2 <> 'held-for-setup' AND held_since IS NOT NULL \
+               THEN held_millis + $8 - held_since ELSE held_millis END, \
+             held_since = CASE WHEN state = 'held' THEN held_since WHEN $2 = 'held-for-setup' THEN COALESCE(held_since, $8) ELSE NULL END, \
+             state = CASE WHEN state = 'held' THEN state ELSE $2 END \
+             WHERE id = $1",
+        )
+        .bind(id)
+        .bind(end.state.name())
+        .bind(end.next_at.timestamp_millis())
+        .bind(end.is_unknown)
+        .bind(end.obstacle.as_ref().map(|obstacle| obstacle.code.as_str()))
+        .bind(end.obstacle.as_ref().map(|obstacle| obstacle.reason.as_str()))
+        .bind(end.obstacle.as_ref().and_then(|obstacle| obstacle.remedy.as_deref()))
+        .bind(at.timestamp_millis())
+        .execute(changes.connection()?)
+        .await
+        .map_err(failed)?;
+        for (number, state, reply) in &end.recipients {
+            sqlx::query("UPDATE queued_recipient SET state = $3, reply = $4 WHERE message = $1 AND number = $2")
+                .bind(id)
+                .bind(i64::try_from(*number).unwrap_or(i64::MAX))
+                .bind(state.name())
+                .bind(reply.as_deref())
+                .execute(changes.connection()?)
+                .await
+                .map_err(failed)?;
+        }
+        changes.commit().await
+    }
+
+    async fn postpone(&self, mailbox: &Mailbox, until: DateTime<Utc>) -> Result<(), StoreError> {
+        sqlx::query("UPDATE queued_message SET next_at = $2 WHERE mailbox = $1 AND attempt_at IS NULL AND next_at < $2")
+            .bind(mailbox.as_str())
+            .bind(until.timestamp_millis())
+            .execute(&self.pool)
+            .await
+            .map_err(failed)?;
+        Ok(())
+    }
+
+    async fn settle_attempts(&self, of: Option<&str>) -> Result<u64, StoreError> {
+        let done = sqlx::query(
+            "UPDATE queued_message SET attempt_at = NULL, is_unknown = 1 WHERE attempt_at IS NOT NULL AND COALESCE($1, id) = id",
+        )
+        .bind(of)
+        .execute(&self.pool)
+        .await
+        .map_err(failed)?;
+        Ok(done.rows_affected())
+    }
+
+    async fn wish(&self, of: QueuedOf<'_>, wish: QueueWish, at: DateTime<Utc>) -> Result<u64, StoreError> {
+        let (which, value) = match of {
+            QueuedOf::Id(id) => ("id", id),
+            QueuedOf::Mailbox(mailbox) => ("mailbox", mailbox.as_str()),
+            QueuedOf::Password(id) => ("password_id", id),
+        };
+        let change = match wish {
+            QueueWish::Retry => "next_at = CASE WHEN state = 'held' THEN next_at ELSE $2 END",
+            QueueWish::Hold => "state = 'held', held_since = COALESCE(held_since, $2)",
+            QueueWish::Release => {
+                "state = 'waiting', next_at = $2, \
+                 held_millis = held_millis + COALESCE($2 - held_since, 0), held_since = NULL"
+            }
+        };
+        let done = sqlx::query(sqlx::AssertSqlSafe(format!("UPDATE queued_message SET {change} WHERE {which} = $1")))
+            .bind(value)
+            .bind(at.timestamp_millis())
+            .execute(&self.pool)
+            .await
+            .map_err(failed)?;
+        Ok(done.rows_affected())
+    }
+
+    async fn hurry(&self, mailbox: &Mailbox, at: DateTime<Utc>) -> Result<u64, StoreError> {
+        let done = sqlx::query(
+            "UPDATE queued_message SET next_at = $2 WHERE mailbox = $1 AND state = 'held-for-setup' AND next_at > $2",
+        )
+        .bind(mailbox.as_str())
+        .bind(at.timestamp_millis())
+        .execute(&self.pool)
+        .await
+        .map_err(failed)?;
+        Ok(done.rows_affected())
+    }
+
+    async fn dequeue(&self, id: &str) -> Result<bool, StoreError> {
+        let done = sqlx::query("DELETE FROM queued_message WHERE id = $1")
+            .bind(id)
+            .execute(&self.pool)
+            .await
+            .map_err(failed)?;
+        Ok(done.rows_affected() > 0)
+    }
+}
+
+async fn whole(connection: &mut SqliteConnection, row: Option<SqliteRow>) -> Result<Option<QueuedMessage>, StoreError> {
+    let Some(row) = row else { return Ok(None) };
+    let recipients = recipients(connection, &column::<String>(&row, "id")?).await?;
+    message(&row, recipients).map(Some)
+}
+
+async fn recipients(connection: &mut SqliteConnection, id: &str) -> Result<Vec<QueuedRecipient>, StoreError> {
+    let rows = sqlx::query("SELECT rcpt, state, reply FROM queued_recipient WHERE message = $1 ORDER BY number")
+        .bind(id)
+        .fetch_all(connection)
+        .await
+        .map_err(failed)?;
+    rows.iter()
+        .map(|row| {
+            let word: String = column(row, "state")?;
+            let state = RecipientState::ALL.into_iter().find(|state| state.name() == word);
+            Ok(QueuedRecipient {
+                rcpt: column(row, "rcpt")?,
+                state: state.ok_or(StoreError::Value { column: "queued_recipient.state", value: word })?,
+                reply: column(row, "reply")?,
+            })
+        })
+        .collect()
+}
+
+fn message(row: &SqliteRow, recipients: Vec<QueuedRecipient>) -> Result<QueuedMessage, StoreError> {
+    let word: String = column(row, "state")?;
+    let state = QueueState::ALL.into_iter().find(|state| state.name() == word);
+    let code: Option<String> = column(row, "code")?;
+    let obstacle = match code {
+        Some(code) => {
+            let reason: Option<String> = column(row, "reason")?;
+            Some(Obstacle { code, reason: reason.unwrap_or_default(), remedy: column(row, "remedy")? })
+        }
+        None => None,
+    };
+    Ok(QueuedMessage {
+        id: column(row, "id")?,
+        mailbox: address(row, "mailbox", "queued_message.mailbox")?,
+        password_id: column(row, "password_id")?,
+        mail: column(row, "mail")?,
+        size_octets: u64::try_from(column::<i64>(row, "size_octets")?).unwrap_or_default(),
+        message_id: column(row, "message_id")?,
+        is_report: column(row, "is_report")?,
+        accepted_at: time(row, "accepted_at")?,
+        state: state.ok_or(StoreError::Value { column: "queued_message.state", value: word })?,
+        next_at: time(row, "next_at")?,
+        attempts: u32::try_from(column::<i64>(row, "attempts")?).unwrap_or(u32::MAX),
+        is_unknown: column(row, "is_unknown")?,
+        held: chrono::Duration::milliseconds(column(row, "held_millis")?),
+        held_since: optional_time(row, "held_since")?,
+        obstacle,
+        recipients,
+    })
+}
