@@ -8,6 +8,8 @@ mod common;
 mod catalogue;
 mod cli;
 mod clients;
+#[cfg(unix)]
+mod crash;
 mod delivery;
 mod doctor;
 mod expiry;

@@ -1,0 +1,197 @@
+//! The crash harness: numbered mails from several clients while the proxy is killed at random moments and started again, with faults on the
+//! far side. Afterwards every mail that was acknowledged has arrived.
+//!
+//! It is short here. `POSTERN_CRASH_KILLS=1000 cargo test --test it crash -- --nocapture` makes it long; `POSTERN_CRASH_SEED` repeats one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use postern::base::Protocol;
+use postern::store::DeliveryMode;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::common::child::Serving;
+use crate::common::{World, eventually, plain, within};
+
+const ALICE: &str = "alice@contoso.test";
+
+/// Clients that send at the same time.
+const CLIENTS: usize = 4;
+
+/// What the far side has at times; `None` is nothing.
+const FAULTS: [Option<&str>; 8] = [
+    None,
+    Some("smtp-message-reply=451 4.7.0 Temporary server error. Please try again later. PRX2"),
+    None,
+    Some("mail-unreachable"),
+    Some("smtp-recipient-reply=450 4.7.3 Organization queue quota exceeded"),
+    Some("token-status=503"),
+    None,
+    Some("smtp-slow-data=40"),
+];
+
+/// Random numbers that can be had again (xorshift).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % end
+    }
+}
+
+fn from_environment(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// Where the clients find the proxy; `None` while there is none.
+type Address = Arc<Mutex<Option<SocketAddr>>>;
+
+/// One connection of a client: sends mails until it breaks. Numbers whose acknowledgement was read go into `acknowledged`.
+async fn connection(
+    address: SocketAddr,
+    password: &str,
+    next: &AtomicU64,
+    acknowledged: &Mutex<BTreeSet<u64>>,
+    stop: &CancellationToken,
+) -> Option<()> {
+    let mut stream = BufReader::new(TcpStream::connect(address).await.ok()?);
+    let reply = async |stream: &mut BufReader<TcpStream>, line: Option<String>| -> Option<String> {
+        if let Some(line) = line {
+            stream.write_all(line.as_bytes()).await.ok()?;
+        }
+        loop {
+            let mut line = String::new();
+            let read = timeout(Duration::from_secs(60), stream.read_line(&mut line)).await.ok()?;
+            // A line without its end is a connection that broke, whatever it begins with.
+            if read.ok()? == 0 || !line.ends_with("\r\n") {
+                return None;
+            }
+            if line.as_bytes().get(3) != Some(&b'-') {
+                return Some(line);
+            }
+        }
+    };
+    reply(&mut stream, None).await?;
+    reply(&mut stream, Some("EHLO crash.test\r\n".to_owned())).await?;
+    let told = reply(&mut stream, Some(format!("AUTH PLAIN {}\r\n", plain(ALICE, password)))).await?;
+    assert!(told.starts_with("235 "), "{told}");
+    while !stop.is_cancelled() {
+        let number = next.fetch_add(1, Ordering::Relaxed);
+        for command in [format!("MAIL FROM:<{ALICE}>\r\n"), "RCPT TO:<bob@contoso.test>\r\n".to_owned()] {
+            let told = reply(&mut stream, Some(command)).await?;
+            assert!(told.starts_with("250 "), "{told}");
+        }
+        let told = reply(&mut stream, Some("DATA\r\n".to_owned())).await?;
+        assert!(told.starts_with("354 "), "{told}");
+        // Some are small, and some do not fit into one packet.
+        let body = "x".repeat(usize::try_from(number % 7).unwrap() * 9_000 + 10);
+        let message = format!("From: {ALICE}\r\nX-Number: {number}\r\nMessage-ID: <{number}@crash.test>\r\n\r\n{body}\r\n.\r\n");
+        let told = reply(&mut stream, Some(message)).await?;
+        assert!(told.starts_with("250 "), "{told}");
+        acknowledged.lock().unwrap().insert(number);
+    }
+    Some(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_acknowledged_mail_is_missing_however_often_it_is_killed() {
+    let kills = from_environment("POSTERN_CRASH_KILLS").unwrap_or(12);
+    let seed = from_environment("POSTERN_CRASH_SEED").unwrap_or(u64::from(std::process::id()) | 1);
+    eprintln!("seed {seed}");
+    let mut random = Random(seed | 1);
+    let mut world = World::start().await;
+    let issued = world.issue_with(ALICE, |request| request.delivery = DeliveryMode::Assured).await;
+    let password: Arc<str> = issued.password.expose().as_str().into();
+    let mut serving = Serving::instead_of(&mut world, &["-q"]).await;
+
+    let address: Address = Arc::new(Mutex::new(Some(world.address(Protocol::Smtp, "none"))));
+    let (next, acknowledged) = (Arc::new(AtomicU64::new(0)), Arc::new(Mutex::new(BTreeSet::new())));
+    let stop = CancellationToken::new();
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            let (address, password, next, acknowledged, stop) =
+                (Arc::clone(&address), Arc::clone(&password), Arc::clone(&next), Arc::clone(&acknowledged), stop.clone());
+            tokio::spawn(async move {
+                while !stop.is_cancelled() {
+                    let known = *address.lock().unwrap();
+                    if let Some(address) = known {
+                        connection(address, &password, &next, &acknowledged, &stop).await;
+                    }
+                    sleep(Duration::from_millis(10)).await;
+                }
+            })
+        })
+        .collect();
+
+    let mut unacknowledged_kills = 0;
+    for _ in 0..kills {
+        let before = acknowledged.lock().unwrap().len();
+        let fault = FAULTS[usize::try_from(random.below(FAULTS.len() as u64)).unwrap()];
+        world.sandbox.faults().clear_all();
+        if let Some(fault) = fault {
+            world.fault(fault);
+        }
+        if random.below(3) == 0 {
+            world.fault("smtp-drop-after-data=1");
+        }
+        // The moment is what is being scattered here.
+        sleep(Duration::from_millis(20 + random.below(400))).await;
+        serving.signal(Signal::SIGKILL);
+        *address.lock().unwrap() = None;
+        let (_, said) = serving.ended().await;
+        assert!(!said.contains("panicked"), "{said}");
+        unacknowledged_kills += usize::from(acknowledged.lock().unwrap().len() == before);
+        serving = Serving::start(&world.config_file(), &["-q"]);
+        serving.ready(&mut world).await;
+        *address.lock().unwrap() = Some(world.address(Protocol::Smtp, "none"));
+    }
+    world.sandbox.faults().clear_all();
+    stop.cancel();
+    for client in clients {
+        within("a client to end", client).await.unwrap();
+    }
+    eventually("the queue to be empty", async || {
+        let waiting = world.ops.queue().await.unwrap();
+        for message in &waiting {
+            drop(world.ops.retry_queued(&message.id).await);
+        }
+        waiting.is_empty()
+    })
+    .await;
+
+    let mut arrived: BTreeMap<u64, usize> = BTreeMap::new();
+    for submission in world.sandbox.submissions() {
+        let text = String::from_utf8(submission.content).unwrap();
+        let number = text.split("X-Number: ").nth(1).unwrap().split("\r\n").next().unwrap().parse().unwrap();
+        let body = text.split("\r\n\r\n").nth(1).unwrap();
+        assert_eq!(body.len(), usize::try_from(number % 7).unwrap() * 9_000 + 12, "{number} arrived whole");
+        *arrived.entry(number).or_default() += 1;
+    }
+    let acknowledged = acknowledged.lock().unwrap();
+    let missing: Vec<_> = acknowledged.iter().filter(|number| !arrived.contains_key(number)).collect();
+    let twice = arrived.values().filter(|count| **count > 1).count();
+    let spool = world.config.data_dir.join("spool");
+    let left = std::fs::read_dir(spool).unwrap().count();
+    eprintln!(
+        "{kills} kills ({unacknowledged_kills} of them before anything was acknowledged), {} mails acknowledged, {} arrived, {twice} of \
+         them more than once, {} missing, {left} files left",
+        acknowledged.len(),
+        arrived.len(),
+        missing.len()
+    );
+    assert!(missing.is_empty(), "seed {seed}: {missing:?}");
+    assert_eq!(left, 0, "seed {seed}");
+    assert!(acknowledged.len() as u64 > kills, "mail was sent meanwhile: {}", acknowledged.len());
+    serving.signal(Signal::SIGTERM);
+    assert!(serving.ended().await.0.success());
+}
