@@ -11,11 +11,11 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::auth::{AuthError, Cleared, Permit};
-use crate::base::{Fault, Mailbox, Reference, Whose};
+use crate::base::{Fault, Reference, Whose};
 use crate::delivery::attempt::{Hindrance, is_final, said};
 use crate::delivery::spool::{Draft, SpoolError};
 use crate::delivery::told::{self, About};
-use crate::delivery::{Delivery, DeliveryError};
+use crate::delivery::{Delivery, DeliveryError, is_foreign};
 use crate::store::{QueueState, QueuedMessage, QueuedRecipient, RecipientState};
 use crate::upstream::UpstreamError;
 use crate::upstream::smtp::Submission;
@@ -159,11 +159,8 @@ impl Assured {
         timeout(self.delivery.keeping.patience, self.delivery.open(&self.permit)).await.unwrap_or(Err(late))
     }
 
-    /// Whether the sender is another than the mailbox in a session that Exchange takes for the account behind it, and then the refusal.
     fn foreign(&self, submission: &Submission, transaction: &Transaction) -> Option<Reply> {
-        let mailbox: &Mailbox = self.permit.mailbox();
-        let other = |sender: &str| !sender.eq_ignore_ascii_case(mailbox.as_str());
-        let is_foreign = submission.user() != mailbox && transaction.sender().is_some_and(other);
+        let is_foreign = is_foreign(submission, &self.permit, transaction.sender());
         is_foreign.then(|| told::foreign_sender(self.about(transaction.sender(), SENDER)))
     }
 
@@ -230,7 +227,10 @@ impl Assured {
     async fn one_recipient(&self, transaction: &mut Transaction, recipient: &RcptTo) -> Reply {
         let mut is_taken = false;
         let reply = match transaction.live.as_mut() {
-            None => Reply::new(250, "2.1.5 Recipient OK"),
+            None => match &transaction.no_room {
+                Some(full) => self.full(full, transaction.sender()),
+                None => Reply::new(250, "2.1.5 Recipient OK"),
+            },
             Some(submission) => match submission.recipient(recipient).await {
                 Ok(reply) if reply.is_positive() => {
                     is_taken = true;

@@ -7,7 +7,7 @@ use crate::base::{Fault, Whose};
 use crate::delivery::remedy::{Sending, remedy_for};
 use crate::delivery::spool::{Spool, SpoolError};
 use crate::delivery::told::printable;
-use crate::delivery::{Delivery, DeliveryError};
+use crate::delivery::{Delivery, DeliveryError, is_foreign};
 use crate::store::{Obstacle, QueuedMessage, RecipientState};
 use crate::upstream::UpstreamError;
 use crate::upstream::smtp::Submission;
@@ -183,13 +183,19 @@ impl<'a> Sender<'a> {
 
     /// MAIL, on the connection that is there or on a new one; or Exchange's final refusal of the sender.
     async fn begin(&mut self, mail: &MailFrom) -> Result<Result<Submission, Reply>, Hindrance> {
+        let foreign = |submission: &Submission| is_foreign(submission, &self.permit, mail.address());
         if let Some(mut kept) = self.submission.take()
+            && !foreign(&kept)
             && let Ok(reply) = kept.mail(mail).await
             && reply.is_positive()
         {
             return Ok(Ok(kept));
         }
         let mut submission = self.delivery.open(&self.permit).await.map_err(|error| Hindrance::of_way(&error))?;
+        if foreign(&submission) {
+            submission.quit().await;
+            return Ok(Err(Reply::new(550, "5.7.60 Client does not have permissions to send as this sender")));
+        }
         let reply = submission.mail(mail).await.map_err(of_way)?;
         if reply.is_positive() {
             return Ok(Ok(submission));

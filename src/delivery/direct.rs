@@ -7,7 +7,7 @@ use tracing::{debug, info};
 
 use crate::auth::{AuthError, Cleared, Permit};
 use crate::delivery::told::{self, About};
-use crate::delivery::{Delivery, DeliveryError};
+use crate::delivery::{Delivery, DeliveryError, is_foreign};
 use crate::upstream::UpstreamError;
 use crate::upstream::smtp::Submission;
 use crate::wire::smtp::{RcptTo, Reply};
@@ -76,12 +76,8 @@ impl Direct {
         }
     }
 
-    /// Whether the sender is another than the mailbox in a session that Exchange takes for the account behind it. That account may send as
-    /// itself and as others; the app password is the mailbox's alone.
     fn is_foreign(&self, submission: &Submission) -> bool {
-        let mailbox = self.permit.mailbox();
-        submission.user() != mailbox
-            && self.sender.as_ref().is_some_and(|sender| !sender.eq_ignore_ascii_case(mailbox.as_str()))
+        is_foreign(submission, &self.permit, self.sender.as_deref())
     }
 
     fn began(&mut self, submission: Submission, reply: &Reply) -> Reply {

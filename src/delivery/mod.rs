@@ -173,6 +173,13 @@ impl Delivery {
     }
 }
 
+/// Whether the sender is another than the mailbox in a session that Exchange takes for the account behind it. That account may send as
+/// itself and as others; the app password is the mailbox's alone.
+fn is_foreign(submission: &Submission, permit: &Permit, sender: Option<&str>) -> bool {
+    let mailbox = permit.mailbox();
+    submission.user() != mailbox && sender.is_some_and(|sender| !sender.eq_ignore_ascii_case(mailbox.as_str()))
+}
+
 /// The sender of a message that waits; `None` is nobody, or one that cannot be read.
 pub fn sender_of(message: &QueuedMessage) -> Option<String> {
     MailFrom::parse(message.mail.as_bytes()).ok().and_then(|mail| mail.address().map(str::to_owned))

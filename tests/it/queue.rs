@@ -356,3 +356,28 @@ async fn the_command_line_shows_what_waits_for_people_and_for_programs() {
     assert_eq!((status, told.trim_end()), (0, format!("{{\"dropped\":[\"{id}\"]}}").as_str()));
     assert_eq!(run(&["password", "revoke", &world.ops.passwords().await.unwrap()[0].id, "--hold-mail"]).await.0, 0);
 }
+
+/// A tenant may let the session in as the account behind a shared mailbox only, and that account may send as itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_goes_out_as_its_own_mailbox_and_as_nobody_else() {
+    use crate::common::Plan;
+
+    let world = World::planned(Plan { grant: "authorization_code", ..Plan::default() }).await;
+    let (alice, shared) = (ALICE.parse().unwrap(), "shared@contoso.test".parse().unwrap());
+    let token = postern::base::Secret::new(world.sandbox.refresh_token_for(ALICE));
+    world.ops.connect_with_refresh_token(&alice, token).await.unwrap();
+    world.ops.remove_mailbox(&shared).await.unwrap();
+    world.ops.add_mailbox(&shared, None, &[], Some(&alice)).await.unwrap();
+    let issued = world.issue_with(shared.as_str(), |request| request.delivery = DeliveryMode::Assured).await;
+    let mut smtp = world.smtp(shared.as_str(), issued.password.expose()).await;
+    world.fault("mail-unreachable");
+    // Nobody knows yet as whom Exchange will let the session in.
+    let id = id(&send(&mut smtp, &[BOB]).await);
+    world.sandbox.faults().clear_all();
+    world.fault("smtp-shared-refused");
+    goes_out(&world, &id).await;
+    assert!(world.sandbox.messages(BOB, "INBOX").is_empty(), "it names Alice as its sender");
+    let inbox = world.sandbox.messages(shared.as_str(), "INBOX");
+    assert_eq!(inbox.len(), 1);
+    assert!(String::from_utf8_lossy(&inbox[0]).contains("Status: 5.7.60"), "its owner is told");
+}
