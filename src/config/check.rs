@@ -9,9 +9,9 @@ use crate::base::Protocol;
 use crate::base::is_host_name;
 use crate::config::Surroundings;
 use crate::config::credential;
+use crate::config::duration::parse_duration;
 use crate::config::files::{self, Base};
 use crate::config::listener::listeners;
-use crate::config::duration::parse_duration;
 use crate::config::model::{Config, Delivery, DeliveryMode, KeySource, Limits, OwnCertificate, Tenant};
 use crate::config::raw::{self, Report, Section};
 use crate::config::tenant::{self, Around};
@@ -158,7 +158,11 @@ fn span(section: &Section<'_>, key: &'static str, (least, most): (Duration, Dura
     let read = parse_duration(text.value).ok().filter(|span| (least..=most).contains(span));
     if read.is_none() {
         let message = format!("`{}` is not a time from {} to {}", text.value.escape_debug(), words(least), words(most));
-        section.report().fault(&text.place, message, "Write a number and a unit: s, m, h or d, such as \"4d\" or \"20s\".");
+        section.report().fault(
+            &text.place,
+            message,
+            "Write a number and a unit: s, m, h or d, such as \"4d\" or \"20s\".",
+        );
     }
     read
 }

@@ -174,7 +174,9 @@ impl Assured {
     ) -> Reply {
         if let Some(full) = &transaction.no_room {
             return match error {
-                Some(error) if error.whose() != Whose::Nobody => told::trouble(error, self.about(transaction.sender(), what)),
+                Some(error) if error.whose() != Whose::Nobody => {
+                    told::trouble(error, self.about(transaction.sender(), what))
+                }
                 _ => self.full(full, transaction.sender()),
             };
         }

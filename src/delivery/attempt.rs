@@ -170,7 +170,9 @@ impl<'a> Sender<'a> {
         }
         if reply.is_positive() {
             let said = said(&reply);
-            outcome.recipients.extend(taken.iter().map(|place| (*place, RecipientState::Delivered, Some(said.clone()))));
+            outcome
+                .recipients
+                .extend(taken.iter().map(|place| (*place, RecipientState::Delivered, Some(said.clone()))));
         } else if is_final(&reply) {
             refuse(outcome, &taken, &reply);
         } else {
@@ -240,7 +242,8 @@ pub(in crate::delivery) fn said(reply: &Reply) -> String {
 /// Whether Exchange refuses for good: what it says is permanent, and known neither to pass nor to be about the session.
 pub(in crate::delivery) fn is_final(reply: &Reply) -> bool {
     let passes = || {
-        crate::base::catalogue::exchange_reply(reply.code, &reply.text()).is_some_and(|entry| entry.whose == Whose::Nobody)
+        crate::base::catalogue::exchange_reply(reply.code, &reply.text())
+            .is_some_and(|entry| entry.whose == Whose::Nobody)
     };
     reply.is_permanent() && !matches!(reply.code, 503 | 530 | 535 | 538) && !passes()
 }

@@ -90,7 +90,9 @@ impl Courier {
         let swept = tokio::task::spawn_blocking(move || spool.sweep(&known)).await;
         let swept = swept.unwrap_or(Ok(0))?;
         if waiting + swept > 0 {
-            info!("{waiting} messages wait in the queue, of {unknown} the last attempt was broken off; {swept} left-over files were removed");
+            info!(
+                "{waiting} messages wait in the queue, of {unknown} the last attempt was broken off; {swept} left-over files were removed"
+            );
         }
         Ok(())
     }
@@ -124,7 +126,11 @@ impl Courier {
     }
 
     /// Sends somebody for each mailbox with a message that is due.
-    async fn begin_rounds(self: &Arc<Self>, rounds: &mut JoinSet<()>, stop: &CancellationToken) -> Result<(), StoreError> {
+    async fn begin_rounds(
+        self: &Arc<Self>,
+        rounds: &mut JoinSet<()>,
+        stop: &CancellationToken,
+    ) -> Result<(), StoreError> {
         let unsettled: Vec<String> =
             self.unsettled.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
         for id in unsettled {
@@ -164,7 +170,12 @@ impl Courier {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(error) => {
-                    error!(code = error.code(), remedy = error.remedy(), queue.id = message.id, "what became of a message cannot be noted: {error}");
+                    error!(
+                        code = error.code(),
+                        remedy = error.remedy(),
+                        queue.id = message.id,
+                        "what became of a message cannot be noted: {error}"
+                    );
                     self.unsettled.lock().unwrap_or_else(PoisonError::into_inner).insert(message.id);
                     break;
                 }
@@ -176,7 +187,11 @@ impl Courier {
     }
 
     /// One attempt at one message. False: the mailbox is to be left alone for a while.
-    async fn one<'s>(&'s self, message: &QueuedMessage, sender: &mut Option<Sender<'s>>) -> Result<bool, DeliveryError> {
+    async fn one<'s>(
+        &'s self,
+        message: &QueuedMessage,
+        sender: &mut Option<Sender<'s>>,
+    ) -> Result<bool, DeliveryError> {
         let began = self.clock.now();
         if message.state == QueueState::Waiting && self.is_too_old(message, began) {
             self.expire(message).await?;
@@ -229,10 +244,17 @@ impl Courier {
             let obstacle = Obstacle {
                 code: "report-undeliverable".to_owned(),
                 reason: "a delivery report cannot be delivered to the mailbox itself".to_owned(),
-                remedy: Some(format!("Read it with `postern queue show {0}`, mend the cause, and `postern queue release {0}`, or drop it.", message.id)),
+                remedy: Some(format!(
+                    "Read it with `postern queue show {0}`, mend the cause, and `postern queue release {0}`, or drop it.",
+                    message.id
+                )),
             };
             error!(mailbox.id = %message.mailbox, queue.id = message.id, code = obstacle.code, remedy = obstacle.remedy, "{}", obstacle.reason);
-            let waiting = message.recipients.iter().enumerate().map(|(place, one)| (place, RecipientState::Waiting, one.reply.clone()));
+            let waiting = message
+                .recipients
+                .iter()
+                .enumerate()
+                .map(|(place, one)| (place, RecipientState::Waiting, one.reply.clone()));
             let now = self.clock.now();
             let end = AttemptEnd {
                 recipients: waiting.collect(),
@@ -278,7 +300,8 @@ impl Courier {
 
     /// Puts a report about the failed recipients into the queue.
     async fn report(&self, message: &QueuedMessage, why: Reported) -> Result<(), DeliveryError> {
-        report::enqueue(message, why, &self.delivery.hostname, &self.spool, self.store.as_ref(), self.clock.now()).await?;
+        report::enqueue(message, why, &self.delivery.hostname, &self.spool, self.store.as_ref(), self.clock.now())
+            .await?;
         self.wake();
         Ok(())
     }

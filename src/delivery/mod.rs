@@ -65,9 +65,9 @@ pub struct Keeping {
 /// The deliveries of one session, in the mode of its app password.
 pub enum Delivering {
     /// What Exchange cannot take now is kept.
-    Assured(Assured),
+    Assured(Box<Assured>),
     /// Nothing is kept.
-    Direct(Direct),
+    Direct(Box<Direct>),
 }
 
 /// A message cannot be taken on now.
@@ -145,8 +145,8 @@ impl Delivery {
     /// A delivery for the session of this permit.
     pub fn begin(&self, permit: Arc<Permit>) -> Delivering {
         match permit.delivery() {
-            DeliveryMode::Assured => Delivering::Assured(Assured::new(self.clone(), permit)),
-            DeliveryMode::Direct => Delivering::Direct(Direct::new(self.clone(), permit)),
+            DeliveryMode::Assured => Delivering::Assured(Box::new(Assured::new(self.clone(), permit))),
+            DeliveryMode::Direct => Delivering::Direct(Box::new(Direct::new(self.clone(), permit))),
         }
     }
 

@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 use lettre::message::header::{ContentType, Header, HeaderName, HeaderValue};
 use lettre::message::{Mailbox as Correspondent, MultiPart, SinglePart};
 
-use crate::delivery::{DeliveryError, recipient_of};
 use crate::delivery::spool::Spool;
+use crate::delivery::{DeliveryError, recipient_of};
 use crate::store::{QueueState, QueuedMessage, QueuedRecipient, RecipientState, Store};
 use crate::wire::smtp::MailFrom;
 
@@ -123,7 +123,11 @@ fn content(
     let report = MultiPart::mixed()
         .build()
         .singlepart(plain(words(message, why, &failed)))
-        .singlepart(SinglePart::builder().header(of_type("message/delivery-status")?).body(fields(message, why, hostname, &failed)))
+        .singlepart(
+            SinglePart::builder()
+                .header(of_type("message/delivery-status")?)
+                .body(fields(message, why, hostname, &failed)),
+        )
         .singlepart(SinglePart::builder().header(of_type("text/rfc822-headers; charset=utf-8")?).body(header.to_vec()));
     let built = lettre::Message::builder()
         .from(correspondent(Some("Mail delivery at this company (Postern)"))?)
@@ -143,7 +147,9 @@ fn words(message: &QueuedMessage, why: Reported, failed: &[(String, &QueuedRecip
     let accepted = message.accepted_at.format("%Y-%m-%d %H:%M UTC");
     let mut text = match why {
         Reported::Refused => format!("A mail that was handed in on {accepted} was refused for these recipients:\n\n"),
-        Reported::TooOld => format!("A mail that was handed in on {accepted} could not be delivered in time to these recipients, and is given up:\n\n"),
+        Reported::TooOld => format!(
+            "A mail that was handed in on {accepted} could not be delivered in time to these recipients, and is given up:\n\n"
+        ),
     };
     for (address, recipient) in failed {
         text.push_str(&format!("  {address}\n"));

@@ -155,7 +155,15 @@ impl Spool {
         let opened = tokio::task::spawn_blocking(move || open_private(&opening)).await;
         let opened = opened.unwrap_or_else(|error| Err(io::Error::other(error)));
         let file = opened.map_err(|source| SpoolError::File { path: path.clone(), source })?;
-        Ok(Draft { spool: self.clone(), id, path, file: File::from_std(file), octets: 0, head: Vec::new(), kept: false })
+        Ok(Draft {
+            spool: self.clone(),
+            id,
+            path,
+            file: File::from_std(file),
+            octets: 0,
+            head: Vec::new(),
+            kept: false,
+        })
     }
 
     /// Opens a message to be sent.
@@ -225,15 +233,22 @@ fn fresh_id() -> Option<String> {
     const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
     let mut random = [0; 10];
     aws_lc_rs::rand::fill(&mut random).ok()?;
-    Some(random.iter().filter_map(|octet| LETTERS.get(usize::from(octet % 32))).map(|letter| char::from(*letter)).collect())
+    Some(
+        random
+            .iter()
+            .filter_map(|octet| LETTERS.get(usize::from(octet % 32)))
+            .map(|letter| char::from(*letter))
+            .collect(),
+    )
 }
 
 /// Free and all octets of the disk.
 #[cfg(unix)]
 fn disk(folder: &Path) -> Option<(u64, u64)> {
     let stat = nix::sys::statvfs::statvfs(folder).ok()?;
-    let block = u64::from(stat.fragment_size());
-    Some((u64::from(stat.blocks_available()) * block, u64::from(stat.blocks()) * block))
+    // The counts have other widths on other systems.
+    let octets = |blocks: u128| u64::try_from(blocks * u128::from(stat.fragment_size())).unwrap_or(u64::MAX);
+    Some((octets(u128::from(stat.blocks_available())), octets(u128::from(stat.blocks()))))
 }
 
 /// The quota alone counts where the system is not asked.

@@ -421,7 +421,7 @@ async fn what_waits_comes_back_as_it_was_in_the_order_in_which_it_came() {
     assert_eq!(store.queued_message("third").await.unwrap(), None);
     let alice = address("alice@contoso.test");
     assert_eq!(store.due(at(60)).await.unwrap(), []);
-    assert_eq!(store.due(at(61)).await.unwrap(), [alice.clone()]);
+    assert_eq!(store.due(at(61)).await.unwrap(), std::slice::from_ref(&alice));
     assert_eq!(store.next_due(&alice, at(61)).await.unwrap().unwrap().id, "first");
     store.postpone(&alice, at(200)).await.unwrap();
     assert_eq!(store.due(at(199)).await.unwrap(), []);
@@ -480,7 +480,10 @@ async fn time_that_it_is_held_does_not_count_and_the_administrators_word_outlast
     assert!(!store.begin_attempt("one", at(400)).await.unwrap());
     assert_eq!(store.wish(id, QueueWish::Retry, at(120)).await.unwrap(), 1);
     assert_eq!(one().await.next_at, at(300));
-    assert_eq!(store.wish(QueuedOf::Mailbox(&address("alice@contoso.test")), QueueWish::Release, at(150)).await.unwrap(), 1);
+    assert_eq!(
+        store.wish(QueuedOf::Mailbox(&address("alice@contoso.test")), QueueWish::Release, at(150)).await.unwrap(),
+        1
+    );
     assert_eq!((one().await.state, one().await.next_at), (QueueState::Waiting, at(150)));
     assert_eq!(one().await.age(at(200)), seconds(120));
     assert_eq!(store.wish(QueuedOf::Password("k7m2qx"), QueueWish::Hold, at(160)).await.unwrap(), 1);

@@ -85,7 +85,9 @@ fn words(answer: Answer) -> String {
         Answer::TooManyConnections => "Too many connections, try again later".to_owned(),
         Answer::TooManySessions => "Too many sessions with this password, close one or try again later".to_owned(),
         Answer::TryLater(reference) => format!("The mailbox cannot be reached now, try again later, ref {reference}"),
-        Answer::DiskGuard(reference) => format!("There is no room for the message now, try again later, ref {reference}"),
+        Answer::DiskGuard(reference) => {
+            format!("There is no room for the message now, try again later, ref {reference}")
+        }
         Answer::MustAct(reference) => format!("The mailbox needs your administrator, ref {reference}"),
         // Not why: whoever holds a password that was taken from its owner need not hear that it was noticed.
         Answer::Ended => "The login is no longer valid, log in again".to_owned(),

@@ -95,7 +95,8 @@ async fn connection(
         assert!(told.starts_with("354 "), "{told}");
         // Some are small, and some do not fit into one packet.
         let body = "x".repeat(usize::try_from(number % 7).unwrap() * 9_000 + 10);
-        let message = format!("From: {ALICE}\r\nX-Number: {number}\r\nMessage-ID: <{number}@crash.test>\r\n\r\n{body}\r\n.\r\n");
+        let message =
+            format!("From: {ALICE}\r\nX-Number: {number}\r\nMessage-ID: <{number}@crash.test>\r\n\r\n{body}\r\n.\r\n");
         let told = reply(&mut stream, Some(message)).await?;
         assert!(told.starts_with("250 "), "{told}");
         acknowledged.lock().unwrap().insert(number);
@@ -119,8 +120,13 @@ async fn no_acknowledged_mail_is_missing_however_often_it_is_killed() {
     let stop = CancellationToken::new();
     let clients: Vec<_> = (0..CLIENTS)
         .map(|_| {
-            let (address, password, next, acknowledged, stop) =
-                (Arc::clone(&address), Arc::clone(&password), Arc::clone(&next), Arc::clone(&acknowledged), stop.clone());
+            let (address, password, next, acknowledged, stop) = (
+                Arc::clone(&address),
+                Arc::clone(&password),
+                Arc::clone(&next),
+                Arc::clone(&acknowledged),
+                stop.clone(),
+            );
             tokio::spawn(async move {
                 while !stop.is_cancelled() {
                     let known = *address.lock().unwrap();
@@ -177,7 +183,7 @@ async fn no_acknowledged_mail_is_missing_however_often_it_is_killed() {
         assert_eq!(body.len(), usize::try_from(number % 7).unwrap() * 9_000 + 12, "{number} arrived whole");
         *arrived.entry(number).or_default() += 1;
     }
-    let acknowledged = acknowledged.lock().unwrap();
+    let acknowledged = std::mem::take(&mut *acknowledged.lock().unwrap());
     let missing: Vec<_> = acknowledged.iter().filter(|number| !arrived.contains_key(number)).collect();
     let twice = arrived.values().filter(|count| **count > 1).count();
     let spool = world.config.data_dir.join("spool");

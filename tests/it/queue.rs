@@ -8,7 +8,8 @@ use crate::common::{Peer, World, eventually, within};
 
 const ALICE: &str = "alice@contoso.test";
 const BOB: &str = "bob@contoso.test";
-const MESSAGE: &str = "From: alice@contoso.test\r\nMessage-ID: <one@contoso.test>\r\nSubject: one\r\n\r\n.dot\r\ntext\r\n";
+const MESSAGE: &str =
+    "From: alice@contoso.test\r\nMessage-ID: <one@contoso.test>\r\nSubject: one\r\n\r\n.dot\r\ntext\r\n";
 
 async fn assured(world: &World) -> Peer<TcpStream> {
     let issued = world.issue_with(ALICE, |request| request.delivery = DeliveryMode::Assured).await;
@@ -77,76 +78,80 @@ async fn what_exchange_takes_at_once_is_passed_on_and_nothing_is_kept() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_passes_by_itself_is_kept_and_delivered_whole_when_it_has_passed() {
-    join_all([
-        "token-status=503",
-        "mail-unreachable",
-        "smtp-banner-421",
-        "smtp-mail-451",
-        "smtp-concurrent-432",
-        "smtp-quota",
-        "smtp-daily-limit",
-        "smtp-drop-mid-data",
-        "smtp-recipient-reply=451 4.4.0 Not now",
-        "smtp-message-reply=452 4.3.1 Insufficient system resources",
-        "smtp-starttls-454",
-    ]
-    .map(async |fault| {
-        let world = World::start().await;
-        let mut smtp = assured(&world).await;
-        world.fault(fault);
-        let id = id(&send(&mut smtp, &[BOB, "carol@elsewhere.test"]).await);
-        let kept = waiting(&world).await;
-        assert_eq!(kept.len(), 1, "{fault}");
-        let kept = &kept[0];
-        assert_eq!((kept.id.as_str(), kept.state), (id.as_str(), QueueState::Waiting), "{fault}");
-        // Nobody knows whether the last octets were still heard when the connection went.
-        assert_eq!(kept.is_unknown, fault == "smtp-drop-mid-data", "{fault}");
-        assert_eq!(kept.size_octets, MESSAGE.len() as u64, "{fault}");
-        assert_eq!(kept.message_id.as_deref(), Some("one@contoso.test"), "{fault}");
-        assert!(kept.obstacle.is_some(), "{fault}");
-        // The session goes on, and its next message waits as well.
-        assert!(smtp.smtp("NOOP").await.starts_with("250 "), "{fault}");
-        world.sandbox.faults().clear_all();
-        goes_out(&world, &id).await;
-        let submitted = world.sandbox.submissions();
-        assert_eq!(submitted.len(), 1, "{fault}");
-        assert_eq!(submitted[0].recipients, [BOB, "carol@elsewhere.test"], "{fault}");
-        assert_eq!(String::from_utf8_lossy(&submitted[0].content), MESSAGE, "{fault}");
-    }))
+    join_all(
+        [
+            "token-status=503",
+            "mail-unreachable",
+            "smtp-banner-421",
+            "smtp-mail-451",
+            "smtp-concurrent-432",
+            "smtp-quota",
+            "smtp-daily-limit",
+            "smtp-drop-mid-data",
+            "smtp-recipient-reply=451 4.4.0 Not now",
+            "smtp-message-reply=452 4.3.1 Insufficient system resources",
+            "smtp-starttls-454",
+        ]
+        .map(async |fault| {
+            let world = World::start().await;
+            let mut smtp = assured(&world).await;
+            world.fault(fault);
+            let id = id(&send(&mut smtp, &[BOB, "carol@elsewhere.test"]).await);
+            let kept = waiting(&world).await;
+            assert_eq!(kept.len(), 1, "{fault}");
+            let kept = &kept[0];
+            assert_eq!((kept.id.as_str(), kept.state), (id.as_str(), QueueState::Waiting), "{fault}");
+            // Nobody knows whether the last octets were still heard when the connection went.
+            assert_eq!(kept.is_unknown, fault == "smtp-drop-mid-data", "{fault}");
+            assert_eq!(kept.size_octets, MESSAGE.len() as u64, "{fault}");
+            assert_eq!(kept.message_id.as_deref(), Some("one@contoso.test"), "{fault}");
+            assert!(kept.obstacle.is_some(), "{fault}");
+            // The session goes on, and its next message waits as well.
+            assert!(smtp.smtp("NOOP").await.starts_with("250 "), "{fault}");
+            world.sandbox.faults().clear_all();
+            goes_out(&world, &id).await;
+            let submitted = world.sandbox.submissions();
+            assert_eq!(submitted.len(), 1, "{fault}");
+            assert_eq!(submitted[0].recipients, [BOB, "carol@elsewhere.test"], "{fault}");
+            assert_eq!(String::from_utf8_lossy(&submitted[0].content), MESSAGE, "{fault}");
+        }),
+    )
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_somebody_has_to_mend_holds_the_message_and_it_goes_out_by_itself_afterwards() {
-    join_all([
-        "smtp-auth-disabled",
-        "token-error=7000222",
-        "mailbox-no-permission=alice@contoso.test",
-        "smtp-message-reply=430 4.2.0 STOREDRV; mailbox logon failure",
-    ]
-    .map(async |fault| {
-        let mut world = World::start().await;
-        let mut smtp = assured(&world).await;
-        world.fault(fault);
-        let id = id(&send(&mut smtp, &[BOB]).await);
-        drop(smtp);
-        let kept = waiting(&world).await;
-        assert_eq!(kept[0].state, QueueState::HeldForSetup, "{fault}: {:?}", kept[0].obstacle);
-        let obstacle = kept[0].obstacle.clone().unwrap();
-        assert!(obstacle.remedy.is_some(), "{fault}: {obstacle:?}");
-        // Tried in vain it is held on.
-        world.ops.retry_queued(&id).await.unwrap();
-        eventually("an attempt", async || waiting(&world).await[0].attempts == 1).await;
-        eventually("its end", async || waiting(&world).await[0].state == QueueState::HeldForSetup).await;
-        world.sandbox.faults().clear_all();
-        if fault.starts_with("token-error") {
-            // The same credential is presented again after five minutes, or by a new process.
-            world.stop_serving().await;
-            world.serve().await;
-        }
-        goes_out(&world, &id).await;
-        assert_eq!(world.sandbox.submissions().len(), 1, "{fault}");
-    }))
+    join_all(
+        [
+            "smtp-auth-disabled",
+            "token-error=7000222",
+            "mailbox-no-permission=alice@contoso.test",
+            "smtp-message-reply=430 4.2.0 STOREDRV; mailbox logon failure",
+        ]
+        .map(async |fault| {
+            let mut world = World::start().await;
+            let mut smtp = assured(&world).await;
+            world.fault(fault);
+            let id = id(&send(&mut smtp, &[BOB]).await);
+            drop(smtp);
+            let kept = waiting(&world).await;
+            assert_eq!(kept[0].state, QueueState::HeldForSetup, "{fault}: {:?}", kept[0].obstacle);
+            let obstacle = kept[0].obstacle.clone().unwrap();
+            assert!(obstacle.remedy.is_some(), "{fault}: {obstacle:?}");
+            // Tried in vain it is held on.
+            world.ops.retry_queued(&id).await.unwrap();
+            eventually("an attempt", async || waiting(&world).await[0].attempts == 1).await;
+            eventually("its end", async || waiting(&world).await[0].state == QueueState::HeldForSetup).await;
+            world.sandbox.faults().clear_all();
+            if fault.starts_with("token-error") {
+                // The same credential is presented again after five minutes, or by a new process.
+                world.stop_serving().await;
+                world.serve().await;
+            }
+            goes_out(&world, &id).await;
+            assert_eq!(world.sandbox.submissions().len(), 1, "{fault}");
+        }),
+    )
     .await;
 }
 
@@ -335,19 +340,38 @@ async fn the_command_line_shows_what_waits_for_people_and_for_programs() {
     assert_eq!(
         keys,
         [
-            "accepted_at", "attempts", "code", "from", "id", "mailbox", "may_have_arrived", "next_at", "password_id", "reason", "recipients",
-            "remedy", "report", "size", "state"
+            "accepted_at",
+            "attempts",
+            "code",
+            "from",
+            "id",
+            "mailbox",
+            "may_have_arrived",
+            "next_at",
+            "password_id",
+            "reason",
+            "recipients",
+            "remedy",
+            "report",
+            "size",
+            "state"
         ]
     );
     assert_eq!((&message["id"], &message["state"]), (&id.as_str().into(), &"held-for-setup".into()));
     assert_eq!((&message["from"], &message["code"]), (&ALICE.into(), &"exchange-denied".into()));
-    assert_eq!(message["recipients"][1], serde_json::json!({"address": "carol@elsewhere.test", "state": "waiting", "reply": null}));
+    assert_eq!(
+        message["recipients"][1],
+        serde_json::json!({"address": "carol@elsewhere.test", "state": "waiting", "reply": null})
+    );
     let (_, told) = run(&["queue", "list"]).await;
     for part in [id.as_str(), ALICE, "held-for-setup", "bob@contoso.test and 1 more"] {
         assert!(told.contains(part), "{part}\n{told}");
     }
     let (_, told) = run(&["queue", "show", &id]).await;
-    assert!(told.contains("Set-CASMailbox -Identity alice@contoso.test -SmtpClientAuthenticationDisabled $false"), "{told}");
+    assert!(
+        told.contains("Set-CASMailbox -Identity alice@contoso.test -SmtpClientAuthenticationDisabled $false"),
+        "{told}"
+    );
     let (status, told) = run(&["status"]).await;
     assert!(status == 1 && told.contains("mail waiting") && told.contains("1, the oldest since "), "{told}");
     assert_eq!(run(&["queue", "hold", &id, "--json"]).await.0, 0);

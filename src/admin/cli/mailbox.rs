@@ -210,7 +210,9 @@ impl MailboxCommand {
                     "{address} is off the list; {revoked_passwords} {passwords} revoked, its tokens are destroyed"
                 ));
                 if held_messages > 0 {
-                    output.note(&format!("{held_messages} of its messages were waiting and are held (postern queue list)"));
+                    output.note(&format!(
+                        "{held_messages} of its messages were waiting and are held (postern queue list)"
+                    ));
                 }
                 if output.is_json() {
                     output.json(&RemovedDocument { address: address.as_str(), revoked_passwords, held_messages })?;

@@ -145,7 +145,9 @@ impl PasswordCommand {
                 }
                 let held_messages = if hold_mail { ops.hold_queued_with(&id).await? } else { 0 };
                 if hold_mail {
-                    output.note(&format!("{held_messages} messages of it were waiting and are held (postern queue list)"));
+                    output.note(&format!(
+                        "{held_messages} messages of it were waiting and are held (postern queue list)"
+                    ));
                 }
                 if output.is_json() {
                     output.json(&RevokedDocument { id: &id, state: PasswordState::Revoked.name(), held_messages })?;

@@ -5,11 +5,11 @@ use chrono::{DateTime, Utc};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use crate::base::Mailbox;
+use crate::store::StoreError;
 use crate::store::queue::{
     AttemptEnd, Obstacle, Queue, QueueState, QueueWish, QueuedMessage, QueuedOf, QueuedRecipient, RecipientState,
 };
 use crate::store::sqlite::{SqliteStore, address, column, failed, optional_time, time};
-use crate::store::StoreError;
 
 #[async_trait]
 impl Queue for SqliteStore {
@@ -41,15 +41,17 @@ impl Queue for SqliteStore {
         .await
         .map_err(failed)?;
         for (number, recipient) in message.recipients.iter().enumerate() {
-            sqlx::query("INSERT INTO queued_recipient (message, number, rcpt, state, reply) VALUES ($1, $2, $3, $4, $5)")
-                .bind(&message.id)
-                .bind(i64::try_from(number).unwrap_or(i64::MAX))
-                .bind(&recipient.rcpt)
-                .bind(recipient.state.name())
-                .bind(recipient.reply.as_deref())
-                .execute(changes.connection()?)
-                .await
-                .map_err(failed)?;
+            sqlx::query(
+                "INSERT INTO queued_recipient (message, number, rcpt, state, reply) VALUES ($1, $2, $3, $4, $5)",
+            )
+            .bind(&message.id)
+            .bind(i64::try_from(number).unwrap_or(i64::MAX))
+            .bind(&recipient.rcpt)
+            .bind(recipient.state.name())
+            .bind(recipient.reply.as_deref())
+            .execute(changes.connection()?)
+            .await
+            .map_err(failed)?;
         }
         changes.commit().await
     }
@@ -161,12 +163,14 @@ impl Queue for SqliteStore {
     }
 
     async fn postpone(&self, mailbox: &Mailbox, until: DateTime<Utc>) -> Result<(), StoreError> {
-        sqlx::query("UPDATE queued_message SET next_at = $2 WHERE mailbox = $1 AND attempt_at IS NULL AND next_at < $2")
-            .bind(mailbox.as_str())
-            .bind(until.timestamp_millis())
-            .execute(&self.pool)
-            .await
-            .map_err(failed)?;
+        sqlx::query(
+            "UPDATE queued_message SET next_at = $2 WHERE mailbox = $1 AND attempt_at IS NULL AND next_at < $2",
+        )
+        .bind(mailbox.as_str())
+        .bind(until.timestamp_millis())
+        .execute(&self.pool)
+        .await
+        .map_err(failed)?;
         Ok(())
     }
 

@@ -470,7 +470,10 @@ pub(in crate::base::catalogue) static ADMINISTRATION: &[Entry] = &[
         code: "queue-unreadable",
         title: "the store does not say whom a message of the queue is for",
         what: "The row of a message that waits cannot be read: the store was damaged or changed by hand.",
-        remedy: &[Step::Do("Restore the store from a backup, or drop the message:"), Step::Run("postern queue drop ID")],
+        remedy: &[
+            Step::Do("Restore the store from a backup, or drop the message:"),
+            Step::Run("postern queue drop ID"),
+        ],
         ..COMMAND
     },
     Entry {
