@@ -84,7 +84,7 @@ impl Courier {
     /// When the store cannot be asked or the spool not be looked through.
     pub async fn take_up(&self) -> Result<(), DeliveryError> {
         let unknown = self.store.settle_attempts(None).await?;
-        let known: HashSet<String> = self.store.queued().await?.into_iter().map(|message| message.id).collect();
+        let known = self.store.queued_ids().await?;
         let waiting = known.len();
         let spool = self.spool.clone();
         let swept = tokio::task::spawn_blocking(move || spool.sweep(&known)).await;

@@ -1,5 +1,7 @@
 //! The queue: messages that were acknowledged and are not delivered yet.
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
@@ -157,6 +159,8 @@ pub enum QueueWish {
 /// Whose messages are meant.
 #[derive(Clone, Copy, Debug)]
 pub enum QueuedOf<'a> {
+    /// Everybody's.
+    All,
     /// The message of this ID.
     Id(&'a str),
     /// Everything that a mailbox sends.
@@ -173,6 +177,9 @@ pub trait Queue: Send + Sync {
 
     /// All messages, the oldest first.
     async fn queued(&self) -> Result<Vec<QueuedMessage>, StoreError>;
+
+    /// The IDs of all messages.
+    async fn queued_ids(&self) -> Result<HashSet<String>, StoreError>;
 
     /// One message.
     async fn queued_message(&self, id: &str) -> Result<Option<QueuedMessage>, StoreError>;

@@ -425,6 +425,9 @@ async fn what_waits_comes_back_as_it_was_in_the_order_in_which_it_came() {
     assert_eq!(store.next_due(&alice, at(61)).await.unwrap().unwrap().id, "first");
     store.postpone(&alice, at(200)).await.unwrap();
     assert_eq!(store.due(at(199)).await.unwrap(), []);
+    assert_eq!(store.queued_ids().await.unwrap(), ["first", "second"].map(str::to_owned).into());
+    assert_eq!(store.wish(QueuedOf::All, QueueWish::Retry, at(150)).await.unwrap(), 2);
+    assert_eq!(store.due(at(150)).await.unwrap(), [alice]);
     assert!(store.dequeue("first").await.unwrap());
     assert!(!store.dequeue("first").await.unwrap());
     assert_eq!(store.queued().await.unwrap().len(), 1);

@@ -50,8 +50,11 @@ struct Show {
 #[derive(Args, Debug)]
 struct Retry {
     /// Their IDs
-    #[arg(required = true)]
+    #[arg(required_unless_present = "all")]
     ids: Vec<String>,
+    /// Everything that waits and is not held, as after an outage
+    #[arg(long, conflicts_with = "ids")]
+    all: bool,
 }
 
 /// Keep messages from being tried until they are released; the time does not count towards their age
@@ -124,7 +127,13 @@ impl QueueCommand {
         match self {
             Self::List(List {}) => list(output, &ops.queue().await?),
             Self::Show(Show { id }) => show(output, &ops.queued(&id).await?),
-            Self::Retry(Retry { ids }) => {
+            Self::Retry(Retry { all: true, .. }) => {
+                ops.retry_all_queued().await?;
+                output.note("everything that is not held is tried within 5 seconds, if `serve` runs");
+                let ids: Vec<String> = ops.queue().await?.into_iter().map(|message| message.id).collect();
+                documents(ops, output, &ids).await
+            }
+            Self::Retry(Retry { ids, all: false }) => {
                 for id in &ids {
                     ops.retry_queued(id).await?;
                     output.note(&format!("{id} is tried within 5 seconds, if `serve` runs"));

@@ -34,6 +34,14 @@ impl Ops {
         self.wish(id, QueueWish::Retry).await
     }
 
+    /// Lets everything that waits be tried at once, but for what is held. Returns how many messages wait in all.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn retry_all_queued(&self) -> Result<u64, OpsError> {
+        Ok(self.foundation.store.wish(QueuedOf::All, QueueWish::Retry, self.clock.now()).await?)
+    }
+
     /// Keeps a message from being tried until it is released.
     ///
     /// # Errors

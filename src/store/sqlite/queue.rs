@@ -1,5 +1,7 @@
 //! The queue on SQLite.
 
+use std::collections::{HashMap, HashSet};
+
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
@@ -63,13 +65,26 @@ impl Queue for SqliteStore {
             .fetch_all(reading.connection()?)
             .await
             .map_err(failed)?;
+        let of_all = sqlx::query("SELECT message, rcpt, state, reply FROM queued_recipient ORDER BY message, number")
+            .fetch_all(reading.connection()?)
+            .await
+            .map_err(failed)?;
+        let mut recipients: HashMap<String, Vec<QueuedRecipient>> = HashMap::new();
+        for row in &of_all {
+            recipients.entry(column(row, "message")?).or_default().push(recipient(row)?);
+        }
         let mut messages = Vec::with_capacity(rows.len());
         for row in &rows {
-            let recipients = recipients(reading.connection()?, &column::<String>(row, "id")?).await?;
-            messages.push(message(row, recipients)?);
+            let own = recipients.remove(&column::<String>(row, "id")?).unwrap_or_default();
+            messages.push(message(row, own)?);
         }
         reading.commit().await?;
         Ok(messages)
+    }
+
+    async fn queued_ids(&self) -> Result<HashSet<String>, StoreError> {
+        let rows = sqlx::query("SELECT id FROM queued_message").fetch_all(&self.pool).await.map_err(failed)?;
+        rows.iter().map(|row| column(row, "id")).collect()
     }
 
     async fn queued_message(&self, id: &str) -> Result<Option<QueuedMessage>, StoreError> {
@@ -187,6 +202,8 @@ impl Queue for SqliteStore {
 
     async fn wish(&self, of: QueuedOf<'_>, wish: QueueWish, at: DateTime<Utc>) -> Result<u64, StoreError> {
         let (which, value) = match of {
+            // Everything is equal to itself.
+            QueuedOf::All => ("$1", ""),
             QueuedOf::Id(id) => ("id", id),
             QueuedOf::Mailbox(mailbox) => ("mailbox", mailbox.as_str()),
             QueuedOf::Password(id) => ("password_id", id),
@@ -242,17 +259,17 @@ async fn recipients(connection: &mut SqliteConnection, id: &str) -> Result<Vec<Q
         .fetch_all(connection)
         .await
         .map_err(failed)?;
-    rows.iter()
-        .map(|row| {
-            let word: String = column(row, "state")?;
-            let state = RecipientState::ALL.into_iter().find(|state| state.name() == word);
-            Ok(QueuedRecipient {
-                rcpt: column(row, "rcpt")?,
-                state: state.ok_or(StoreError::Value { column: "queued_recipient.state", value: word })?,
-                reply: column(row, "reply")?,
-            })
-        })
-        .collect()
+    rows.iter().map(recipient).collect()
+}
+
+fn recipient(row: &SqliteRow) -> Result<QueuedRecipient, StoreError> {
+    let word: String = column(row, "state")?;
+    let state = RecipientState::ALL.into_iter().find(|state| state.name() == word);
+    Ok(QueuedRecipient {
+        rcpt: column(row, "rcpt")?,
+        state: state.ok_or(StoreError::Value { column: "queued_recipient.state", value: word })?,
+        reply: column(row, "reply")?,
+    })
 }
 
 fn message(row: &SqliteRow, recipients: Vec<QueuedRecipient>) -> Result<QueuedMessage, StoreError> {
