@@ -177,6 +177,8 @@ impl Courier {
                         "what became of a message cannot be noted: {error}"
                     );
                     self.unsettled.lock().unwrap_or_else(PoisonError::into_inner).insert(message.id);
+                    // Not at each glance again; where the store fails, the next glance tells.
+                    drop(self.store.postpone(&mailbox, now + first_pause()).await);
                     break;
                 }
             }
@@ -224,7 +226,7 @@ impl Courier {
             }
         }
         if waiting(&after).next().is_none() {
-            self.settle(&after).await?;
+            self.settle(&after, outcome.recipients).await?;
         } else {
             self.defer(message, outcome).await?;
         }
@@ -236,7 +238,11 @@ impl Courier {
     }
 
     /// Every recipient is settled: the sender is told of those that failed, and the message goes.
-    async fn settle(&self, message: &QueuedMessage) -> Result<(), DeliveryError> {
+    async fn settle(
+        &self,
+        message: &QueuedMessage,
+        settled: Vec<(usize, RecipientState, Option<String>)>,
+    ) -> Result<(), DeliveryError> {
         let failed = message.recipients.iter().filter(|recipient| recipient.state == RecipientState::Failed).count();
         let delivered = message.recipients.len() - failed;
         if failed > 0 && message.is_report {
@@ -266,6 +272,17 @@ impl Courier {
             return Ok(self.store.end_attempt(&message.id, &end, now).await?);
         }
         if failed > 0 {
+            // Noted first: where no report can be made now, that is tried again, and nobody gets the message a second time.
+            let now = self.clock.now();
+            let next_at = now + first_pause();
+            let end = AttemptEnd {
+                recipients: settled,
+                state: QueueState::Waiting,
+                next_at,
+                is_unknown: false,
+                obstacle: None,
+            };
+            self.store.end_attempt(&message.id, &end, now).await?;
             self.report(message, Reported::Refused).await?;
         }
         // First the row: a file without one is swept, a row without its file would be damage.

@@ -206,9 +206,6 @@ pub trait Queue: Send + Sync {
     /// Holds or releases messages. Returns how many were concerned.
     async fn wish(&self, of: QueuedOf<'_>, wish: QueueWish, at: DateTime<Utc>) -> Result<u64, StoreError>;
 
-    /// Lets a mailbox's messages that wait for the set-up be tried at once: it works again. Returns how many.
-    async fn hurry(&self, mailbox: &Mailbox, at: DateTime<Utc>) -> Result<u64, StoreError>;
-
     /// Takes a message out, whatever it waits for. False: it was not there.
     async fn dequeue(&self, id: &str) -> Result<bool, StoreError>;
 }

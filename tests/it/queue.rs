@@ -405,3 +405,35 @@ async fn what_waits_goes_out_as_its_own_mailbox_and_as_nobody_else() {
     assert_eq!(inbox.len(), 1);
     assert!(String::from_utf8_lossy(&inbox[0]).contains("Status: 5.7.60"), "its owner is told");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_waited_too_long_is_given_up_and_its_sender_told_but_not_what_was_held() {
+    use postern::store::{Queue, SqliteStore, Store};
+
+    let world = World::start().await;
+    let mut smtp = assured(&world).await;
+    world.fault("mail-unreachable");
+    let (old, held) = (id(&send(&mut smtp, &[BOB]).await), id(&send(&mut smtp, &["carol@elsewhere.test"]).await));
+    // Five days pass, in which one of them was held.
+    let store = SqliteStore::open(&world.config.data_dir).await.unwrap();
+    let days = chrono::Duration::days;
+    for (id, held) in [(&old, days(0)), (&held, days(3))] {
+        let message = store.queued_message(id).await.unwrap().unwrap();
+        let accepted_at = message.accepted_at - days(5);
+        assert!(store.dequeue(id).await.unwrap());
+        store.enqueue(&QueuedMessage { accepted_at, attempts: 1, held, ..message }).await.unwrap();
+    }
+    store.close().await;
+    world.ops.retry_queued(&old).await.unwrap();
+    eventually("it to be given up", async || waiting(&world).await.iter().all(|message| message.id != old)).await;
+    world.sandbox.faults().clear_all();
+    eventually("everything else to go out", async || world.ops.retry_all_queued().await.unwrap() == 0).await;
+    let recipients: Vec<Vec<String>> = world.sandbox.submissions().into_iter().map(|one| one.recipients).collect();
+    assert!(recipients.contains(&vec!["carol@elsewhere.test".to_owned()]) && recipients.len() == 2, "{recipients:?}");
+    let report = String::from_utf8_lossy(&world.sandbox.messages(ALICE, "INBOX")[0]).into_owned();
+    assert!(
+        report.contains("Final-Recipient: rfc822; bob@contoso.test\r\nAction: failed\r\nStatus: 4.4.7\r\n"),
+        "{report}"
+    );
+    assert!(world.sandbox.messages(BOB, "INBOX").is_empty());
+}

@@ -225,18 +225,6 @@ impl Queue for SqliteStore {
         Ok(done.rows_affected())
     }
 
-    async fn hurry(&self, mailbox: &Mailbox, at: DateTime<Utc>) -> Result<u64, StoreError> {
-        let done = sqlx::query(
-            "UPDATE queued_message SET next_at = $2 WHERE mailbox = $1 AND state = 'held-for-setup' AND next_at > $2",
-        )
-        .bind(mailbox.as_str())
-        .bind(at.timestamp_millis())
-        .execute(&self.pool)
-        .await
-        .map_err(failed)?;
-        Ok(done.rows_affected())
-    }
-
     async fn dequeue(&self, id: &str) -> Result<bool, StoreError> {
         let done = sqlx::query("DELETE FROM queued_message WHERE id = $1")
             .bind(id)
