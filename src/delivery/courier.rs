@@ -90,9 +90,7 @@ impl Courier {
         let swept = tokio::task::spawn_blocking(move || spool.sweep(&known)).await;
         let swept = swept.unwrap_or(Ok(0))?;
         if waiting + swept > 0 {
-            info!(
-                "{waiting} messages wait in the queue, of {unknown} the last attempt was broken off; {swept} left-over files were removed"
-            );
+            info!(broken_off = unknown, left_over_files_removed = swept, "mail that waits in the queue: {waiting}");
         }
         Ok(())
     }
@@ -380,7 +378,7 @@ fn back_off(attempts: u32) -> Duration {
     FIRST_PAUSE.saturating_mul(1 << attempts.min(16)).min(LONGEST_PAUSE)
 }
 
-/// How long a message waits that was kept just now.
+/// How long a message waits that was kept just now: the same for all, so that those of one mailbox go out in the order in which they came.
 pub(in crate::delivery) fn first_pause() -> chrono::Duration {
-    chrono::Duration::from_std(crate::base::jittered(FIRST_PAUSE)).unwrap_or_default()
+    chrono::Duration::from_std(FIRST_PAUSE).unwrap_or_default()
 }

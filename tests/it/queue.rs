@@ -437,3 +437,31 @@ async fn what_has_waited_too_long_is_given_up_and_its_sender_told_but_not_what_w
     );
     assert!(world.sandbox.messages(BOB, "INBOX").is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_mailbox_sends_goes_out_in_the_order_in_which_it_came() {
+    let world = World::start().await;
+    let mut smtp = assured(&world).await;
+    world.fault("mail-unreachable");
+    let mut expected = Vec::new();
+    for number in 0..12 {
+        let recipient = format!("r{number}@elsewhere.test");
+        id(&send(&mut smtp, &[&recipient]).await);
+        expected.push(vec![recipient]);
+    }
+    let kept = waiting(&world).await;
+    assert!(kept.windows(2).all(|pair| pair[0].next_at <= pair[1].next_at), "{kept:#?}");
+    // In vain at first, which puts off all of them together.
+    world.ops.retry_all_queued().await.unwrap();
+    eventually("an attempt", async || waiting(&world).await[0].attempts == 1).await;
+    eventually("the others to be put off", async || {
+        let kept = waiting(&world).await;
+        kept.iter().all(|message| message.next_at >= kept[0].next_at)
+    })
+    .await;
+    world.sandbox.faults().clear_all();
+    world.ops.retry_all_queued().await.unwrap();
+    eventually("all to go out", async || waiting(&world).await.is_empty()).await;
+    let sent: Vec<Vec<String>> = world.sandbox.submissions().into_iter().map(|one| one.recipients).collect();
+    assert_eq!(sent, expected);
+}
