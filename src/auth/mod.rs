@@ -62,7 +62,7 @@ pub struct Origin {
 /// Proof that someone holds an app password of a mailbox that is on the list. Only [`Auth::verify`] makes one.
 ///
 /// ```compile_fail,E0451
-/// let forged = postern::auth::Login { password: todo!(), mailbox: todo!() };
+/// let forged = postern::auth::Login { password: unreachable!(), mailbox: unreachable!() };
 /// ```
 #[derive(Debug)]
 pub struct Login {

@@ -194,9 +194,17 @@ impl Assured {
         what: &'static str,
     ) -> Reply {
         if transaction.no_room.is_some() {
-            return told::exchange(reply, self.about(transaction.sender(), what));
+            return self.passed_on(reply, transaction.sender(), what);
         }
         self.without(transaction, hindrance, None, what)
+    }
+
+    /// Exchange's refusal as the client hears it; one that is no answer to what was asked is none.
+    fn passed_on(&self, reply: &Reply, sender: Option<&str>, what: &'static str) -> Reply {
+        if reply.is_positive() || reply.is_intermediate() {
+            return told::out_of_step(reply, self.about(sender, what));
+        }
+        told::exchange(reply, self.about(sender, what))
     }
 
     fn full(&self, full: &SpoolError, sender: Option<&str>) -> Reply {
@@ -243,10 +251,15 @@ impl Assured {
                 }
                 Ok(reply) => {
                     let hindrance = Hindrance::of_reply(&reply, RECIPIENT, &self.permit, transaction.sender());
+                    // After these the connection is of no more use.
+                    let is_over = reply.code == 421 || reply.is_intermediate();
                     if transaction.no_room.is_some() {
-                        return told::exchange(&reply, self.about(transaction.sender(), RECIPIENT));
+                        if is_over {
+                            transaction.lost(hindrance);
+                        }
+                        return self.passed_on(&reply, transaction.sender(), RECIPIENT);
                     }
-                    if reply.code == 421 {
+                    if is_over {
                         transaction.lost(hindrance);
                     } else {
                         // The others may go on; this one waits.
@@ -312,7 +325,10 @@ impl Assured {
             Ok(reply) => {
                 let hindrance = Hindrance::of_reply(&reply, MESSAGE, &self.permit, transaction.sender());
                 if transaction.no_room.is_some() {
-                    return told::exchange(&reply, self.about(transaction.sender(), MESSAGE));
+                    if !reply.is_transient() || reply.code == 421 {
+                        transaction.lost(hindrance);
+                    }
+                    return self.passed_on(&reply, transaction.sender(), MESSAGE);
                 }
                 transaction.lost(hindrance);
                 go_on()
@@ -390,7 +406,7 @@ impl Assured {
                     }
                     let hindrance = Hindrance::of_reply(&reply, MESSAGE, &self.permit, transaction.sender());
                     if transaction.draft.is_none() {
-                        return told::exchange(&reply, self.about(transaction.sender(), MESSAGE));
+                        return self.passed_on(&reply, transaction.sender(), MESSAGE);
                     }
                     transaction.lost(hindrance);
                 }

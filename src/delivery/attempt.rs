@@ -117,6 +117,10 @@ impl<'a> Sender<'a> {
                 continue;
             };
             let reply = submission.recipient(&rcpt).await.map_err(of_way)?;
+            if reply.is_intermediate() {
+                // What Exchange waits for now is not known, so nothing more is said on this connection.
+                return Err(Hindrance::of_reply(&reply, "a recipient", &permit, sender));
+            }
             let said = Some(said(&reply));
             if reply.is_positive() {
                 taken.push(place);
@@ -162,6 +166,9 @@ impl<'a> Sender<'a> {
                     return Err(of_way(error));
                 }
             }
+        } else if reply.is_positive() || reply.is_intermediate() {
+            // Nothing was sent yet, so nothing can have been accepted.
+            return Err(Hindrance::of_reply(&reply, "the message", &permit, sender));
         } else {
             reply
         };

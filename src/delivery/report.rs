@@ -148,7 +148,7 @@ fn words(message: &QueuedMessage, why: Reported, failed: &[(String, &QueuedRecip
     let mut text = match why {
         Reported::Refused => format!("A mail that was handed in on {accepted} was refused for these recipients:\n\n"),
         Reported::TooOld => format!(
-            "A mail that was handed in on {accepted} could not be delivered in time to these recipients, and is given up:\n\n"
+            "A mail that was handed in on {accepted} was refused or could not be delivered in time for these recipients, and is given up:\n\n"
         ),
     };
     for (address, recipient) in failed {
@@ -177,10 +177,11 @@ fn fields(message: &QueuedMessage, why: Reported, hostname: &str, failed: &[(Str
     for (address, recipient) in failed {
         let reply = recipient.reply.as_deref().unwrap_or_default();
         let enhanced = reply.split(' ').nth(1).filter(|word| word.starts_with("5.") && word.split('.').count() == 3);
-        let status = match why {
-            Reported::Refused => enhanced.unwrap_or("5.0.0"),
+        let status = match (enhanced, why) {
+            (Some(enhanced), _) => enhanced,
+            (None, Reported::Refused) => "5.0.0",
             // Delivery time expired (RFC 3463, section 3.5).
-            Reported::TooOld => "4.4.7",
+            (None, Reported::TooOld) => "4.4.7",
         };
         text.push_str(&format!("\r\nFinal-Recipient: rfc822; {address}\r\nAction: failed\r\nStatus: {status}\r\n"));
         if !reply.is_empty() {

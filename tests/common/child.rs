@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use postern::foundation::Bound;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::common::{World, eventually, within};
@@ -15,6 +16,8 @@ use crate::common::{World, eventually, within};
 pub struct Serving {
     child: Child,
     said: Arc<Mutex<String>>,
+    /// Told of each line that is said.
+    heard: Arc<Notify>,
     readers: Vec<JoinHandle<()>>,
 }
 
@@ -43,21 +46,27 @@ impl Serving {
             .kill_on_drop(true);
         let mut child = command.spawn().unwrap();
         let said = Arc::new(Mutex::new(String::new()));
+        let heard = Arc::new(Notify::new());
         let readers = vec![
-            read(child.stdout.take().unwrap(), Arc::clone(&said)),
-            read(child.stderr.take().unwrap(), Arc::clone(&said)),
+            read(child.stdout.take().unwrap(), Arc::clone(&said), Arc::clone(&heard)),
+            read(child.stderr.take().unwrap(), Arc::clone(&said), Arc::clone(&heard)),
         ];
-        Serving { child, said, readers }
+        Serving { child, said, heard, readers }
     }
 
     /// Waits until it serves, and tells the world where.
     pub async fn ready(&mut self, world: &mut World) {
         within("`postern is ready`", async {
-            while !self.said().lines().any(|line| line == "postern is ready") {
-                if let Some(status) = self.child.try_wait().unwrap() {
-                    panic!("it ended with {status}:\n{}", self.said());
+            loop {
+                // Asked for before it is looked at, so that nothing that is said meanwhile is missed.
+                let more = self.heard.notified();
+                if self.said().lines().any(|line| line == "postern is ready") {
+                    return;
                 }
-                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                tokio::select! {
+                    () = more => {}
+                    status = self.child.wait() => panic!("it ended with {}:\n{}", status.unwrap(), self.said()),
+                }
             }
         })
         .await;
@@ -103,12 +112,17 @@ impl Serving {
     }
 }
 
-fn read(stream: impl AsyncRead + Unpin + Send + 'static, said: Arc<Mutex<String>>) -> JoinHandle<()> {
+fn read(
+    stream: impl AsyncRead + Unpin + Send + 'static,
+    said: Arc<Mutex<String>>,
+    heard: Arc<Notify>,
+) -> JoinHandle<()> {
     tokio::spawn(async move {
         let mut stream = BufReader::new(stream);
         let mut line = Vec::new();
         while stream.read_until(b'\n', &mut line).await.unwrap_or(0) > 0 {
             said.lock().unwrap().push_str(&String::from_utf8_lossy(&line));
+            heard.notify_one();
             line.clear();
         }
     })

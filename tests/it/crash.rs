@@ -14,6 +14,7 @@ use postern::base::Protocol;
 use postern::store::DeliveryMode;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -52,9 +53,6 @@ impl Random {
 fn from_environment(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
-
-/// Where the clients find the proxy; `None` while there is none.
-type Address = Arc<Mutex<Option<SocketAddr>>>;
 
 /// One connection of a client: sends mails until it breaks. Numbers whose acknowledgement was read go into `acknowledged`.
 async fn connection(
@@ -115,25 +113,28 @@ async fn no_acknowledged_mail_is_missing_however_often_it_is_killed() {
     let password: Arc<str> = issued.password.expose().as_str().into();
     let mut serving = Serving::instead_of(&mut world, &["-q"]).await;
 
-    let address: Address = Arc::new(Mutex::new(Some(world.address(Protocol::Smtp, "none"))));
+    // Where the clients find the proxy; `None` while there is none.
+    let (address, known) = watch::channel(Some(world.address(Protocol::Smtp, "none")));
     let (next, acknowledged) = (Arc::new(AtomicU64::new(0)), Arc::new(Mutex::new(BTreeSet::new())));
     let stop = CancellationToken::new();
     let clients: Vec<_> = (0..CLIENTS)
         .map(|_| {
-            let (address, password, next, acknowledged, stop) = (
-                Arc::clone(&address),
-                Arc::clone(&password),
-                Arc::clone(&next),
-                Arc::clone(&acknowledged),
-                stop.clone(),
-            );
+            let (mut known, password, next, acknowledged, stop) =
+                (known.clone(), Arc::clone(&password), Arc::clone(&next), Arc::clone(&acknowledged), stop.clone());
             tokio::spawn(async move {
                 while !stop.is_cancelled() {
-                    let known = *address.lock().unwrap();
-                    if let Some(address) = known {
-                        connection(address, &password, &next, &acknowledged, &stop).await;
+                    let found = *known.borrow_and_update();
+                    let ended = match found {
+                        Some(address) => connection(address, &password, &next, &acknowledged, &stop).await,
+                        None => None,
+                    };
+                    // A connection that broke is not tried again before there is another proxy.
+                    if ended.is_none() {
+                        tokio::select! {
+                            () = stop.cancelled() => {}
+                            changed = known.changed() => drop(changed),
+                        }
                     }
-                    sleep(Duration::from_millis(10)).await;
                 }
             })
         })
@@ -153,13 +154,13 @@ async fn no_acknowledged_mail_is_missing_however_often_it_is_killed() {
         // The moment is what is being scattered here.
         sleep(Duration::from_millis(20 + random.below(400))).await;
         serving.signal(Signal::SIGKILL);
-        *address.lock().unwrap() = None;
+        address.send_replace(None);
         let (_, said) = serving.ended().await;
         assert!(!said.contains("panicked"), "{said}");
         unacknowledged_kills += usize::from(acknowledged.lock().unwrap().len() == before);
         serving = Serving::start(&world.config_file(), &["-q"]);
         serving.ready(&mut world).await;
-        *address.lock().unwrap() = Some(world.address(Protocol::Smtp, "none"));
+        address.send_replace(Some(world.address(Protocol::Smtp, "none")));
         // As after an outage, so that deliveries are killed as well, and not only messages that come.
         world.ops.retry_all_queued().await.unwrap();
     }

@@ -230,6 +230,8 @@ async fn what_cannot_be_delivered_is_returned_to_its_sender_once_and_a_report_ne
     .await;
     let held = waiting(&world).await.remove(0);
     assert_eq!(held.obstacle.as_ref().unwrap().code, "report-undeliverable");
+    let troubles = world.ops.status().await.unwrap().troubles;
+    assert!(troubles.iter().any(|trouble| trouble.said.contains("reports that cannot be delivered")), "{troubles:?}");
     assert_eq!(held.recipients[0].state, RecipientState::Waiting);
     world.sandbox.faults().clear_all();
     world.ops.release_queued(&held.id).await.unwrap();
@@ -464,4 +466,41 @@ async fn what_a_mailbox_sends_goes_out_in_the_order_in_which_it_came() {
     eventually("all to go out", async || waiting(&world).await.is_empty()).await;
     let sent: Vec<Vec<String>> = world.sandbox.submissions().into_iter().map(|one| one.recipients).collect();
     assert_eq!(sent, expected);
+}
+
+/// A reply that is none to what was asked says nothing about the message, least of all that it was taken.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_acceptance_where_nothing_was_sent_is_none() {
+    join_all(
+        [
+            "smtp-recipient-reply=354 Go on",
+            "smtp-data-reply=250 2.0.0 OK",
+            "smtp-data-reply=334 Go on",
+            "smtp-message-reply=354 Go on",
+        ]
+        .map(async |fault| {
+            let world = World::start().await;
+            let mut smtp = assured(&world).await;
+            world.fault(fault);
+            let id = id(&send(&mut smtp, &[BOB]).await);
+            world.ops.retry_queued(&id).await.unwrap();
+            eventually("an attempt", async || {
+                waiting(&world).await.first().is_none_or(|message| message.attempts == 1)
+            })
+            .await;
+            eventually("its end", async || {
+                waiting(&world).await.first().is_none_or(|message| message.next_at > chrono::Utc::now())
+            })
+            .await;
+            let kept = waiting(&world).await;
+            assert_eq!(kept.len(), 1, "{fault}: it is still there");
+            assert_eq!(kept[0].recipients[0].state, RecipientState::Waiting, "{fault}");
+            assert!(world.sandbox.submissions().is_empty(), "{fault}");
+            world.sandbox.faults().clear_all();
+            goes_out(&world, &id).await;
+            assert_eq!(world.sandbox.submissions().len(), 1, "{fault}");
+            assert_eq!(String::from_utf8_lossy(&world.sandbox.submissions()[0].content), MESSAGE, "{fault}");
+        }),
+    )
+    .await;
 }

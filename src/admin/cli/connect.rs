@@ -14,7 +14,7 @@ use crate::admin::cli::failure::Failure;
 use crate::admin::cli::mailbox::document;
 use crate::admin::cli::output::{Output, Tone};
 use crate::admin::cli::redirect::Receiver;
-use crate::admin::cli::terminal;
+use crate::admin::cli::terminal::LongLines;
 use crate::admin::cli::values;
 use crate::admin::ops::{Ops, SignInDesk};
 use crate::base::{Fault, Mailbox, Secret};
@@ -158,13 +158,14 @@ const PASTED_PORT: u16 = 53_682;
 /// error, and the address in its bar is the answer.
 async fn pasted(desk: &SignInDesk, output: &Output, port: u16) -> Result<Connected, Failure> {
     let sign_in = Arc::new(desk.begin_in_browser(&format!("http://localhost:{port}"))?);
+    let lines = LongLines::begin();
     output.say(&format!("open this address in any browser and sign in as {}:", desk.account()));
     output.say(sign_in.url().as_str());
     output.say(
         "the browser ends at a page that cannot be shown; copy its whole address (http://localhost…) and paste it here:",
     );
     let (asked, told) = (Arc::clone(&sign_in), output.clone());
-    let answer = tokio::task::spawn_blocking(move || read_pasted(&asked, &told)).await.map_err(|error| {
+    let answer = tokio::task::spawn_blocking(move || read_pasted(lines, &asked, &told)).await.map_err(|error| {
         Failure::operation("input", format!("the input cannot be read: {error}"), "Run the command again.")
     })??;
     let spinner = output.spinner(&format!("signing {} in", desk.account()));
@@ -173,10 +174,10 @@ async fn pasted(desk: &SignInDesk, output: &Output, port: u16) -> Result<Connect
     Ok(connected?)
 }
 
-fn read_pasted(sign_in: &BrowserSignIn, output: &Output) -> Result<Secret<String>, Failure> {
+fn read_pasted(mut lines: LongLines, sign_in: &BrowserSignIn, output: &Output) -> Result<Secret<String>, Failure> {
     const TRIES: usize = 3;
     for _ in 0..TRIES {
-        let Ok(Some(line)) = terminal::long_line() else { break };
+        let Ok(Some(line)) = lines.next() else { break };
         match sign_in.judge(&line) {
             Redirected::Answer(answer) => return Ok(answer),
             Redirected::Stray => output.say(

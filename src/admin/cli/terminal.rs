@@ -7,33 +7,46 @@ use zeroize::Zeroizing;
 /// Octets of the longest line that is read.
 const LONGEST_LINE: u64 = 64 * 1024;
 
-/// Reads a line from stdin, without its end; `None` at the end of the input, or where a person ends it (Ctrl-D).
+/// Lines from stdin of up to 64 KiB.
 ///
 /// A terminal gathers a line before it passes it on, and cuts it at 4,096 octets (Linux) or 1,024 (macOS). The address that a browser
-/// ends at can be longer, so the terminal is told to pass on what it gets while this waits.
-///
-/// # Errors
-/// Those of stdin.
-pub(super) fn long_line() -> io::Result<Option<Zeroizing<String>>> {
-    let passing_on = PassingOn::begin();
-    // Room at once: growing would leave copies of what may be worth a sign-in.
-    let mut octets = Zeroizing::new(Vec::with_capacity(16 * 1024));
-    let mut stdin = io::stdin().lock().take(LONGEST_LINE);
-    let mut ended = false;
-    while !ended {
-        let (taken, last) = {
-            let came = stdin.fill_buf()?;
-            let end = came.iter().position(|octet| *octet == b'\n' || (passing_on.holds() && *octet == END_OF_INPUT));
-            octets.extend_from_slice(came.get(..end.unwrap_or(came.len())).unwrap_or_default());
-            (end.map_or(came.len(), |end| end + 1), end.and_then(|end| came.get(end).copied()))
-        };
-        stdin.consume(taken);
-        if taken == 0 || (last == Some(END_OF_INPUT) && octets.is_empty()) {
-            return Ok(if octets.is_empty() { None } else { Some(text(&octets, passing_on.holds())) });
-        }
-        ended = last.is_some();
+/// ends at can be longer, so the terminal is told to pass on what it gets for as long as this lives. Make it before a person is asked:
+/// what is pasted earlier is cut.
+pub(super) struct LongLines {
+    passing_on: PassingOn,
+}
+
+impl LongLines {
+    /// From now on.
+    pub(super) fn begin() -> Self {
+        Self { passing_on: PassingOn::begin() }
     }
-    Ok(Some(text(&octets, passing_on.holds())))
+
+    /// Reads a line, without its end; `None` at the end of the input, or where a person ends it (Ctrl-D).
+    ///
+    /// # Errors
+    /// Those of stdin.
+    pub(super) fn next(&mut self) -> io::Result<Option<Zeroizing<String>>> {
+        let is_typed = self.passing_on.holds();
+        // Room at once: growing would leave copies of what may be worth a sign-in.
+        let mut octets = Zeroizing::new(Vec::with_capacity(16 * 1024));
+        let mut stdin = io::stdin().lock().take(LONGEST_LINE);
+        let mut ended = false;
+        while !ended {
+            let (taken, last) = {
+                let came = stdin.fill_buf()?;
+                let end = came.iter().position(|octet| *octet == b'\n' || (is_typed && *octet == END_OF_INPUT));
+                octets.extend_from_slice(came.get(..end.unwrap_or(came.len())).unwrap_or_default());
+                (end.map_or(came.len(), |end| end + 1), end.and_then(|end| came.get(end).copied()))
+            };
+            stdin.consume(taken);
+            if taken == 0 || (last == Some(END_OF_INPUT) && octets.is_empty()) {
+                return Ok(if octets.is_empty() { None } else { Some(text(&octets, is_typed)) });
+            }
+            ended = last.is_some();
+        }
+        Ok(Some(text(&octets, is_typed)))
+    }
 }
 
 /// Ctrl-D.

@@ -41,6 +41,8 @@ pub struct Waiting {
     pub for_setup: usize,
     /// Of these, those that the administrator holds.
     pub held: usize,
+    /// Of these, delivery reports that cannot be delivered.
+    pub stuck_reports: usize,
     /// When the oldest was accepted.
     pub oldest_at: Option<DateTime<Utc>>,
 }
@@ -52,12 +54,23 @@ impl Waiting {
             messages: queue.len(),
             for_setup: of(QueueState::HeldForSetup),
             held: of(QueueState::Held),
+            stuck_reports: queue.iter().filter(|one| one.is_report && one.state == QueueState::Held).count(),
             oldest_at: queue.iter().map(|message| message.accepted_at).min(),
         }
     }
 
     /// That mail waits for somebody.
-    fn trouble(&self) -> Option<NotWell> {
+    fn troubles(&self) -> impl Iterator<Item = NotWell> {
+        let reports = (self.stuck_reports > 0).then(|| {
+            NotWell::new(
+                format!("delivery reports that cannot be delivered themselves: {}", self.stuck_reports),
+                "Read them with `postern queue list` and `postern queue show ID`, tell the sender, and drop or release them.",
+            )
+        });
+        self.for_setup().into_iter().chain(reports)
+    }
+
+    fn for_setup(&self) -> Option<NotWell> {
         let messages = if self.for_setup == 1 { "message waits" } else { "messages wait" };
         (self.for_setup > 0).then(|| {
             NotWell::new(
@@ -223,7 +236,7 @@ impl Ops {
         let rows = self.mailboxes().await?;
         troubles.extend(of_mailboxes(&rows));
         let waiting = Waiting::of(&self.foundation.store.queued().await?);
-        troubles.extend(waiting.trouble());
+        troubles.extend(waiting.troubles());
         Ok(Status {
             process: running.as_ref().map(|running| running.process),
             ready_at: running.as_ref().map(|running| running.ready_at),

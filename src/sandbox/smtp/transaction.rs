@@ -101,6 +101,10 @@ impl Session {
             self.say("503 5.5.2 Need rcpt command");
             return Ok(());
         }
+        if let Some(reply) = self.tenant.faults.text(FaultName::SmtpDataReply) {
+            self.say(&format!("{reply} {}", trailer()));
+            return Ok(());
+        }
         let (_receiving, at_once) = self.tenant.begin_receiving(&mailbox);
         self.say("354 Start mail input; end with <CRLF>.<CRLF>");
         self.connection.flush().await?;
