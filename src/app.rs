@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use chrono::Utc;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error, info, warn};
@@ -19,8 +19,10 @@ use crate::base::files::{open_private, write_private};
 use crate::base::{Clock, ConnId, Fault, TenantName, Whose};
 use crate::broker::vault::Vault;
 use crate::broker::{Broker, BrokerError};
-use crate::config::{Config, TlsMode};
+use crate::config::{Config, MailboxLimits, TlsMode};
 use crate::delivery::courier::{self, Courier};
+use crate::delivery::governor::Limits;
+use crate::delivery::live::Traffic;
 use crate::delivery::spool::Spool;
 use crate::delivery::{Delivery, DeliveryError, Keeping};
 use crate::foundation::{self, Bound, Foundation, FoundationError, Running};
@@ -127,6 +129,15 @@ impl Fault for AppError {
     }
 }
 
+/// What Exchange takes from the mailboxes of each tenant.
+fn mailbox_limits(config: &Config) -> HashMap<TenantName, Limits> {
+    let of = |tenant: &crate::config::Tenant| {
+        let MailboxLimits { at_once, per_minute, recipients_per_day } = tenant.mailbox_limits;
+        (tenant.name.clone(), Limits { at_once, per_minute, recipients_per_day })
+    };
+    config.tenants.iter().map(of).collect()
+}
+
 /// A proxy whose sockets are bound and whose parts are built. Nothing is served before [`run`](App::run).
 pub struct App {
     listeners: Vec<Listener>,
@@ -146,6 +157,14 @@ impl App {
     /// # Errors
     /// [`AppError`], each variant. Nothing runs then.
     pub async fn build(config: &Config) -> Result<Self, AppError> {
+        Self::build_with_clock(config, Clock::system()).await
+    }
+
+    /// As [`build`](App::build), with another clock for Exchange's limits and the queue.
+    ///
+    /// # Errors
+    /// [`AppError`], each variant.
+    pub async fn build_with_clock(config: &Config, delivery_clock: Clock) -> Result<Self, AppError> {
         let foundation = Foundation::open(config).await?;
         let lock = lock(config).await?;
         let material = material(config)?;
@@ -189,10 +208,11 @@ impl App {
             incidents: Arc::clone(&incidents),
             way_time: session::Settings::default().way_time,
             hostname: foundation::hostname(config),
+            traffic: Traffic::new(delivery_clock.clone(), mailbox_limits(config)),
             keeping: Keeping {
                 spool,
                 store: Arc::clone(&foundation.store),
-                clock,
+                clock: delivery_clock,
                 patience: config.delivery.patience,
                 wake: Arc::default(),
             },
@@ -299,6 +319,10 @@ impl App {
                 renew(&road, &config);
             }
         });
+        let traffic = self.road.delivery.traffic.clone();
+        let connections_stop = CancellationToken::new();
+        let stopped = connections_stop.clone();
+        let connections = tokio::spawn(async move { traffic.upkeep(stopped).await });
         let courier = tokio::spawn(self.courier.run(self.road.stopping.clone()));
         let broker = Arc::clone(&self.road.broker);
         let sign_ins = tokio::spawn(look_after_sign_ins(broker));
@@ -306,6 +330,7 @@ impl App {
         stop.await;
         info!("stopping: {} sessions are open", self.road.auth.open_sessions());
         self.road.stopping.cancel();
+        let stopping_since = Instant::now();
         accepting.close();
         accepting.wait().await;
         sessions.close();
@@ -316,8 +341,13 @@ impl App {
             }
         }
         // A message that is on its way may have as long as the sessions had; cut off it is unknown whether it has arrived.
-        if timeout(CUT_TIME, courier).await.is_err() {
+        let left = (DRAIN_TIME + CUT_TIME).saturating_sub(stopping_since.elapsed());
+        if timeout(left.max(CLOSE_TIME), courier).await.is_err() {
             warn!("a message of the queue was still on its way and is cut off");
+        }
+        connections_stop.cancel();
+        if timeout(CLOSE_TIME, connections).await.is_err() {
+            debug!("not every connection to Exchange was parted from");
         }
         upkeep.abort();
         keys.abort();

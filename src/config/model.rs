@@ -176,8 +176,28 @@ pub struct Tenant {
     pub client_secret_expires: Option<NaiveDate>,
     /// What else a browser takes along to the sign-in.
     pub authorize_params: Vec<(String, String)>,
+    /// How much Exchange takes from each of its mailboxes.
+    pub mailbox_limits: MailboxLimits,
     /// Where everything is.
     pub endpoints: Endpoints,
+}
+
+/// How much Exchange takes from one mailbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MailboxLimits {
+    /// Messages at once.
+    pub at_once: usize,
+    /// Messages in any 60 seconds.
+    pub per_minute: usize,
+    /// Recipients in any 24 hours.
+    pub recipients_per_day: u64,
+}
+
+impl Default for MailboxLimits {
+    /// Those of Exchange Online.
+    fn default() -> Self {
+        Self { at_once: 3, per_minute: 30, recipients_per_day: 10_000 }
+    }
 }
 
 /// The clouds of Exchange Online.

@@ -11,7 +11,9 @@ use crate::base::{Protocol, TenantName};
 use crate::config::cloud::{self, Preset};
 use crate::config::credential;
 use crate::config::files::{self, Base};
-use crate::config::model::{Cloud, Credential, Endpoints, Grant, Grants, HostPort, Scopes, SmtpTls, Tenant};
+use crate::config::model::{
+    Cloud, Credential, Endpoints, Grant, Grants, HostPort, MailboxLimits, Scopes, SmtpTls, Tenant,
+};
 use crate::config::raw::{Report, Section, TextOrTable, Written, choose};
 
 /// What the checks of a tenant need to know of the rest.
@@ -65,6 +67,7 @@ fn tenant(section: Section<'_>, name: Option<String>, around: &Around<'_>) -> Op
     routes(&section);
     section.not_yet(&["sent_folder"]);
     let authorize_params = authorize_params(&section);
+    let mailbox_limits = section.table("limits").map(mailbox_limits).unwrap_or_default();
     let endpoints = match section.table("endpoints") {
         // With an unknown cloud nobody can say what is missing; what is there is read all the same.
         written if !cloud_wrong => endpoints(
@@ -100,6 +103,7 @@ fn tenant(section: Section<'_>, name: Option<String>, around: &Around<'_>) -> Op
         credential,
         client_secret_expires,
         authorize_params,
+        mailbox_limits,
         endpoints: endpoints?,
     })
 }
@@ -291,6 +295,20 @@ fn authorize_params(section: &Section<'_>) -> Vec<(String, String)> {
         }
     }
     found
+}
+
+/// `[tenant.limits]`. More than Exchange takes only moves the waiting to its refusals, but who knows what it takes in a year.
+fn mailbox_limits(section: Section<'_>) -> MailboxLimits {
+    let default = MailboxLimits::default();
+    let count = |key, most| section.number(key, 1, most).map(|number| number.value);
+    let size = |count: Option<u64>, default| count.and_then(|count| usize::try_from(count).ok()).unwrap_or(default);
+    let limits = MailboxLimits {
+        at_once: size(count("at_once", 1000), default.at_once),
+        per_minute: size(count("per_minute", 1_000_000), default.per_minute),
+        recipients_per_day: count("recipients_per_day", 1_000_000_000).unwrap_or(default.recipients_per_day),
+    };
+    section.finish();
+    limits
 }
 
 fn routes(section: &Section<'_>) {

@@ -4,21 +4,21 @@
 //! While the message comes it goes two ways, to Exchange and into a draft on disk; which of the two counts is decided at its end. Where
 //! the disk cannot take a draft, Exchange alone counts, as in `direct`.
 
-use std::mem;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::auth::{AuthError, Cleared, Permit};
 use crate::base::{Fault, Reference, Whose};
 use crate::delivery::attempt::{Hindrance, is_final, said};
+use crate::delivery::governor::Asks;
+use crate::delivery::live::{Begun, Live, Named};
 use crate::delivery::spool::{Draft, SpoolError};
 use crate::delivery::told::{self, About};
-use crate::delivery::{Delivery, DeliveryError, is_foreign};
+use crate::delivery::{Delivery, DeliveryError, Keeping, LIMITS_CODE};
 use crate::store::{QueueState, QueuedMessage, QueuedRecipient, RecipientState};
 use crate::upstream::UpstreamError;
-use crate::upstream::smtp::Submission;
 use crate::wire::answer;
 use crate::wire::smtp::{MailFrom, RcptTo, Reply};
 
@@ -26,8 +26,6 @@ use crate::wire::smtp::{MailFrom, RcptTo, Reply};
 pub struct Assured {
     delivery: Delivery,
     permit: Arc<Permit>,
-    /// A connection to Exchange without a transaction, kept for the next message.
-    idle: Option<Submission>,
     transaction: Option<Transaction>,
 }
 
@@ -36,7 +34,7 @@ struct Transaction {
     mail: MailFrom,
     recipients: Vec<Recipient>,
     /// The transaction with Exchange, as long as there is one.
-    live: Option<Submission>,
+    live: Option<Box<Live>>,
     /// Why there is none, or why some recipients wait.
     hindrance: Option<Hindrance>,
     /// Why nothing can be kept; then Exchange alone counts.
@@ -74,7 +72,7 @@ impl Transaction {
 
 impl Assured {
     pub(in crate::delivery) fn new(delivery: Delivery, permit: Arc<Permit>) -> Self {
-        Self { delivery, permit, idle: None, transaction: None }
+        Self { delivery, permit, transaction: None }
     }
 
     fn about<'a>(&'a self, sender: Option<&'a str>, what: &'static str) -> About<'a> {
@@ -109,59 +107,30 @@ impl Assured {
 
     /// MAIL to Exchange, as far as that can be had within the client's patience.
     async fn begin_live(&mut self, transaction: &mut Transaction) -> Reply {
-        let opened = match self.idle.take() {
-            // A connection kept from the last message may have been closed, or its token may have ended, since.
-            Some(mut kept) => match self.foreign(&kept, transaction) {
-                Some(refusal) => {
-                    self.idle = Some(kept);
-                    return refusal;
-                }
-                None => match kept.mail(&transaction.mail).await {
-                    Ok(reply) if reply.is_positive() => {
-                        transaction.live = Some(kept);
-                        return told::exchange(&reply, self.about(transaction.sender(), SENDER));
-                    }
-                    _ => self.open().await,
-                },
-            },
-            None => self.open().await,
-        };
-        let mut submission = match opened {
-            Ok(submission) => submission,
-            Err(error) => return self.without(transaction, Hindrance::of_way(&error), Some(&error), SENDER),
-        };
-        if let Some(refusal) = self.foreign(&submission, transaction) {
-            self.idle = Some(submission);
-            return refusal;
-        }
-        match submission.mail(&transaction.mail).await {
-            Ok(reply) if reply.is_positive() => {
-                transaction.live = Some(submission);
+        match self.begin(&transaction.mail).await {
+            Ok(Begun::Foreign) => told::foreign_sender(self.about(transaction.sender(), SENDER)),
+            Ok(Begun::Live(live, reply)) => {
+                transaction.live = Some(live);
                 told::exchange(&reply, self.about(transaction.sender(), SENDER))
             }
-            Ok(reply) if is_final(&reply) => {
-                self.idle = Some(submission);
+            Ok(Begun::Refused(reply)) if is_final(&reply) => {
                 told::exchange(&reply, self.about(transaction.sender(), SENDER))
             }
-            Ok(reply) => {
+            Ok(Begun::Refused(reply)) => {
                 let hindrance = Hindrance::of_reply(&reply, SENDER, &self.permit, transaction.sender());
                 self.passed_on_or_kept(transaction, hindrance, &reply, SENDER)
             }
-            Err(error) => {
-                let error = DeliveryError::from(error);
-                self.without(transaction, Hindrance::of_way(&error), Some(&error), SENDER)
-            }
+            Err(error) => self.without(transaction, Hindrance::of_way(&error), Some(&error), SENDER),
         }
     }
 
-    async fn open(&self) -> Result<Submission, DeliveryError> {
-        let late = DeliveryError::Slow { seconds: self.delivery.keeping.patience.as_secs() };
-        timeout(self.delivery.keeping.patience, self.delivery.open(&self.permit)).await.unwrap_or(Err(late))
-    }
-
-    fn foreign(&self, submission: &Submission, transaction: &Transaction) -> Option<Reply> {
-        let is_foreign = is_foreign(submission, &self.permit, transaction.sender());
-        is_foreign.then(|| told::foreign_sender(self.about(transaction.sender(), SENDER)))
+    async fn begin(&self, mail: &MailFrom) -> Result<Begun, DeliveryError> {
+        let Keeping { patience, clock, .. } = &self.delivery.keeping;
+        let began = clock.elapsed();
+        let who = Asks::Client(self.permit.password_id());
+        let room = self.delivery.traffic.room(&self.permit, who, *patience).await.map_err(DeliveryError::Limits)?;
+        let left = patience.saturating_sub(clock.elapsed().saturating_sub(began));
+        self.delivery.transaction(&self.permit, mail, room, left.max(LEAST_WAY_TIME)).await
     }
 
     /// The message goes without Exchange from here; or, where nothing can be kept, the client is told the trouble.
@@ -241,15 +210,23 @@ impl Assured {
                 Some(full) => self.full(full, transaction.sender()),
                 None => Reply::new(250, "2.1.5 Recipient OK"),
             },
-            Some(submission) => match submission.recipient(recipient).await {
-                Ok(reply) if reply.is_positive() => {
+            Some(live) => match live.recipient(&self.permit, recipient).await {
+                Ok(Named::Waits(waits)) => {
+                    let error = DeliveryError::Limits(waits);
+                    if transaction.no_room.is_some() {
+                        return told::trouble(&error, self.about(transaction.sender(), RECIPIENT));
+                    }
+                    transaction.hindrance = Some(Hindrance::of_way(&error));
+                    Reply::new(250, "2.1.5 Recipient OK")
+                }
+                Ok(Named::Said(reply)) if reply.is_positive() => {
                     is_taken = true;
                     told::exchange(&reply, self.about(transaction.sender(), RECIPIENT))
                 }
-                Ok(reply) if is_final(&reply) => {
+                Ok(Named::Said(reply)) if is_final(&reply) => {
                     return told::exchange(&reply, self.about(transaction.sender(), RECIPIENT));
                 }
-                Ok(reply) => {
+                Ok(Named::Said(reply)) => {
                     let hindrance = Hindrance::of_reply(&reply, RECIPIENT, &self.permit, transaction.sender());
                     // After these the connection is of no more use.
                     let is_over = reply.code == 421 || reply.is_intermediate();
@@ -305,15 +282,13 @@ impl Assured {
         }
         if !transaction.recipients.iter().any(|recipient| recipient.is_taken) {
             // Nothing to be sent now.
-            if let Some(mut submission) = transaction.live.take()
-                && submission.reset().await.is_ok()
-            {
-                self.idle = Some(submission);
+            if let Some(live) = transaction.live.take() {
+                live.reset().await;
             }
             return go_on();
         }
-        let Some(submission) = transaction.live.as_mut() else { return go_on() };
-        match submission.data().await {
+        let Some(live) = transaction.live.as_mut() else { return go_on() };
+        match live.data(&self.permit).await {
             Ok(reply) if reply.code == 354 => {
                 transaction.is_sending = true;
                 go_on()
@@ -356,8 +331,8 @@ impl Assured {
         if !transaction.is_sending {
             return;
         }
-        let Some(submission) = transaction.live.as_mut() else { return };
-        match submission.content(piece).await {
+        let Some(live) = transaction.live.as_mut() else { return };
+        match live.content(piece).await {
             Ok(()) => {}
             Err(UpstreamError::BrokeOff { reply, .. }) if is_final(&reply) => {
                 transaction.live = None;
@@ -382,9 +357,9 @@ impl Assured {
         }
         let mut accepted = None;
         if transaction.is_sending
-            && let Some(mut submission) = transaction.live.take()
+            && let Some(live) = transaction.live.take()
         {
-            match submission.finish().await {
+            match live.finish(&self.permit).await {
                 Ok(reply) if reply.is_positive() => {
                     info!(
                         mailbox.id = %self.permit.mailbox(),
@@ -392,18 +367,13 @@ impl Assured {
                         "Exchange accepted a message: {}",
                         told::printable(&reply, 300)
                     );
-                    self.idle = Some(submission);
                     accepted = Some(reply);
                 }
                 Ok(reply) if is_final(&reply) => {
-                    self.idle = Some(submission);
                     return told::exchange(&reply, self.about(transaction.sender(), MESSAGE));
                 }
                 Ok(reply) => {
                     transaction.is_unknown = reply.is_intermediate();
-                    if !transaction.is_unknown && reply.code != 421 {
-                        self.idle = Some(submission);
-                    }
                     let hindrance = Hindrance::of_reply(&reply, MESSAGE, &self.permit, transaction.sender());
                     if transaction.draft.is_none() {
                         return self.passed_on(&reply, transaction.sender(), MESSAGE);
@@ -437,6 +407,7 @@ impl Assured {
         let now = self.delivery.keeping.clock.now();
         let Transaction { mail, recipients, hindrance, is_unknown, .. } = transaction;
         let for_setup = hindrance.as_ref().is_some_and(|hindrance| hindrance.whose != Whose::Nobody);
+        let for_limits = hindrance.as_ref().is_some_and(|hindrance| hindrance.obstacle.code == LIMITS_CODE);
         let accepted = accepted.map(said);
         let id = draft.id().to_owned();
         let message = QueuedMessage {
@@ -449,7 +420,8 @@ impl Assured {
             is_report: false,
             accepted_at: now,
             state: if for_setup { QueueState::HeldForSetup } else { QueueState::Waiting },
-            next_at: now + crate::delivery::courier::first_pause(),
+            // What waits for nothing but Exchange's limits may go as soon as they allow.
+            next_at: if for_limits { now } else { now + crate::delivery::courier::first_pause() },
             attempts: 0,
             is_unknown,
             held: chrono::Duration::zero(),
@@ -467,6 +439,10 @@ impl Assured {
                 })
                 .collect(),
         };
+        if for_limits {
+            // Before it is in the queue, so that nobody overtakes it from here.
+            self.delivery.traffic.governor.set_backlog(&message.mailbox, true);
+        }
         let kept = async {
             draft.keep().await?;
             self.delivery.keeping.store.enqueue(&message).await.map_err(DeliveryError::from)
@@ -505,24 +481,22 @@ impl Assured {
     /// Forgets the transaction.
     pub async fn reset(&mut self) {
         let Some(transaction) = self.transaction.take() else { return };
-        if let Some(mut submission) = transaction.live
+        // A message that is only half here must not be completed: there the connection is cut instead.
+        if let Some(live) = transaction.live
             && !transaction.is_sending
-            && submission.reset().await.is_ok()
         {
-            self.idle = Some(submission);
+            live.reset().await;
         }
     }
 
     /// The session is over.
     pub async fn close(mut self) {
-        // A message that is only half here must not be completed: there the connection is cut instead.
-        let open = self.transaction.take().filter(|transaction| !transaction.is_sending);
-        let open = open.and_then(|transaction| transaction.live);
-        for submission in [mem::take(&mut self.idle), open].into_iter().flatten() {
-            submission.quit().await;
-        }
+        self.reset().await;
     }
 }
+
+/// What the way to Exchange may take at least, however long there was no room.
+const LEAST_WAY_TIME: Duration = Duration::from_secs(2);
 
 /// What a transaction is made of; for the log.
 const SENDER: &str = "the sender";

@@ -1,16 +1,17 @@
 //! One attempt to deliver a message of the queue: a transaction with Exchange, and what it came to for each recipient.
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use crate::auth::Permit;
 use crate::base::{Fault, Whose};
+use crate::delivery::governor::{Asks, Room, Waits};
+use crate::delivery::live::{Begun, Live, Named};
 use crate::delivery::remedy::{Sending, remedy_for};
-use crate::delivery::spool::{Spool, SpoolError};
+use crate::delivery::spool::SpoolError;
 use crate::delivery::told::printable;
-use crate::delivery::{Delivery, DeliveryError, is_foreign};
+use crate::delivery::{Delivery, DeliveryError};
 use crate::store::{Obstacle, QueuedMessage, RecipientState};
 use crate::upstream::UpstreamError;
-use crate::upstream::smtp::Submission;
 use crate::wire::smtp::{MailFrom, RcptTo, Reply};
 
 /// Octets that are read from the spool at a time.
@@ -61,45 +62,42 @@ pub(in crate::delivery) struct Outcome {
     pub(in crate::delivery) is_unknown: bool,
 }
 
-/// The connection of a mailbox to Exchange, kept from one message to the next.
+/// Who sends the messages of a mailbox that wait.
 pub(in crate::delivery) struct Sender<'a> {
     delivery: &'a Delivery,
-    spool: &'a Spool,
-    permit: Arc<Permit>,
-    submission: Option<Submission>,
+    permit: Permit,
 }
 
 impl<'a> Sender<'a> {
-    pub(in crate::delivery) fn new(delivery: &'a Delivery, spool: &'a Spool, permit: Permit) -> Self {
-        Self { delivery, spool, permit: Arc::new(permit), submission: None }
+    pub(in crate::delivery) fn new(delivery: &'a Delivery, permit: Permit) -> Self {
+        Self { delivery, permit }
+    }
+
+    /// Room for a message, unless that takes long.
+    pub(in crate::delivery) async fn room(&self, patience: Duration) -> Result<Room, Waits> {
+        self.delivery.traffic.room(&self.permit, Asks::Courier, patience).await
     }
 
     /// Tries to deliver a message to the recipients that still wait.
-    pub(in crate::delivery) async fn attempt(&mut self, message: &QueuedMessage) -> Outcome {
+    pub(in crate::delivery) async fn attempt(&self, message: &QueuedMessage, room: Room) -> Outcome {
         let mut outcome = Outcome::default();
-        if let Err(hindrance) = self.transact(message, &mut outcome).await {
+        if let Err(hindrance) = self.transact(message, room, &mut outcome).await {
             outcome.hindrance = Some(hindrance);
         }
         outcome
     }
 
-    /// Parts from Exchange.
-    pub(in crate::delivery) async fn close(self) {
-        if let Some(submission) = self.submission {
-            submission.quit().await;
-        }
-    }
-
-    async fn transact(&mut self, message: &QueuedMessage, outcome: &mut Outcome) -> Result<(), Hindrance> {
+    async fn transact(&self, message: &QueuedMessage, room: Room, outcome: &mut Outcome) -> Result<(), Hindrance> {
         let Ok(mail) = MailFrom::parse(message.mail.as_bytes()) else { return Err(unreadable("its sender")) };
         // Opened before Exchange is asked for anything, so that a message whose file is gone costs no transaction.
-        let mut reading = self.spool.read(&message.id).await.map_err(|error| Hindrance::of_spool(&error))?;
+        let mut reading =
+            self.delivery.keeping.spool.read(&message.id).await.map_err(|error| Hindrance::of_spool(&error))?;
         let sender = mail.address().map(str::to_owned);
         let sender = sender.as_deref();
-        let permit = Arc::clone(&self.permit);
+        let permit = &self.permit;
 
-        let mut submission = match self.begin(&mail).await? {
-            Ok(submission) => submission,
+        let mut live = match self.begin(&mail, room).await? {
+            Ok(live) => live,
             Err(reply) => {
                 let waiting: Vec<usize> = waiting(message).collect();
                 refuse(outcome, &waiting, &reply);
@@ -116,10 +114,16 @@ impl<'a> Sender<'a> {
                 hindrance = Some(unreadable("a recipient"));
                 continue;
             };
-            let reply = submission.recipient(&rcpt).await.map_err(of_way)?;
+            let reply = match live.recipient(permit, &rcpt).await.map_err(of_way)? {
+                Named::Said(reply) => reply,
+                Named::Waits(waits) => {
+                    hindrance = Some(Hindrance::of_way(&DeliveryError::Limits(waits)));
+                    continue;
+                }
+            };
             if reply.is_intermediate() {
                 // What Exchange waits for now is not known, so nothing more is said on this connection.
-                return Err(Hindrance::of_reply(&reply, "a recipient", &permit, sender));
+                return Err(Hindrance::of_reply(&reply, "a recipient", permit, sender));
             }
             let said = Some(said(&reply));
             if reply.is_positive() {
@@ -128,16 +132,14 @@ impl<'a> Sender<'a> {
                 outcome.recipients.push((place, RecipientState::Failed, said));
             } else {
                 outcome.recipients.push((place, RecipientState::Waiting, said));
-                hindrance = Some(Hindrance::of_reply(&reply, "a recipient", &permit, sender));
+                hindrance = Some(Hindrance::of_reply(&reply, "a recipient", permit, sender));
             }
         }
         if taken.is_empty() {
-            if submission.reset().await.is_ok() {
-                self.submission = Some(submission);
-            }
+            live.reset().await;
             return hindrance.map_or(Ok(()), Err);
         }
-        let reply = submission.data().await.map_err(of_way)?;
+        let reply = live.data(permit).await.map_err(of_way)?;
         let reply = if reply.code == 354 {
             let mut buffer = vec![0; PIECE_OCTETS];
             loop {
@@ -145,7 +147,7 @@ impl<'a> Sender<'a> {
                 if piece.is_empty() {
                     break;
                 }
-                match submission.content(piece).await {
+                match live.content(piece).await {
                     Ok(()) => {}
                     // It has said why, and nothing more is to be sent.
                     Err(UpstreamError::BrokeOff { reply, .. }) if is_final(&reply) => {
@@ -155,11 +157,11 @@ impl<'a> Sender<'a> {
                     Err(error) => return Err(of_way(error)),
                 }
             }
-            match submission.finish().await {
+            match live.finish(permit).await {
                 Ok(reply) if !reply.is_intermediate() => reply,
                 Ok(reply) => {
                     outcome.is_unknown = true;
-                    return Err(Hindrance::of_reply(&reply, "the message", &permit, sender));
+                    return Err(Hindrance::of_reply(&reply, "the message", permit, sender));
                 }
                 Err(error) => {
                     outcome.is_unknown = true;
@@ -168,13 +170,10 @@ impl<'a> Sender<'a> {
             }
         } else if reply.is_positive() || reply.is_intermediate() {
             // Nothing was sent yet, so nothing can have been accepted.
-            return Err(Hindrance::of_reply(&reply, "the message", &permit, sender));
+            return Err(Hindrance::of_reply(&reply, "the message", permit, sender));
         } else {
             reply
         };
-        if reply.code != 421 {
-            self.submission = Some(submission);
-        }
         if reply.is_positive() {
             let said = said(&reply);
             outcome
@@ -185,35 +184,22 @@ impl<'a> Sender<'a> {
         } else {
             let said = said(&reply);
             outcome.recipients.extend(taken.iter().map(|place| (*place, RecipientState::Waiting, Some(said.clone()))));
-            hindrance = Some(Hindrance::of_reply(&reply, "the message", &permit, sender));
+            hindrance = Some(Hindrance::of_reply(&reply, "the message", permit, sender));
         }
         hindrance.map_or(Ok(()), Err)
     }
 
-    /// MAIL, on the connection that is there or on a new one; or Exchange's final refusal of the sender.
-    async fn begin(&mut self, mail: &MailFrom) -> Result<Result<Submission, Reply>, Hindrance> {
-        let foreign = |submission: &Submission| is_foreign(submission, &self.permit, mail.address());
-        if let Some(mut kept) = self.submission.take()
-            && !foreign(&kept)
-            && let Ok(reply) = kept.mail(mail).await
-            && reply.is_positive()
-        {
-            return Ok(Ok(kept));
+    /// MAIL; or Exchange's final refusal of the sender.
+    async fn begin(&self, mail: &MailFrom, room: Room) -> Result<Result<Box<Live>, Reply>, Hindrance> {
+        let begun = self.delivery.transaction(&self.permit, mail, room, self.delivery.way_time).await;
+        match begun.map_err(|error| Hindrance::of_way(&error))? {
+            Begun::Live(live, _) => Ok(Ok(live)),
+            Begun::Foreign => {
+                Ok(Err(Reply::new(550, "5.7.60 Client does not have permissions to send as this sender")))
+            }
+            Begun::Refused(reply) if is_final(&reply) => Ok(Err(reply)),
+            Begun::Refused(reply) => Err(Hindrance::of_reply(&reply, "the sender", &self.permit, mail.address())),
         }
-        let mut submission = self.delivery.open(&self.permit).await.map_err(|error| Hindrance::of_way(&error))?;
-        if foreign(&submission) {
-            submission.quit().await;
-            return Ok(Err(Reply::new(550, "5.7.60 Client does not have permissions to send as this sender")));
-        }
-        let reply = submission.mail(mail).await.map_err(of_way)?;
-        if reply.is_positive() {
-            return Ok(Ok(submission));
-        }
-        submission.quit().await;
-        if is_final(&reply) {
-            return Ok(Err(reply));
-        }
-        Err(Hindrance::of_reply(&reply, "the sender", &self.permit, mail.address()))
     }
 }
 

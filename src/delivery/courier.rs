@@ -14,9 +14,10 @@ use tracing::{error, info, warn};
 use crate::auth::Auth;
 use crate::base::{Clock, Fault, Mailbox, Whose};
 use crate::delivery::attempt::{Hindrance, Outcome, Sender, waiting};
+use crate::delivery::live::is_quota;
 use crate::delivery::report::{self, Reported};
 use crate::delivery::spool::Spool;
-use crate::delivery::{Delivery, DeliveryError, Keeping};
+use crate::delivery::{Delivery, DeliveryError, Keeping, LIMITS_CODE};
 use crate::store::{
     AttemptEnd, Obstacle, QueueState, QueuedMessage, QueuedRecipient, RecipientState, Store, StoreError,
 };
@@ -35,6 +36,15 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(4000);
 
 /// How often a message is tried that waits for somebody to mend the set-up.
 const HELD_PAUSE: Duration = Duration::from_secs(300);
+
+/// How long a message of the queue waits for room before its mailbox makes way for others.
+const ROOM_TIME: Duration = Duration::from_secs(5);
+
+/// How long a mailbox without room is left alone at least.
+const LEAST_WAIT: Duration = Duration::from_millis(200);
+
+/// What is to be tried within this time makes clients go behind it.
+const SOON: Duration = Duration::from_secs(600);
 
 /// The pause after Exchange has said that the day's limit is used up.
 const QUOTA_PAUSE: Duration = Duration::from_secs(3600);
@@ -57,6 +67,8 @@ pub struct Courier {
     wake: Arc<Notify>,
     /// Mailboxes that are being served now.
     busy: Mutex<HashSet<Mailbox>>,
+    /// When the queue is to be looked at, if that is before the next glance; by the clock's `elapsed`.
+    next_look: Mutex<Option<Duration>>,
     /// Messages of which it could not be noted how their attempt ended.
     unsettled: Mutex<HashSet<String>>,
 }
@@ -74,6 +86,7 @@ impl Courier {
             settings,
             wake,
             busy: Mutex::default(),
+            next_look: Mutex::default(),
             unsettled: Mutex::default(),
         })
     }
@@ -116,7 +129,7 @@ impl Courier {
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = self.wake.notified() => {}
-                () = tokio::time::sleep(GLANCE_TIME) => {}
+                () = self.clock.sleep(self.nap()) => {}
                 Some(_) = rounds.join_next() => {}
             }
         }
@@ -135,7 +148,9 @@ impl Courier {
             self.store.settle_attempts(Some(&id)).await?;
             self.unsettled.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
         }
-        let mailboxes = self.store.due(self.clock.now()).await?;
+        let now = self.clock.now();
+        let mailboxes = self.store.due(now).await?;
+        self.look_at_backlogs(now, &mailboxes).await?;
         for mailbox in mailboxes {
             if rounds.len() >= MAILBOXES_AT_ONCE {
                 break;
@@ -147,6 +162,37 @@ impl Courier {
             }
         }
         Ok(())
+    }
+
+    /// Clients go past the queue again where nothing of their mailbox waits for Exchange's limits any more.
+    async fn look_at_backlogs(&self, now: DateTime<Utc>, due: &[Mailbox]) -> Result<(), StoreError> {
+        let governor = &self.delivery.traffic.governor;
+        let mut flagged = governor.backlogs();
+        flagged.retain(|mailbox| !due.contains(mailbox));
+        if !flagged.is_empty() {
+            let soon = self.store.due(now + chrono::Duration::from_std(SOON).unwrap_or_default()).await?;
+            for mailbox in flagged.iter().filter(|mailbox| !soon.contains(mailbox)) {
+                governor.set_backlog(mailbox, false);
+            }
+        }
+        Ok(())
+    }
+
+    /// How long until the queue is looked at again, if nothing happens.
+    fn nap(&self) -> Duration {
+        let mut next = self.next_look.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = next.map(|at| at.saturating_sub(self.clock.elapsed()));
+        if left.is_some_and(|left| left.is_zero()) {
+            *next = None;
+        }
+        left.map_or(GLANCE_TIME, |left| left.min(GLANCE_TIME))
+    }
+
+    /// A mailbox may go on in `wait`.
+    fn look_again_in(&self, wait: Duration) {
+        let at = self.clock.elapsed() + wait;
+        let mut next = self.next_look.lock().unwrap_or_else(PoisonError::into_inner);
+        *next = Some(next.map_or(at, |other| other.min(at)));
     }
 
     /// Delivers the messages of a mailbox that are due.
@@ -181,9 +227,6 @@ impl Courier {
                 }
             }
         }
-        if let Some(sender) = sender {
-            sender.close().await;
-        }
     }
 
     /// One attempt at one message. False: the mailbox is to be left alone for a while.
@@ -199,7 +242,7 @@ impl Courier {
         }
         if sender.is_none() {
             match self.auth.permit_for_queued(&message.mailbox).await {
-                Ok(permit) => *sender = Some(Sender::new(&self.delivery, &self.spool, permit)),
+                Ok(permit) => *sender = Some(Sender::new(&self.delivery, permit)),
                 Err(error) => {
                     let obstacle =
                         Obstacle { code: error.code().to_owned(), reason: error.to_string(), remedy: error.remedy() };
@@ -212,10 +255,25 @@ impl Courier {
             }
         }
         let Some(sender) = sender else { return Ok(false) };
+        let governor = &self.delivery.traffic.governor;
+        if message.obstacle.as_ref().is_some_and(|obstacle| obstacle.code == LIMITS_CODE) {
+            governor.set_backlog(&message.mailbox, true);
+        }
+        let room = match sender.room(ROOM_TIME).await {
+            Ok(room) => room,
+            Err(waits) => {
+                // No attempt; and nothing for the log, where it would stand every minute.
+                let wait = waits.wait.max(LEAST_WAIT);
+                let until = began + chrono::Duration::from_std(wait).unwrap_or_default();
+                self.store.postpone(&message.mailbox, until).await?;
+                self.look_again_in(wait);
+                return Ok(false);
+            }
+        };
         if !self.store.begin_attempt(&message.id, began).await? {
             return Ok(true);
         }
-        let outcome = sender.attempt(message).await;
+        let outcome = sender.attempt(message, room).await;
         let of_mailbox = outcome.hindrance.as_ref().is_some_and(|hindrance| hindrance.of_mailbox);
         let mut after = message.clone();
         for (place, state, reply) in &outcome.recipients {
@@ -367,10 +425,6 @@ impl Drop for Busy<'_> {
     fn drop(&mut self) {
         self.courier.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(self.mailbox);
     }
-}
-
-fn is_quota(code: &str) -> bool {
-    matches!(code, "smtp-daily-recipients" | "smtp-submission-quota")
 }
 
 /// The pause after so many attempts before this one.

@@ -3,16 +3,17 @@
 use std::mem;
 use std::sync::Arc;
 
-use tracing::{debug, info};
+use tracing::info;
 
 use crate::auth::{AuthError, Cleared, Permit};
+use crate::delivery::governor::Asks;
+use crate::delivery::live::{Begun, Live, Named};
 use crate::delivery::told::{self, About};
-use crate::delivery::{Delivery, DeliveryError, is_foreign};
+use crate::delivery::{Delivery, DeliveryError};
 use crate::upstream::UpstreamError;
-use crate::upstream::smtp::Submission;
-use crate::wire::smtp::{RcptTo, Reply};
+use crate::wire::smtp::{MailFrom, RcptTo, Reply};
 
-/// The deliveries of one session. Its connection to Exchange is opened at the first MAIL and kept for the next message.
+/// The deliveries of one session.
 pub struct Direct {
     delivery: Delivery,
     permit: Arc<Permit>,
@@ -22,14 +23,12 @@ pub struct Direct {
 }
 
 enum State {
-    /// No connection.
+    /// No transaction.
     Closed,
-    /// A connection without a transaction.
-    Idle(Submission),
     /// MAIL was accepted.
-    Open(Submission),
+    Open(Box<Live>),
     /// DATA was accepted and the message is on its way.
-    Sending(Submission),
+    Sending(Box<Live>),
     /// The connection broke within a transaction; whatever the client still sends of it hears this.
     Broken(Reply),
 }
@@ -50,59 +49,39 @@ impl Direct {
             Err(error) => return told::policy(&error, self.about(SENDER)),
         };
         self.sender = cleared.mail().address().map(str::to_owned);
-        // A connection kept from the last message may have been closed, or its token may have ended, since.
-        if let State::Idle(mut submission) = mem::replace(&mut self.state, State::Closed) {
-            if self.is_foreign(&submission) {
-                self.state = State::Idle(submission);
-                return told::foreign_sender(self.about(SENDER));
+        match self.begin(cleared.mail()).await {
+            Ok(Begun::Foreign) => told::foreign_sender(self.about(SENDER)),
+            Ok(Begun::Refused(reply)) if reply.is_intermediate() => told::out_of_step(&reply, self.about(SENDER)),
+            Ok(Begun::Refused(reply)) => told::exchange(&reply, self.about(SENDER)),
+            Ok(Begun::Live(live, reply)) => {
+                self.state = State::Open(live);
+                told::exchange(&reply, self.about(SENDER))
             }
-            match submission.mail(cleared.mail()).await {
-                Ok(reply) if !is_worn_out(&reply) => return self.began(submission, &reply),
-                Ok(reply) => debug!("a kept connection is worn out: {} {}", reply.code, reply.text()),
-                Err(error) => debug!("a kept connection is gone: {error}"),
-            }
-        }
-        let mut submission = match self.delivery.open(&self.permit).await {
-            Ok(submission) => submission,
-            Err(error) => return told::trouble(&error, self.about(SENDER)),
-        };
-        if self.is_foreign(&submission) {
-            self.state = State::Idle(submission);
-            return told::foreign_sender(self.about(SENDER));
-        }
-        match submission.mail(cleared.mail()).await {
-            Ok(reply) => self.began(submission, &reply),
-            Err(error) => told::trouble(&error.into(), self.about(SENDER)),
+            Err(error) => told::trouble(&error, self.about(SENDER)),
         }
     }
 
-    fn is_foreign(&self, submission: &Submission) -> bool {
-        is_foreign(submission, &self.permit, self.sender.as_deref())
-    }
-
-    fn began(&mut self, submission: Submission, reply: &Reply) -> Reply {
-        if reply.is_intermediate() {
-            return told::out_of_step(reply, self.about(SENDER));
-        }
-        let told = told::exchange(reply, self.about(SENDER));
-        self.state = if reply.is_positive() { State::Open(submission) } else { State::Idle(submission) };
-        self.closed_by_421(reply, &told);
-        told
+    async fn begin(&self, mail: &MailFrom) -> Result<Begun, DeliveryError> {
+        let who = Asks::Direct(self.permit.password_id());
+        let room = self.delivery.traffic.room(&self.permit, who, self.delivery.keeping.patience).await;
+        let room = room.map_err(DeliveryError::Limits)?;
+        self.delivery.transaction(&self.permit, mail, room, self.delivery.way_time).await
     }
 
     /// RCPT, with what policy said of going on.
     pub async fn recipient(&mut self, allowed: Result<(), AuthError>, recipient: &RcptTo) -> Reply {
-        let State::Open(submission) = &mut self.state else { return self.not_open(RECIPIENT) };
+        let State::Open(live) = &mut self.state else { return self.not_open(RECIPIENT) };
         if let Err(error) = allowed {
             return told::policy(&error, self.about(RECIPIENT));
         }
-        match submission.recipient(recipient).await {
-            Ok(reply) if reply.is_intermediate() => {
+        match live.recipient(&self.permit, recipient).await {
+            Ok(Named::Waits(waits)) => told::trouble(&DeliveryError::Limits(waits), self.about(RECIPIENT)),
+            Ok(Named::Said(reply)) if reply.is_intermediate() => {
                 let told = told::out_of_step(&reply, self.about(RECIPIENT));
                 self.state = State::Broken(told.clone());
                 told
             }
-            Ok(reply) => {
+            Ok(Named::Said(reply)) => {
                 let told = told::exchange(&reply, self.about(RECIPIENT));
                 self.closed_by_421(&reply, &told);
                 told
@@ -113,15 +92,15 @@ impl Direct {
 
     /// DATA, with what policy said of going on. Once it was let through, the message may finish.
     pub async fn data(&mut self, allowed: Result<(), AuthError>) -> Reply {
-        let State::Open(submission) = &mut self.state else { return self.not_open(MESSAGE) };
+        let State::Open(live) = &mut self.state else { return self.not_open(MESSAGE) };
         if let Err(error) = allowed {
             return told::policy(&error, self.about(MESSAGE));
         }
-        match submission.data().await {
+        match live.data(&self.permit).await {
             Ok(reply) => {
                 if reply.code == 354 {
-                    if let State::Open(submission) = mem::replace(&mut self.state, State::Closed) {
-                        self.state = State::Sending(submission);
+                    if let State::Open(live) = mem::replace(&mut self.state, State::Closed) {
+                        self.state = State::Sending(live);
                     }
                     // Fixed words: clients know them, and Exchange's say the same.
                     return Reply::new(354, "Start mail input; end with <CRLF>.<CRLF>");
@@ -142,8 +121,8 @@ impl Direct {
 
     /// A piece of the message. What goes wrong is told at its end.
     pub async fn content(&mut self, piece: &[u8]) {
-        if let State::Sending(submission) = &mut self.state
-            && let Err(error) = submission.content(piece).await
+        if let State::Sending(live) = &mut self.state
+            && let Err(error) = live.content(piece).await
         {
             self.broke(error, MESSAGE);
         }
@@ -152,7 +131,7 @@ impl Direct {
     /// The end of the message: Exchange's answer to it.
     pub async fn end(&mut self) -> Reply {
         match mem::replace(&mut self.state, State::Closed) {
-            State::Sending(mut submission) => match submission.finish().await {
+            State::Sending(live) => match live.finish(&self.permit).await {
                 // What Exchange still waits for is not known, and so not whether it has the message.
                 Ok(reply) if reply.is_intermediate() => told::out_of_step(&reply, self.about(PERHAPS_ARRIVED)),
                 Ok(reply) => {
@@ -164,10 +143,7 @@ impl Direct {
                             told::printable(&reply, 300)
                         );
                     }
-                    let told = told::exchange(&reply, self.about(MESSAGE));
-                    self.state = State::Idle(submission);
-                    self.closed_by_421(&reply, &told);
-                    told
+                    told::exchange(&reply, self.about(MESSAGE))
                 }
                 // Whether Exchange has the message is unknown. The client is told to send it again: twice is better than never.
                 Err(error) => told(error, self.about(PERHAPS_ARRIVED)),
@@ -187,22 +163,15 @@ impl Direct {
 
     /// Forgets the transaction.
     pub async fn reset(&mut self) {
-        self.state = match mem::replace(&mut self.state, State::Closed) {
-            State::Open(mut submission) => match submission.reset().await {
-                Ok(()) => State::Idle(submission),
-                Err(_) => State::Closed,
-            },
-            idle @ State::Idle(_) => idle,
-            State::Closed | State::Sending(_) | State::Broken(_) => State::Closed,
-        };
+        if let State::Open(live) = mem::replace(&mut self.state, State::Closed) {
+            live.reset().await;
+        }
     }
 
     /// The session is over.
     pub async fn close(mut self) {
         // A message that is only half here must not be completed: there the connection is cut instead.
-        if let State::Idle(submission) | State::Open(submission) = mem::replace(&mut self.state, State::Closed) {
-            submission.quit().await;
-        }
+        self.reset().await;
     }
 
     fn broke(&mut self, error: UpstreamError, what: &'static str) -> Reply {
@@ -218,13 +187,10 @@ impl Direct {
         }
     }
 
-    /// After 421 the connection is of no more use, whatever state it is in.
+    /// After 421 the connection is of no more use.
     fn closed_by_421(&mut self, reply: &Reply, told: &Reply) {
         if reply.code == 421 {
-            self.state = match self.state {
-                State::Open(_) | State::Sending(_) => State::Broken(told.clone()),
-                _ => State::Closed,
-            };
+            self.state = State::Broken(told.clone());
         }
     }
 }
@@ -241,9 +207,4 @@ fn told(error: UpstreamError, about: About<'_>) -> Reply {
         UpstreamError::BrokeOff { reply, .. } => told::exchange(reply, about),
         _ => told::trouble(&DeliveryError::from(error), about),
     }
-}
-
-/// Whether a MAIL on a kept connection was refused for the connection's age and not for the sender.
-fn is_worn_out(reply: &Reply) -> bool {
-    matches!(reply.code, 421 | 451 | 503 | 530 | 535)
 }

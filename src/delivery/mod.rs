@@ -5,6 +5,9 @@ mod assured;
 mod attempt;
 pub mod courier;
 mod direct;
+pub mod governor;
+pub mod live;
+mod pool;
 mod remedy;
 mod report;
 pub mod spool;
@@ -19,6 +22,8 @@ use tokio::time::timeout;
 use crate::auth::{AuthError, Cleared, Permit};
 use crate::base::{Answer, Clock, Fault, Reference, Whose};
 use crate::broker::{Broker, BrokerError};
+use crate::delivery::governor::Waits;
+use crate::delivery::live::Traffic;
 use crate::delivery::spool::{Spool, SpoolError};
 use crate::store::{DeliveryMode, QueuedMessage, QueuedRecipient, Store, StoreError};
 use crate::telemetry::Incidents;
@@ -29,6 +34,9 @@ use crate::wire::smtp::{MailFrom, RcptTo, Reply};
 pub use self::assured::Assured;
 pub use self::courier::Courier;
 pub use self::direct::Direct;
+
+/// The fault of a message that waits for Exchange's limits.
+pub(in crate::delivery) const LIMITS_CODE: &str = "exchange-limits";
 
 /// What a delivery needs.
 #[derive(Clone)]
@@ -43,6 +51,8 @@ pub struct Delivery {
     pub way_time: Duration,
     /// Our own name, in reports.
     pub hostname: String,
+    /// What Exchange takes from each mailbox, and the connections to it.
+    pub traffic: Traffic,
     /// Where messages are kept that Exchange cannot take now.
     pub keeping: Keeping,
 }
@@ -85,6 +95,9 @@ pub enum DeliveryError {
     /// No report can be made of a message that was not delivered.
     #[error("the report about a message that was not delivered cannot be made: {0}")]
     Report(String),
+    /// Exchange's limits for the mailbox are used up.
+    #[error("{0}")]
+    Limits(Waits),
     /// The spool.
     #[error(transparent)]
     Spool(#[from] SpoolError),
@@ -102,6 +115,7 @@ impl Fault for DeliveryError {
             Self::Broker(error) => error.code(),
             Self::Slow { .. } => "exchange-slow",
             Self::Report(_) => "report-not-made",
+            Self::Limits(_) => LIMITS_CODE,
             Self::Spool(error) => error.code(),
             Self::Store(error) => error.code(),
             Self::Upstream(error) => error.code(),
@@ -111,7 +125,7 @@ impl Fault for DeliveryError {
     fn whose(&self) -> Whose {
         match self {
             Self::Broker(error) => error.whose(),
-            Self::Slow { .. } => Whose::Nobody,
+            Self::Slow { .. } | Self::Limits(_) => Whose::Nobody,
             Self::Report(_) => Whose::Administrator,
             Self::Spool(error) => error.whose(),
             Self::Store(error) => error.whose(),
@@ -122,7 +136,7 @@ impl Fault for DeliveryError {
     fn remedy(&self) -> Option<String> {
         match self {
             Self::Broker(error) => error.remedy(),
-            Self::Slow { .. } => None,
+            Self::Slow { .. } | Self::Limits(_) => None,
             Self::Report(_) => Some("Tell the sender; `postern queue show ID` has the message's envelope.".to_owned()),
             Self::Spool(error) => error.remedy(),
             Self::Store(error) => error.remedy(),
@@ -133,7 +147,7 @@ impl Fault for DeliveryError {
     fn answer(&self, reference: Reference) -> Answer {
         match self {
             Self::Broker(error) => error.answer(reference),
-            Self::Slow { .. } | Self::Report(_) => Answer::TryLater(reference),
+            Self::Slow { .. } | Self::Report(_) | Self::Limits(_) => Answer::TryLater(reference),
             Self::Spool(error) => error.answer(reference),
             Self::Store(error) => error.answer(reference),
             Self::Upstream(error) => error.answer(reference),

@@ -351,6 +351,11 @@ impl Sandbox {
         self.tenant.expiry.send_modify(|count| *count += 1);
     }
 
+    /// Ends SMTP sessions that wait between two messages, or once they do, as Exchange does with those that wait for long.
+    pub fn end_idle_submissions(&self) {
+        self.tenant.idle_ends.send_modify(|count| *count += 1);
+    }
+
     /// Stops it and waits until every connection is closed.
     pub async fn stop(self) {
         self.stop.cancel();

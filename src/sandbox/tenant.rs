@@ -37,6 +37,8 @@ pub(super) struct Tenant {
     pub(super) certificates: Certificates,
     /// Rung when every IMAP session must end as if its token had expired.
     pub(super) expiry: watch::Sender<u64>,
+    /// Rung when SMTP sessions between two messages must end.
+    pub(super) idle_ends: watch::Sender<u64>,
     book: Mutex<Book>,
 }
 
@@ -133,6 +135,7 @@ impl Tenant {
             devices: Devices::default(),
             certificates: Certificates::make()?,
             expiry: watch::Sender::new(0),
+            idle_ends: watch::Sender::new(0),
             book: Mutex::default(),
         })
     }

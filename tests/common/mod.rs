@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use postern::admin::ops::{IssueRequest, Issued, Ops};
 use postern::app::App;
-use postern::base::{Mailbox, Protocol};
+use postern::base::{Clock, Mailbox, Protocol};
 use postern::config::{self, Config, Surroundings};
 use postern::foundation::Bound;
 use postern::sandbox::{Options, Sandbox, WrittenGrant};
@@ -65,11 +65,19 @@ pub struct Plan {
     pub more: String,
     /// What else is to be changed in the configuration.
     pub edit: fn(String) -> String,
+    /// The clock of Exchange's limits and of the queue.
+    pub clock: Clock,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { sandbox: Options::default(), grant: "client_credentials", more: String::new(), edit: |text| text }
+        Self {
+            sandbox: Options::default(),
+            grant: "client_credentials",
+            more: String::new(),
+            edit: |text| text,
+            clock: Clock::system(),
+        }
     }
 }
 
@@ -81,6 +89,7 @@ pub struct World {
     pub bound: Vec<Bound>,
     /// The CA of the proxy's listeners, PEM.
     pub ca_pem: String,
+    clock: Clock,
     stop: CancellationToken,
     /// Kept so that the proxy does not take its end for a wish.
     _reload: mpsc::Sender<()>,
@@ -109,6 +118,7 @@ impl World {
             ops,
             bound: Vec::new(),
             ca_pem: String::new(),
+            clock: plan.clock.clone(),
             stop: CancellationToken::new(),
             _reload: mpsc::channel(1).0,
             running: None,
@@ -120,7 +130,7 @@ impl World {
 
     /// Starts the proxy (again).
     pub async fn serve(&mut self) {
-        let app = App::build(&self.config).await.unwrap();
+        let app = App::build_with_clock(&self.config, self.clock.clone()).await.unwrap();
         self.bound = app.bound();
         self.ca_pem = app.ca().unwrap().pem.clone();
         self.stop = CancellationToken::new();
@@ -231,6 +241,8 @@ impl World {
 
     /// Gives the tenant a fault, `name` or `name=value`.
     pub fn fault(&self, fault: &str) {
+        // What concerns logins and connections would else be met by new ones only.
+        self.sandbox.end_idle_submissions();
         let (name, value) = postern::sandbox::read_fault(fault).unwrap();
         self.sandbox.faults().set(name, value.as_deref()).unwrap();
     }

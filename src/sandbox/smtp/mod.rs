@@ -76,8 +76,17 @@ impl Session {
         }
         let date = Utc::now().format("%a, %d %b %Y %H:%M:%S +0000");
         self.say(&format!("220 {SMTP_HOST} Microsoft ESMTP MAIL Service ready at {date} [{SESSION_ID}]"));
+        let mut idle_ends = self.tenant.idle_ends.subscribe();
         loop {
-            let next = match self.connection.read_line(COMMAND_LIMIT).await? {
+            let is_idle = self.mailbox.is_some() && self.envelope.is_none();
+            let line = tokio::select! {
+                line = self.connection.read_line(COMMAND_LIMIT) => line?,
+                _ = idle_ends.changed(), if is_idle => {
+                    self.say(&format!("451 4.7.0 Timeout waiting for client input {}", trailer()));
+                    return Ok(());
+                }
+            };
+            let next = match line {
                 Line::Whole(line) => self.command(&line).await?,
                 Line::TooLong => {
                     self.say(&format!("500 5.3.3 Command line too long {}", trailer()));

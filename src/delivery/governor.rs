@@ -1,0 +1,606 @@
+//! What Exchange takes from one mailbox: so many messages at once, so many in a minute, so many recipients in a day. More is not refused
+//! by us but waits here, fairly between the app passwords of the mailbox, for as long as whoever asks has patience.
+//!
+//! A message counts from the moment it may begin until a minute after Exchange has answered it. Exchange counts it somewhere between, so
+//! that our count is never the lower one.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::base::{Clock, Mailbox};
+
+const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// Recipients are counted by spans of this length, which bounds what a day of a busy mailbox costs.
+const TALLY_SPAN: Duration = Duration::from_secs(300);
+
+/// How long a mailbox is left alone after Exchange has slowed it down once; it doubles each time.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// The longest pause that we choose ourselves.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
+/// The longest pause that Exchange may ask for.
+const LONGEST_ASKED_PAUSE: Duration = Duration::from_secs(3600);
+
+/// How much Exchange takes from one mailbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Messages at once.
+    pub at_once: usize,
+    /// Messages in any 60 seconds.
+    pub per_minute: usize,
+    /// Recipients in any 24 hours.
+    pub recipients_per_day: u64,
+}
+
+impl Default for Limits {
+    /// Those of Exchange Online.
+    fn default() -> Self {
+        Self { at_once: 3, per_minute: 30, recipients_per_day: 10_000 }
+    }
+}
+
+/// Which of them keeps a message waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// Messages at once.
+    AtOnce,
+    /// Messages in a minute.
+    PerMinute,
+    /// Recipients in a day.
+    PerDay,
+    /// Exchange has asked for a pause.
+    Pause,
+    /// Earlier messages of the mailbox wait, and go first.
+    Backlog,
+}
+
+/// No room within the patience of whoever asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waits {
+    /// Why.
+    pub limit: Limit,
+    /// How long it will be at least until there is.
+    pub wait: Duration,
+}
+
+impl fmt::Display for Waits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.limit {
+            Limit::AtOnce => "Exchange takes no more messages of the mailbox at once",
+            Limit::PerMinute => "the mailbox has sent as many messages as Exchange takes in a minute",
+            Limit::PerDay => "the mailbox has sent to as many recipients as Exchange takes in a day",
+            Limit::Pause => "Exchange has asked for a pause",
+            Limit::Backlog => "earlier messages of the mailbox wait and go first",
+        })
+    }
+}
+
+/// Who asks for room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asks<'a> {
+    /// A client with this app password, by its public ID. It would rather not wait behind messages that are in the queue.
+    Client(&'a str),
+    /// One whose message is not kept.
+    Direct(&'a str),
+    /// Whoever delivers what is kept.
+    Courier,
+}
+
+/// The counts of all mailboxes.
+#[derive(Debug)]
+pub struct Governor {
+    clock: Clock,
+    counts: Mutex<HashMap<Mailbox, Counts>>,
+}
+
+/// Room for one message. It is given back when this goes.
+#[derive(Debug)]
+pub struct Room {
+    governor: Arc<Governor>,
+    mailbox: Mailbox,
+    limits: Limits,
+    recipients: u64,
+    is_used: bool,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    in_flight: usize,
+    recipients_in_flight: u64,
+    /// When the messages of the last minute were answered.
+    answered: VecDeque<Duration>,
+    /// The recipients of the last day: since when, how many.
+    tally: VecDeque<(Duration, u64)>,
+    paused_until: Duration,
+    pauses: u32,
+    has_backlog: bool,
+    /// Who waits, by app password in the order of their turns.
+    turns: VecDeque<(String, VecDeque<Arc<Notify>>)>,
+}
+
+impl Counts {
+    /// Forgets what is too old to count.
+    fn forget(&mut self, now: Duration) {
+        while self.answered.front().is_some_and(|at| *at + MINUTE <= now) {
+            self.answered.pop_front();
+        }
+        while self.tally.front().is_some_and(|(since, _)| *since + TALLY_SPAN + DAY <= now) {
+            self.tally.pop_front();
+        }
+    }
+
+    fn recipients(&self) -> u64 {
+        self.recipients_in_flight + self.tally.iter().map(|(_, count)| count).sum::<u64>()
+    }
+
+    /// What stands in the way of the one that comes after `before` others.
+    fn obstacle(&self, limits: &Limits, now: Duration, before: usize, who: Asks<'_>) -> Option<Waits> {
+        let until = |limit, at: Duration| Waits { limit, wait: at.saturating_sub(now) };
+        // Whoever keeps its messages itself hears from Exchange what it says, and the queue has pauses of its own.
+        if self.paused_until > now && matches!(who, Asks::Client(_)) {
+            return Some(until(Limit::Pause, self.paused_until));
+        }
+        if let Some(waits) = self.day_used_up(limits, now) {
+            return Some(waits);
+        }
+        let counted = self.in_flight + self.answered.len() + before;
+        if counted >= limits.per_minute {
+            // As many have to be forgotten; those that are not answered yet will take a minute at least.
+            let place = counted - limits.per_minute;
+            return Some(until(Limit::PerMinute, self.answered.get(place).map_or(now, |at| *at) + MINUTE));
+        }
+        // How long the others take is not known.
+        (self.in_flight + before >= limits.at_once).then_some(Waits { limit: Limit::AtOnce, wait: Duration::ZERO })
+    }
+
+    fn day_used_up(&self, limits: &Limits, now: Duration) -> Option<Waits> {
+        (self.recipients() >= limits.recipients_per_day).then(|| {
+            let first = self.tally.front().map_or(now + TALLY_SPAN, |(since, _)| *since + TALLY_SPAN + DAY);
+            Waits { limit: Limit::PerDay, wait: first.saturating_sub(now) }
+        })
+    }
+
+    fn waiting(&self) -> usize {
+        self.turns.iter().map(|(_, tickets)| tickets.len()).sum()
+    }
+
+    fn is_first(&self, ticket: &Arc<Notify>) -> bool {
+        self.turns.front().and_then(|(_, tickets)| tickets.front()).is_some_and(|first| Arc::ptr_eq(first, ticket))
+    }
+
+    fn line_up(&mut self, who: &str) -> Arc<Notify> {
+        let ticket = Arc::new(Notify::new());
+        match self.turns.iter_mut().find(|(name, _)| name == who) {
+            Some((_, tickets)) => tickets.push_back(Arc::clone(&ticket)),
+            None => self.turns.push_back((who.to_owned(), VecDeque::from([Arc::clone(&ticket)]))),
+        }
+        ticket
+    }
+
+    /// Takes a ticket out; its app password has had its turn if it was the first.
+    fn leave(&mut self, ticket: &Arc<Notify>) {
+        let was_first = self.is_first(ticket);
+        for (_, tickets) in &mut self.turns {
+            tickets.retain(|one| !Arc::ptr_eq(one, ticket));
+        }
+        if was_first {
+            self.turns.rotate_left(1);
+        }
+        self.turns.retain(|(_, tickets)| !tickets.is_empty());
+        self.wake_first();
+    }
+
+    fn wake_first(&self) {
+        if let Some(first) = self.turns.front().and_then(|(_, tickets)| tickets.front()) {
+            first.notify_one();
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.in_flight == 0
+            && self.answered.is_empty()
+            && self.tally.is_empty()
+            && self.turns.is_empty()
+            && !self.has_backlog
+    }
+}
+
+/// A place in the line, left when this goes.
+struct Ticket<'a> {
+    governor: &'a Governor,
+    mailbox: &'a Mailbox,
+    woken: Arc<Notify>,
+}
+
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        if let Some(counts) = self.governor.counts().get_mut(self.mailbox) {
+            counts.leave(&self.woken);
+        }
+    }
+}
+
+impl Governor {
+    /// A governor that has seen nothing yet.
+    pub fn new(clock: Clock) -> Self {
+        Self { clock, counts: Mutex::default() }
+    }
+
+    fn counts(&self) -> MutexGuard<'_, HashMap<Mailbox, Counts>> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The clock's time, with room before its beginning for a day that was before it.
+    fn now(&self) -> Duration {
+        self.clock.elapsed() + DAY + TALLY_SPAN
+    }
+
+    /// Room for a message of the mailbox, as soon as there is. It is given up at once where it is certain that `patience` will not do.
+    ///
+    /// # Errors
+    /// [`Waits`] when there is none within `patience`.
+    pub async fn room(
+        self: &Arc<Self>,
+        mailbox: &Mailbox,
+        limits: Limits,
+        who: Asks<'_>,
+        patience: Duration,
+    ) -> Result<Room, Waits> {
+        let began = self.now();
+        let ticket = {
+            let mut counts = self.counts();
+            let counts = counts.entry(mailbox.clone()).or_default();
+            counts.forget(began);
+            let name = match who {
+                Asks::Client(_) if counts.has_backlog => {
+                    return Err(Waits { limit: Limit::Backlog, wait: Duration::ZERO });
+                }
+                Asks::Client(password) | Asks::Direct(password) => password,
+                Asks::Courier => "",
+            };
+            match counts.obstacle(&limits, began, counts.waiting(), who) {
+                None => return Ok(self.taken(counts, mailbox, limits)),
+                Some(waits) if waits.wait > patience => return Err(waits),
+                Some(_) => {}
+            }
+            Ticket { governor: self, mailbox, woken: counts.line_up(name) }
+        };
+        loop {
+            let (waits, is_first) = {
+                let mut counts = self.counts();
+                let counts = counts.entry(mailbox.clone()).or_default();
+                let now = self.now();
+                counts.forget(now);
+                let is_first = counts.is_first(&ticket.woken);
+                match counts.obstacle(&limits, now, 0, who) {
+                    None if is_first => return Ok(self.taken(counts, mailbox, limits)),
+                    obstacle => (obstacle.unwrap_or(Waits { limit: Limit::AtOnce, wait: Duration::ZERO }), is_first),
+                }
+            };
+            let left = patience.saturating_sub(self.now().saturating_sub(began));
+            if left.is_zero() || waits.wait > left {
+                return Err(waits);
+            }
+            // Only the first in the line waits for the time; the others are woken when they have come so far.
+            let nap = if is_first && !waits.wait.is_zero() { waits.wait.min(left) } else { left };
+            tokio::select! {
+                () = ticket.woken.notified() => {}
+                () = self.clock.sleep(nap.max(Duration::from_millis(1))) => {}
+            }
+        }
+    }
+
+    fn taken(self: &Arc<Self>, counts: &mut Counts, mailbox: &Mailbox, limits: Limits) -> Room {
+        counts.in_flight += 1;
+        Room { governor: Arc::clone(self), mailbox: mailbox.clone(), limits, recipients: 0, is_used: false }
+    }
+
+    /// Exchange slows the mailbox down; `asked` is the pause that it asks for, if it does.
+    pub fn slow_down(&self, mailbox: &Mailbox, asked: Option<Duration>) {
+        let mut counts = self.counts();
+        let counts = counts.entry(mailbox.clone()).or_default();
+        let own = FIRST_PAUSE.saturating_mul(1 << counts.pauses.min(16)).min(LONGEST_PAUSE);
+        let pause = asked.map_or(own, |asked| asked.min(LONGEST_ASKED_PAUSE).max(own));
+        counts.pauses += 1;
+        counts.paused_until = counts.paused_until.max(self.now() + pause);
+    }
+
+    /// Whether messages of the mailbox wait in the queue that could go now. What comes from clients meanwhile goes behind them.
+    pub fn set_backlog(&self, mailbox: &Mailbox, has_backlog: bool) {
+        let mut counts = self.counts();
+        match counts.get_mut(mailbox) {
+            Some(counts) => counts.has_backlog = has_backlog,
+            None if has_backlog => counts.entry(mailbox.clone()).or_default().has_backlog = true,
+            None => {}
+        }
+    }
+
+    /// The mailboxes of which messages wait in the queue.
+    pub fn backlogs(&self) -> Vec<Mailbox> {
+        self.counts().iter().filter(|(_, counts)| counts.has_backlog).map(|(mailbox, _)| mailbox.clone()).collect()
+    }
+
+    /// Counts recipients that another process, or this one before its start, has sent to so long ago.
+    pub fn count_earlier(&self, mailbox: &Mailbox, ago: Duration, recipients: u64) {
+        let at = self.now().saturating_sub(ago);
+        let mut counts = self.counts();
+        let tally = &mut counts.entry(mailbox.clone()).or_default().tally;
+        let place = tally.partition_point(|(since, _)| *since <= at);
+        tally.insert(place, (at, recipients));
+    }
+
+    /// Forgets mailboxes that have sent nothing for a day.
+    pub fn tidy(&self) {
+        let now = self.now();
+        self.counts().retain(|_, counts| {
+            counts.forget(now);
+            !counts.is_idle() || counts.paused_until > now
+        });
+    }
+}
+
+impl Room {
+    /// One more recipient of the message.
+    ///
+    /// # Errors
+    /// [`Waits`] when the day's are used up.
+    pub fn recipient(&mut self) -> Result<(), Waits> {
+        let now = self.governor.now();
+        let mut counts = self.governor.counts();
+        let counts = counts.entry(self.mailbox.clone()).or_default();
+        counts.forget(now);
+        if let Some(waits) = counts.day_used_up(&self.limits, now) {
+            return Err(waits);
+        }
+        counts.recipients_in_flight += 1;
+        self.recipients += 1;
+        Ok(())
+    }
+
+    /// Exchange has not taken the last one.
+    pub fn recipient_refused(&mut self) {
+        self.recipients = self.recipients.saturating_sub(1);
+        if let Some(counts) = self.governor.counts().get_mut(&self.mailbox) {
+            counts.recipients_in_flight = counts.recipients_in_flight.saturating_sub(1);
+        }
+    }
+
+    /// The message goes to Exchange now, and counts from here whatever becomes of it.
+    pub fn used(&mut self) {
+        self.is_used = true;
+    }
+
+    /// Exchange has taken the message: it does not slow the mailbox down any more.
+    pub fn taken(&mut self) {
+        if let Some(counts) = self.governor.counts().get_mut(&self.mailbox) {
+            counts.pauses = 0;
+        }
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let now = self.governor.now();
+        if let Some(counts) = self.governor.counts().get_mut(&self.mailbox) {
+            counts.in_flight = counts.in_flight.saturating_sub(1);
+            counts.recipients_in_flight = counts.recipients_in_flight.saturating_sub(self.recipients);
+            if self.is_used {
+                counts.answered.push_back(now);
+                match counts.tally.back_mut() {
+                    Some((since, count)) if *since + TALLY_SPAN > now => *count += self.recipients,
+                    _ if self.recipients > 0 => counts.tally.push_back((now, self.recipients)),
+                    _ => {}
+                }
+            }
+            counts.wake_first();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tokio::task::JoinSet;
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+
+    const LIMITS: Limits = Limits { at_once: 3, per_minute: 30, recipients_per_day: 100 };
+    const NEVER: Duration = Duration::ZERO;
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn alice() -> Mailbox {
+        "alice@contoso.test".parse().unwrap()
+    }
+
+    async fn room(governor: &Arc<Governor>, who: &str, patience: Duration) -> Result<Room, Waits> {
+        governor.room(&alice(), LIMITS, Asks::Client(who), patience).await
+    }
+
+    /// A message that is answered at once.
+    async fn sends(governor: &Arc<Governor>, recipients: u64) {
+        let mut room = room(governor, "a", NEVER).await.unwrap();
+        for _ in 0..recipients {
+            room.recipient().unwrap();
+        }
+        room.used();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_fourth_at_once_waits_for_one_of_the_three() {
+        let governor = Arc::new(Governor::new(Clock::system()));
+        let mut three = Vec::new();
+        for _ in 0..3 {
+            three.push(room(&governor, "a", NEVER).await.unwrap());
+        }
+        let waits = room(&governor, "a", seconds(20)).await.unwrap_err();
+        assert_eq!(waits, Waits { limit: Limit::AtOnce, wait: NEVER });
+        let began = Instant::now();
+        let (fourth, ()) = tokio::join!(room(&governor, "a", seconds(20)), async {
+            sleep(seconds(7)).await;
+            drop(three.pop());
+        });
+        assert!(fourth.is_ok());
+        assert_eq!(began.elapsed(), seconds(7));
+        assert!(governor.room(&"bob@contoso.test".parse().unwrap(), LIMITS, Asks::Courier, NEVER).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_counts_until_a_minute_after_its_answer() {
+        let governor = Arc::new(Governor::new(Clock::system()));
+        let mut first = room(&governor, "a", NEVER).await.unwrap();
+        first.used();
+        for _ in 0..29 {
+            sends(&governor, 1).await;
+        }
+        sleep(seconds(50)).await;
+        drop(first);
+        sleep(seconds(10)).await;
+        for _ in 0..29 {
+            sends(&governor, 1).await;
+        }
+        let began = Instant::now();
+        let waits = room(&governor, "a", seconds(49)).await.unwrap_err();
+        assert_eq!(waits, Waits { limit: Limit::PerMinute, wait: seconds(50) });
+        assert_eq!(began.elapsed(), NEVER, "it is certain, so nobody waits for it");
+        assert!(room(&governor, "a", seconds(51)).await.is_ok());
+        assert_eq!(began.elapsed(), seconds(50));
+        // What never went to Exchange does not count.
+        assert!(room(&governor, "a", NEVER).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn app_passwords_take_turns() {
+        let governor = Arc::new(Governor::new(Clock::system()));
+        let mut held = Vec::new();
+        for _ in 0..3 {
+            held.push(room(&governor, "x", NEVER).await.unwrap());
+        }
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let mut waiting = JoinSet::new();
+        for who in ["crm", "crm", "crm", "crm", "script", "crm"] {
+            let (governor, order) = (Arc::clone(&governor), Arc::clone(&order));
+            waiting.spawn(async move {
+                let room = room(&governor, who, seconds(60)).await.unwrap();
+                order.lock().unwrap().push(who);
+                sleep(seconds(1)).await;
+                drop(room);
+            });
+            tokio::task::yield_now().await;
+        }
+        // One at a time, so that the order shows.
+        drop(held.pop());
+        while waiting.join_next().await.is_some() {}
+        assert_eq!(*order.lock().unwrap(), ["crm", "script", "crm", "crm", "crm", "crm"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_gives_up_leaves_the_line() {
+        let governor = Arc::new(Governor::new(Clock::system()));
+        let mut held = Vec::new();
+        for _ in 0..3 {
+            held.push(room(&governor, "x", NEVER).await.unwrap());
+        }
+        let impatient = tokio::time::timeout(seconds(1), room(&governor, "a", seconds(60)));
+        let late = async {
+            sleep(seconds(3)).await;
+            held.clear();
+        };
+        let (impatient, patient, ()) = tokio::join!(impatient, room(&governor, "b", seconds(60)), late);
+        assert!(impatient.is_err() && patient.is_ok());
+        assert_eq!(governor.counts()[&alice()].waiting(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_recipients_of_a_day_slide() {
+        let governor = Arc::new(Governor::new(Clock::system()));
+        governor.count_earlier(&alice(), seconds(23 * 3600), 60);
+        sends(&governor, 40).await;
+        let waits = room(&governor, "a", seconds(20)).await.unwrap_err();
+        assert_eq!(waits.limit, Limit::PerDay);
+        sleep(seconds(3600) + TALLY_SPAN).await;
+        let mut room = room(&governor, "a", NEVER).await.unwrap();
+        for _ in 0..60 {
+            room.recipient().unwrap();
+        }
+        assert_eq!(room.recipient().unwrap_err().limit, Limit::PerDay);
+        room.recipient_refused();
+        assert!(room.recipient().is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_mailbox_that_exchange_slows_down_is_left_alone_longer_each_time() {
+        let governor = Arc::new(Governor::new(Clock::system()));
+        for pause in [1, 2, 4, 8] {
+            governor.slow_down(&alice(), None);
+            let waits = room(&governor, "a", NEVER).await.unwrap_err();
+            assert_eq!(waits, Waits { limit: Limit::Pause, wait: seconds(pause) });
+            sleep(waits.wait).await;
+        }
+        governor.slow_down(&alice(), Some(seconds(299)));
+        assert_eq!(room(&governor, "a", seconds(20)).await.unwrap_err().wait, seconds(299));
+        sleep(seconds(299)).await;
+        room(&governor, "a", NEVER).await.unwrap().taken();
+        governor.slow_down(&alice(), None);
+        assert_eq!(room(&governor, "a", NEVER).await.unwrap_err().wait, seconds(1), "as at the beginning");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn clients_go_behind_what_waits_in_the_queue() {
+        let governor = Arc::new(Governor::new(Clock::system()));
+        governor.set_backlog(&alice(), true);
+        assert_eq!(room(&governor, "a", seconds(20)).await.unwrap_err().limit, Limit::Backlog);
+        assert!(governor.room(&alice(), LIMITS, Asks::Courier, NEVER).await.is_ok());
+        assert!(governor.room(&alice(), LIMITS, Asks::Direct("a"), NEVER).await.is_ok(), "its message is not kept");
+        assert_eq!(governor.backlogs(), [alice()]);
+        governor.set_backlog(&alice(), false);
+        assert!(room(&governor, "a", NEVER).await.is_ok());
+        governor.tidy();
+        assert!(governor.counts().is_empty());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(60))]
+        /// Whenever Exchange counts a message between its beginning and its answer, it never counts too many.
+        #[test]
+        fn exchange_never_counts_more_than_its_limits(
+            messages in prop::collection::vec((0..200_000_u64, 1..4000_u64, 0.0..1.0_f64, 0..4_usize), 1..160),
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+            let counted = runtime.block_on(async {
+                let governor = Arc::new(Governor::new(Clock::system()));
+                let began = Instant::now();
+                let mut sending = JoinSet::new();
+                for (comes_millis, takes_millis, share, who) in messages {
+                    let governor = Arc::clone(&governor);
+                    sending.spawn(async move {
+                        sleep(Duration::from_millis(comes_millis)).await;
+                        let who = who.to_string();
+                        let mut room = room(&governor, &who, seconds(3600)).await.unwrap();
+                        let (begins, takes) = (began.elapsed(), Duration::from_millis(takes_millis));
+                        sleep(takes).await;
+                        room.used();
+                        (begins, begins + takes.mul_f64(share), begins + takes)
+                    });
+                }
+                sending.join_all().await
+            });
+            for (begins, at, _) in &counted {
+                let in_a_minute = counted.iter().filter(|(_, other, _)| other <= at && *other + MINUTE > *at).count();
+                prop_assert!(in_a_minute <= LIMITS.per_minute, "{in_a_minute} in a minute");
+                let at_once = counted.iter().filter(|(from, _, to)| from <= begins && to > begins).count();
+                prop_assert!(at_once <= LIMITS.at_once, "{at_once} at once");
+            }
+        }
+    }
+}
