@@ -31,7 +31,7 @@ use crate::listener::tls::ServerTls;
 use crate::listener::{self, BindError, Listener, Permits, Security};
 use crate::session::{self, Road, TlsPort};
 use crate::store::StoreError;
-use crate::telemetry::Incidents;
+use crate::telemetry::{Incidents, Journal};
 use crate::upstream::Upstream;
 
 /// How long sessions may take to finish what they are at when we stop.
@@ -206,6 +206,7 @@ impl App {
             broker: Arc::clone(&broker),
             upstream: Arc::clone(&upstream),
             incidents: Arc::clone(&incidents),
+            journal: Arc::new(Journal::new(Arc::clone(&foundation.store))),
             way_time: session::Settings::default().way_time,
             hostname: foundation::hostname(config),
             traffic: Traffic::new(delivery_clock.clone(), mailbox_limits(config)),
@@ -221,6 +222,7 @@ impl App {
         let settings = courier::Settings { max_age: config.delivery.max_age };
         let courier = Courier::new(delivery.clone(), Arc::clone(&auth), settings);
         courier.take_up().await?;
+        delivery.count_last_day().await?;
         let road = Arc::new(Road {
             permits: Permits::new(config.limits.connections, config.limits.per_address_before_login),
             tls,
@@ -326,6 +328,7 @@ impl App {
         let courier = tokio::spawn(self.courier.run(self.road.stopping.clone()));
         let broker = Arc::clone(&self.road.broker);
         let sign_ins = tokio::spawn(look_after_sign_ins(broker));
+        let journal = tokio::spawn(look_after_journal(Arc::clone(&self.road), self.config.delivery.keep_journal));
 
         stop.await;
         info!("stopping: {} sessions are open", self.road.auth.open_sessions());
@@ -353,11 +356,15 @@ impl App {
         keys.abort();
         renewal.abort();
         sign_ins.abort();
+        journal.abort();
         if timeout(CLOSE_TIME, self.road.broker.close()).await.is_err() {
             warn!("a renewal of a sign-in did not end in time and is cut off");
         }
         if let Ok(Err(error)) = timeout(CLOSE_TIME, self.road.incidents.upkeep()).await {
             warn!("the last incidents could not be noted: {error}");
+        }
+        if let Ok(Err(error)) = timeout(CLOSE_TIME, self.road.delivery.journal.upkeep()).await {
+            warn!("the last entries of the journal could not be written: {error}");
         }
         // The last uses of app passwords are written before the store is closed.
         match timeout(CLOSE_TIME, self.road.auth.upkeep()).await {
@@ -449,6 +456,18 @@ async fn look_after_sign_ins(broker: Arc<Broker>) {
     }
 }
 
+/// Forgets what the journal need not know any more.
+async fn look_after_journal(road: Arc<Road>, keep: Duration) {
+    let mut hourly = interval(KEEP_ALIVE_TIME);
+    hourly.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        hourly.tick().await;
+        if let Err(error) = road.delivery.journal.prune(Utc::now(), keep).await {
+            warn!(code = error.code(), remedy = error.remedy(), "the journal could not be shortened: {error}");
+        }
+    }
+}
+
 /// Says once for each of 60, 30, 7 and 1 days, and when it has come, that something ends.
 async fn tell_expiries(broker: &Arc<Broker>, told: &mut HashMap<(TenantName, &'static str), i64>) {
     let asked = Arc::clone(broker);
@@ -491,9 +510,9 @@ async fn upkeep(road: Arc<Road>) {
     loop {
         ticks.tick().await;
         // One that fails keeps the others from nothing.
-        let (gate, tokens, incidents) =
-            (road.auth.upkeep().await, road.broker.upkeep().await, road.incidents.upkeep().await);
-        let done = gate.and(tokens).and(incidents);
+        let (gate, tokens) = (road.auth.upkeep().await, road.broker.upkeep().await);
+        let (incidents, journal) = (road.incidents.upkeep().await, road.delivery.journal.upkeep().await);
+        let done = gate.and(tokens).and(incidents).and(journal);
         match done {
             Ok(()) => failing = false,
             // Said once, not every second.

@@ -147,6 +147,11 @@ fn delivery(section: Section<'_>) -> Delivery {
     if let Some(octets) = section.number("spool_bytes", 300_000_000, i64::MAX.unsigned_abs()) {
         delivery.spool_octets = octets.value;
     }
+    // The recipients of a day are counted from it after a restart.
+    let day = hour * 24;
+    if let Some(span) = span(&section, "keep_journal", (day, day * 3650)) {
+        delivery.keep_journal = span;
+    }
     section.not_yet(&["unknown_outcome"]);
     section.finish();
     delivery

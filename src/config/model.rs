@@ -424,6 +424,8 @@ pub struct Delivery {
     pub patience: Duration,
     /// How many octets may lie in the spool.
     pub spool_octets: u64,
+    /// How long the journal reaches back.
+    pub keep_journal: Duration,
 }
 
 impl Default for Delivery {
@@ -433,6 +435,7 @@ impl Default for Delivery {
             max_age: Duration::from_secs(4 * 24 * 3600),
             patience: Duration::from_secs(20),
             spool_octets: 10 * 1024 * 1024 * 1024,
+            keep_journal: Duration::from_secs(30 * 24 * 3600),
         }
     }
 }

@@ -238,10 +238,12 @@ fn what_becomes_of_messages_is_read_and_kept_within_reason() {
     let delivery = |text: &str| folder.config(&format!("[delivery]\n{text}")).delivery;
     assert_eq!(delivery(""), Delivery::default());
     assert_eq!(Delivery::default().default, DeliveryMode::Assured);
-    let read = delivery("default = \"direct\"\nmax_age = \"12h\"\npatience = \"5s\"\nspool_bytes = 1_000_000_000");
+    let read = delivery(
+        "default = \"direct\"\nmax_age = \"12h\"\npatience = \"5s\"\nspool_bytes = 1_000_000_000\nkeep_journal = \"7d\"",
+    );
     let hour = Duration::from_secs(3600);
     assert_eq!((read.default, read.max_age, read.patience), (DeliveryMode::Direct, hour * 12, Duration::from_secs(5)));
-    assert_eq!(read.spool_octets, 1_000_000_000);
+    assert_eq!((read.spool_octets, read.keep_journal), (1_000_000_000, hour * 24 * 7));
     for (text, key) in [
         ("default = \"queue\"", "delivery.default"),
         ("max_age = \"5m\"", "delivery.max_age"),
@@ -249,10 +251,26 @@ fn what_becomes_of_messages_is_read_and_kept_within_reason() {
         ("patience = \"0s\"", "delivery.patience"),
         ("patience = \"1h\"", "delivery.patience"),
         ("spool_bytes = 1000", "delivery.spool_bytes"),
+        ("keep_journal = \"1h\"", "delivery.keep_journal"),
     ] {
         let faulty = folder.parse(&format!("[delivery]\n{text}")).unwrap_err();
         assert_eq!((faulty.faults.len(), faulty.faults[0].key.as_str()), (1, key), "{text}: {:?}", faulty.faults);
     }
+}
+
+#[test]
+fn what_exchange_takes_from_a_mailbox_can_be_set_for_each_tenant() {
+    let folder = Folder::new();
+    let limits = |text: &str| folder.config(&format!("{TENANT}{text}")).tenants[0].mailbox_limits;
+    assert_eq!(limits(""), MailboxLimits { at_once: 3, per_minute: 30, recipients_per_day: 10_000 });
+    let all = "[tenant.limits]\nat_once = 10\nper_minute = 100\nrecipients_per_day = 100_000";
+    assert_eq!(limits(all), MailboxLimits { at_once: 10, per_minute: 100, recipients_per_day: 100_000 });
+    for key in ["at_once", "per_minute", "recipients_per_day"] {
+        let faulty = folder.parse(&format!("{TENANT}[tenant.limits]\n{key} = 0")).unwrap_err();
+        assert_eq!(faulty.faults[0].key, format!("tenant[0].limits.{key}"), "{:?}", faulty.faults);
+    }
+    let faulty = folder.parse(&format!("{TENANT}[tenant.limits]\nper_hour = 1")).unwrap_err();
+    assert_eq!(faulty.faults.len(), 1, "{:?}", faulty.faults);
 }
 
 #[test]

@@ -14,10 +14,11 @@ use crate::base::{Fault, Reference, Whose};
 use crate::delivery::attempt::{Hindrance, is_final, said};
 use crate::delivery::governor::Asks;
 use crate::delivery::live::{Begun, Live, Named};
+use crate::delivery::noted::{Envelope, address};
 use crate::delivery::spool::{Draft, SpoolError};
 use crate::delivery::told::{self, About};
-use crate::delivery::{Delivery, DeliveryError, Keeping, LIMITS_CODE};
-use crate::store::{QueueState, QueuedMessage, QueuedRecipient, RecipientState};
+use crate::delivery::{Delivery, DeliveryError, Keeping, LIMITS_CODE, recipient_of};
+use crate::store::{JournalOutcome, QueueState, QueuedMessage, QueuedRecipient, RecipientState};
 use crate::upstream::UpstreamError;
 use crate::wire::answer;
 use crate::wire::smtp::{MailFrom, RcptTo, Reply};
@@ -40,6 +41,8 @@ struct Transaction {
     /// Why nothing can be kept; then Exchange alone counts.
     no_room: Option<SpoolError>,
     draft: Option<Draft>,
+    /// Octets of the message so far.
+    octets: u64,
     /// DATA was let through by Exchange.
     is_sending: bool,
     /// Exchange has refused the message for good before its end.
@@ -57,6 +60,15 @@ struct Recipient {
 impl Transaction {
     fn sender(&self) -> Option<&str> {
         self.mail.address()
+    }
+
+    /// Those whom Exchange has taken.
+    fn taken(&self) -> Vec<String> {
+        self.recipients
+            .iter()
+            .filter(|recipient| recipient.is_taken)
+            .map(|recipient| address(&recipient.rcpt))
+            .collect()
     }
 
     /// The transaction with Exchange is over: everybody waits.
@@ -79,6 +91,14 @@ impl Assured {
         About { permit: &self.permit, incidents: &self.delivery.incidents, sender, what }
     }
 
+    fn note(&self, transaction: &Transaction, outcome: JournalOutcome, recipients: Vec<String>, reply: &Reply) {
+        let draft = transaction.draft.as_ref();
+        let message_id = draft.and_then(|draft| message_id(draft.head()));
+        let envelope =
+            Envelope::of_client(&self.permit, transaction.sender()).with_content(transaction.octets, message_id);
+        self.delivery.note(envelope, outcome, recipients, Some(said(reply)));
+    }
+
     /// MAIL, with what policy said of it.
     pub async fn mail(&mut self, cleared: Result<Cleared, AuthError>) -> Reply {
         let cleared = match cleared {
@@ -94,6 +114,7 @@ impl Assured {
             hindrance: None,
             no_room,
             draft: None,
+            octets: 0,
             is_sending: false,
             refused: None,
             is_unknown: false,
@@ -114,6 +135,7 @@ impl Assured {
                 told::exchange(&reply, self.about(transaction.sender(), SENDER))
             }
             Ok(Begun::Refused(reply)) if is_final(&reply) => {
+                self.note(transaction, JournalOutcome::Refused, Vec::new(), &reply);
                 told::exchange(&reply, self.about(transaction.sender(), SENDER))
             }
             Ok(Begun::Refused(reply)) => {
@@ -224,6 +246,7 @@ impl Assured {
                     told::exchange(&reply, self.about(transaction.sender(), RECIPIENT))
                 }
                 Ok(Named::Said(reply)) if is_final(&reply) => {
+                    self.note(transaction, JournalOutcome::Refused, vec![address(recipient)], &reply);
                     return told::exchange(&reply, self.about(transaction.sender(), RECIPIENT));
                 }
                 Ok(Named::Said(reply)) => {
@@ -295,6 +318,7 @@ impl Assured {
             }
             Ok(reply) if is_final(&reply) => {
                 transaction.draft = None;
+                self.note(transaction, JournalOutcome::Refused, transaction.taken(), &reply);
                 told::exchange(&reply, self.about(transaction.sender(), MESSAGE))
             }
             Ok(reply) => {
@@ -322,6 +346,7 @@ impl Assured {
     /// A piece of the message. What goes wrong is told at its end.
     pub async fn content(&mut self, piece: &[u8]) {
         let Some(transaction) = &mut self.transaction else { return };
+        transaction.octets += piece.len() as u64;
         if let Some(draft) = &mut transaction.draft
             && let Err(error) = draft.write(piece).await
         {
@@ -353,6 +378,7 @@ impl Assured {
             return told::no_transaction(self.about(None, MESSAGE));
         };
         if let Some(refused) = transaction.refused.take() {
+            self.note(&transaction, JournalOutcome::Refused, transaction.taken(), &refused);
             return told::exchange(&refused, self.about(transaction.sender(), MESSAGE));
         }
         let mut accepted = None;
@@ -367,9 +393,11 @@ impl Assured {
                         "Exchange accepted a message: {}",
                         told::printable(&reply, 300)
                     );
+                    self.note(&transaction, JournalOutcome::Delivered, transaction.taken(), &reply);
                     accepted = Some(reply);
                 }
                 Ok(reply) if is_final(&reply) => {
+                    self.note(&transaction, JournalOutcome::Refused, transaction.taken(), &reply);
                     return told::exchange(&reply, self.about(transaction.sender(), MESSAGE));
                 }
                 Ok(reply) => {
@@ -459,6 +487,9 @@ impl Assured {
             size_octets = message.size_octets,
             "a message is kept in the queue: {reason}"
         );
+        let waiting = message.waiting().filter_map(recipient_of).collect();
+        let why = message.obstacle.as_ref().map(|obstacle| obstacle.reason.clone());
+        self.delivery.note(Envelope::of_queued(&message), JournalOutcome::Queued, waiting, why);
         self.delivery.keeping.wake.notify_one();
         Reply::new(250, format!("2.0.0 OK, queued as {id}"))
     }

@@ -15,11 +15,12 @@ use crate::auth::Auth;
 use crate::base::{Clock, Fault, Mailbox, Whose};
 use crate::delivery::attempt::{Hindrance, Outcome, Sender, waiting};
 use crate::delivery::live::is_quota;
+use crate::delivery::noted::Envelope;
 use crate::delivery::report::{self, Reported};
 use crate::delivery::spool::Spool;
-use crate::delivery::{Delivery, DeliveryError, Keeping, LIMITS_CODE};
+use crate::delivery::{Delivery, DeliveryError, Keeping, LIMITS_CODE, recipient_of};
 use crate::store::{
-    AttemptEnd, Obstacle, QueueState, QueuedMessage, QueuedRecipient, RecipientState, Store, StoreError,
+    AttemptEnd, JournalOutcome, Obstacle, QueueState, QueuedMessage, QueuedRecipient, RecipientState, Store, StoreError,
 };
 
 /// Mailboxes that are served beside each other.
@@ -274,6 +275,7 @@ impl Courier {
             return Ok(true);
         }
         let outcome = sender.attempt(message, room).await;
+        self.delivery.note_attempt(message, &outcome.recipients);
         let of_mailbox = outcome.hindrance.as_ref().is_some_and(|hindrance| hindrance.of_mailbox);
         let mut after = message.clone();
         for (place, state, reply) in &outcome.recipients {
@@ -366,6 +368,9 @@ impl Courier {
         if !message.is_report {
             self.report(&ended, Reported::TooOld).await?;
         }
+        let expired = message.waiting().filter_map(recipient_of).collect();
+        let why = message.obstacle.as_ref().map(|obstacle| obstacle.reason.clone());
+        self.delivery.note(Envelope::of_queued(message), JournalOutcome::Expired, expired, why);
         self.store.dequeue(&message.id).await?;
         self.spool.remove(&message.id).await?;
         Ok(())

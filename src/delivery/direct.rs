@@ -6,10 +6,13 @@ use std::sync::Arc;
 use tracing::info;
 
 use crate::auth::{AuthError, Cleared, Permit};
+use crate::delivery::attempt::{is_final, said};
 use crate::delivery::governor::Asks;
 use crate::delivery::live::{Begun, Live, Named};
+use crate::delivery::noted::{Envelope, address};
 use crate::delivery::told::{self, About};
 use crate::delivery::{Delivery, DeliveryError};
+use crate::store::JournalOutcome;
 use crate::upstream::UpstreamError;
 use crate::wire::smtp::{MailFrom, RcptTo, Reply};
 
@@ -19,6 +22,10 @@ pub struct Direct {
     permit: Arc<Permit>,
     /// The sender of the transaction, or of the last one; for the log.
     sender: Option<String>,
+    /// The recipients of the transaction that Exchange has taken.
+    recipients: Vec<String>,
+    /// Octets of the message so far.
+    octets: u64,
     state: State,
 }
 
@@ -35,7 +42,7 @@ enum State {
 
 impl Direct {
     pub(in crate::delivery) fn new(delivery: Delivery, permit: Arc<Permit>) -> Self {
-        Self { delivery, permit, sender: None, state: State::Closed }
+        Self { delivery, permit, sender: None, recipients: Vec::new(), octets: 0, state: State::Closed }
     }
 
     fn about(&self, what: &'static str) -> About<'_> {
@@ -49,10 +56,14 @@ impl Direct {
             Err(error) => return told::policy(&error, self.about(SENDER)),
         };
         self.sender = cleared.mail().address().map(str::to_owned);
+        (self.recipients, self.octets) = (Vec::new(), 0);
         match self.begin(cleared.mail()).await {
             Ok(Begun::Foreign) => told::foreign_sender(self.about(SENDER)),
             Ok(Begun::Refused(reply)) if reply.is_intermediate() => told::out_of_step(&reply, self.about(SENDER)),
-            Ok(Begun::Refused(reply)) => told::exchange(&reply, self.about(SENDER)),
+            Ok(Begun::Refused(reply)) => {
+                self.note_if_refused(&reply, Vec::new());
+                told::exchange(&reply, self.about(SENDER))
+            }
             Ok(Begun::Live(live, reply)) => {
                 self.state = State::Open(live);
                 told::exchange(&reply, self.about(SENDER))
@@ -66,6 +77,18 @@ impl Direct {
         let room = self.delivery.traffic.room(&self.permit, who, self.delivery.keeping.patience).await;
         let room = room.map_err(DeliveryError::Limits)?;
         self.delivery.transaction(&self.permit, mail, room, self.delivery.way_time).await
+    }
+
+    fn note(&self, outcome: JournalOutcome, recipients: Vec<String>, reply: &Reply) {
+        let envelope = Envelope::of_client(&self.permit, self.sender.as_deref()).with_content(self.octets, None);
+        self.delivery.note(envelope, outcome, recipients, Some(said(reply)));
+    }
+
+    /// What is refused for now only comes again.
+    fn note_if_refused(&self, reply: &Reply, recipients: Vec<String>) {
+        if is_final(reply) {
+            self.note(JournalOutcome::Refused, recipients, reply);
+        }
     }
 
     /// RCPT, with what policy said of going on.
@@ -82,6 +105,11 @@ impl Direct {
                 told
             }
             Ok(Named::Said(reply)) => {
+                if reply.is_positive() {
+                    self.recipients.push(address(recipient));
+                } else {
+                    self.note_if_refused(&reply, vec![address(recipient)]);
+                }
                 let told = told::exchange(&reply, self.about(RECIPIENT));
                 self.closed_by_421(&reply, &told);
                 told
@@ -111,6 +139,7 @@ impl Direct {
                     self.state = State::Broken(told.clone());
                     return told;
                 }
+                self.note_if_refused(&reply, self.recipients.clone());
                 let told = told::exchange(&reply, self.about(MESSAGE));
                 self.closed_by_421(&reply, &told);
                 told
@@ -121,6 +150,7 @@ impl Direct {
 
     /// A piece of the message. What goes wrong is told at its end.
     pub async fn content(&mut self, piece: &[u8]) {
+        self.octets += piece.len() as u64;
         if let State::Sending(live) = &mut self.state
             && let Err(error) = live.content(piece).await
         {
@@ -135,13 +165,17 @@ impl Direct {
                 // What Exchange still waits for is not known, and so not whether it has the message.
                 Ok(reply) if reply.is_intermediate() => told::out_of_step(&reply, self.about(PERHAPS_ARRIVED)),
                 Ok(reply) => {
+                    let recipients = std::mem::take(&mut self.recipients);
                     if reply.is_positive() {
+                        self.note(JournalOutcome::Delivered, recipients, &reply);
                         info!(
                             mailbox.id = %self.permit.mailbox(),
                             password.id = self.permit.password_id(),
                             "Exchange accepted a message: {}",
                             told::printable(&reply, 300)
                         );
+                    } else {
+                        self.note_if_refused(&reply, recipients);
                     }
                     told::exchange(&reply, self.about(MESSAGE))
                 }

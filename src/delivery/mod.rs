@@ -7,6 +7,7 @@ pub mod courier;
 mod direct;
 pub mod governor;
 pub mod live;
+mod noted;
 mod pool;
 mod remedy;
 mod report;
@@ -26,7 +27,7 @@ use crate::delivery::governor::Waits;
 use crate::delivery::live::Traffic;
 use crate::delivery::spool::{Spool, SpoolError};
 use crate::store::{DeliveryMode, QueuedMessage, QueuedRecipient, Store, StoreError};
-use crate::telemetry::Incidents;
+use crate::telemetry::{Incidents, Journal};
 use crate::upstream::smtp::Submission;
 use crate::upstream::{Upstream, UpstreamError};
 use crate::wire::smtp::{MailFrom, RcptTo, Reply};
@@ -47,6 +48,8 @@ pub struct Delivery {
     pub upstream: Arc<Upstream>,
     /// What stands behind the references that clients are given.
     pub incidents: Arc<Incidents>,
+    /// What became of messages.
+    pub journal: Arc<Journal>,
     /// How long the way to Exchange may take to open, with every second attempt in it. A client waits for its MAIL meanwhile.
     pub way_time: Duration,
     /// Our own name, in reports.
@@ -162,6 +165,18 @@ impl Delivery {
             DeliveryMode::Assured => Delivering::Assured(Box::new(Assured::new(self.clone(), permit))),
             DeliveryMode::Direct => Delivering::Direct(Box::new(Direct::new(self.clone(), permit))),
         }
+    }
+
+    /// Takes from the journal to how many recipients each mailbox has sent in the last day.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn count_last_day(&self) -> Result<(), DeliveryError> {
+        let now = self.keeping.clock.now();
+        for (mailbox, at, recipients) in self.keeping.store.sent_since(now - chrono::Duration::days(1)).await? {
+            self.traffic.governor.count_earlier(&mailbox, (now - at).to_std().unwrap_or_default(), recipients);
+        }
+        Ok(())
     }
 
     /// An authenticated submission session. What comes of the login is noted for the administrator.

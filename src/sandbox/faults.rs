@@ -120,6 +120,11 @@ faults! {
     SmtpChallengeJson "smtp-challenge-json" Kind::Times, "SMTP sends a 334 with base64 JSON before it refuses a login";
     SmtpMail451 "smtp-mail-451" Kind::Times, "MAIL is answered 451 4.7.0 ... PRX2";
     SmtpConcurrent432 "smtp-concurrent-432" Kind::Times, "the message is answered 432 4.3.2 (too many at once)";
+    SmtpPerMinute "smtp-per-minute" Kind::Number(30), "more messages of a mailbox than this in any 60 seconds are answered 432 4.3.2";
+    SmtpPerMinuteDelay "smtp-per-minute-delay" Kind::Number(30), "as smtp-per-minute, but the answer waits until the message fits in";
+    SmtpRecipientsPerDay "smtp-recipients-per-day" Kind::Number(10_000), "more recipients of a mailbox than this in any 24 hours are answered 554 5.2.0 (submission quota)";
+    SmtpPrxEvery "smtp-prx-every" Kind::NeedsNumber, "of MAIL and messages together every so many-th is answered 451 4.7.0 ... PRX4, or MAIL with 421 4.3.2 and the end";
+    SmtpBdatStall "smtp-bdat-stall" Kind::Switch, "the answer to BDAT never comes";
     SmtpQuota "smtp-quota" Kind::Times, "the message is answered 554 5.2.0 (submission quota)";
     SmtpMailboxFull "smtp-mailbox-full" Kind::Times, "the message is answered 554 5.2.2 (the sender's mailbox is full)";
     SmtpDailyLimit "smtp-daily-limit" Kind::Times, "the message is answered 550 5.1.90 (daily recipients)";

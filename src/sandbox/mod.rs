@@ -11,6 +11,7 @@ mod faults;
 mod frontend;
 mod http;
 mod imap;
+mod limits;
 mod mailbox;
 mod pop3;
 mod refusal;
@@ -29,6 +30,7 @@ use chrono::Utc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::base::Clock;
 use crate::sandbox::tenant::Tenant;
 
 pub use crate::sandbox::configuration::{Written, WrittenGrant};
@@ -53,6 +55,8 @@ pub struct Options {
     pub mailboxes: Vec<String>,
     /// How late a failed login and an unknown command are answered. The real one takes 5 seconds.
     pub tarpit: Duration,
+    /// The clock of the limits of a minute and a day.
+    pub clock: Clock,
 }
 
 impl Default for Options {
@@ -66,6 +70,7 @@ impl Default for Options {
             faults: Vec::new(),
             mailboxes: mailboxes.map(str::to_owned).to_vec(),
             tarpit: Duration::from_millis(50),
+            clock: Clock::system(),
         }
     }
 }

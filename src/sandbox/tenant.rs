@@ -1,6 +1,7 @@
 //! What all servers of the tenant share: its names, mailboxes, tokens and faults, and the book of what happened.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tokio::time::Instant;
 use crate::base::Protocol;
 use crate::sandbox::entra::{Codes, Credentials, Devices, RedirectUris, TokenRequest};
 use crate::sandbox::faults::{FaultName, Faults};
+use crate::sandbox::limits::Sent;
 use crate::sandbox::mailbox::Mailboxes;
 use crate::sandbox::tls::Certificates;
 use crate::sandbox::tokens::{Audience, Holder, Tokens, guid, random_hex, role, scope};
@@ -39,6 +41,10 @@ pub(super) struct Tenant {
     pub(super) expiry: watch::Sender<u64>,
     /// Rung when SMTP sessions between two messages must end.
     pub(super) idle_ends: watch::Sender<u64>,
+    /// How many commands `smtp-prx-every` has counted.
+    pub(super) prx_count: AtomicU64,
+    /// What was sent, for the limits of a minute and a day.
+    pub(super) sent: Sent,
     book: Mutex<Book>,
 }
 
@@ -80,6 +86,8 @@ pub struct Tally {
     pub tls_handshakes: u64,
     /// TLS handshakes that resumed an earlier session.
     pub tls_resumptions: u64,
+    /// Messages that were one too many at once, in a minute, or in a day.
+    pub over_limits: u64,
     /// The octets that came in clear before TLS, of all connections together; cut at 1 MiB.
     pub clear_octets: Vec<u8>,
 }
@@ -136,6 +144,8 @@ impl Tenant {
             certificates: Certificates::make()?,
             expiry: watch::Sender::new(0),
             idle_ends: watch::Sender::new(0),
+            prx_count: AtomicU64::new(0),
+            sent: Sent::new(options.clock.clone()),
             book: Mutex::default(),
         })
     }

@@ -492,3 +492,51 @@ async fn time_that_it_is_held_does_not_count_and_the_administrators_word_outlast
     assert_eq!(store.wish(QueuedOf::Password("k7m2qx"), QueueWish::Hold, at(160)).await.unwrap(), 1);
     assert_eq!(store.wish(QueuedOf::Password("other"), QueueWish::Hold, at(160)).await.unwrap(), 0);
 }
+
+#[tokio::test]
+async fn the_journal_is_searched_counted_and_shortened() {
+    let (store, _folder) = store().await;
+    let entry = |second: i64, of: &str, recipients: &[&str], outcome| JournalEntry {
+        at: at(second),
+        mailbox: address(of),
+        password_id: "p1".to_owned(),
+        queue_id: (outcome == JournalOutcome::Queued).then(|| format!("q{second}")),
+        sender: of.to_owned(),
+        recipients: recipients.iter().map(|&recipient| recipient.to_owned()).collect(),
+        size_octets: 7,
+        message_id: Some(format!("{second}@contoso.test")),
+        route: (outcome == JournalOutcome::Delivered).then_some(Route::Smtp),
+        outcome,
+        reply: Some("250 2.0.0 OK".to_owned()),
+    };
+    let (alice, bob) = ("alice@contoso.test", "bob@contoso.test");
+    let entries = [
+        entry(0, alice, &["x@elsewhere.test", "Y@elsewhere.test"], JournalOutcome::Delivered),
+        entry(10, alice, &["z@elsewhere.test"], JournalOutcome::Delivered),
+        entry(700, alice, &["z@elsewhere.test"], JournalOutcome::Queued),
+        entry(800, bob, &[], JournalOutcome::Refused),
+        entry(900, alice, &["z@elsewhere.test"], JournalOutcome::Delivered),
+    ];
+    store.add_to_journal(&entries).await.unwrap();
+    let found = async |filter: JournalFilter, most| store.journal(&filter, most).await.unwrap();
+    let mut newest_first = entries.to_vec();
+    newest_first.reverse();
+    assert_eq!(found(JournalFilter::default(), 100).await, newest_first);
+    assert_eq!(found(JournalFilter::default(), 2).await, newest_first[..2]);
+    let with = |text: &str| JournalFilter { with: Some(text.to_owned()), ..JournalFilter::default() };
+    assert_eq!(found(with("y@ELSEWHERE.test"), 9).await, entries[..1]);
+    assert_eq!(found(with("q700"), 9).await, entries[2..3]);
+    assert_eq!(found(with("800@contoso"), 9).await, entries[3..4]);
+    assert_eq!(found(with("%"), 9).await, [], "it is no pattern");
+    let of_bob = JournalFilter { mailbox: Some(address(bob)), ..JournalFilter::default() };
+    assert_eq!(found(of_bob, 9).await, entries[3..4]);
+    let late =
+        JournalFilter { since: Some(at(800)), outcome: Some(JournalOutcome::Delivered), ..JournalFilter::default() };
+    assert_eq!(found(late, 9).await, entries[4..]);
+
+    let mut sent = store.sent_since(at(0)).await.unwrap();
+    sent.sort_by_key(|(_, at, _)| *at);
+    assert_eq!(sent, [(address(alice), at(10), 3), (address(alice), at(900), 1)]);
+    assert_eq!(store.prune_journal(at(800)).await.unwrap(), 3);
+    assert_eq!(found(JournalFilter::default(), 9).await.len(), 2);
+}

@@ -1,6 +1,8 @@
 //! Logs: what happened, for the operator. Never a password, a token, or a message.
 
 mod incidents;
+mod journal;
 pub mod log;
 
 pub use self::incidents::{Incidents, Whom};
+pub use self::journal::Journal;

@@ -12,6 +12,7 @@ mod explain;
 mod failure;
 mod generated;
 mod identity;
+mod journal;
 mod key;
 mod limits;
 mod listing;

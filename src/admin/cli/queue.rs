@@ -5,6 +5,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use crate::admin::cli::failure::Failure;
+use crate::admin::cli::journal::JournalCommand;
 use crate::admin::cli::listing::{self, Column};
 use crate::admin::cli::output::{Entry, Output};
 use crate::admin::cli::page::in_steps;
@@ -33,6 +34,7 @@ enum QueueCommand {
     Hold(Hold),
     Release(Release),
     Drop(Drop),
+    Journal(JournalCommand),
 }
 
 /// List the messages that wait, the oldest first
@@ -154,6 +156,7 @@ impl QueueCommand {
                 }
                 documents(ops, output, &ids).await
             }
+            Self::Journal(journal) => journal.run(ops, output).await,
             Self::Drop(Drop { ids }) => {
                 for id in &ids {
                     ops.drop_queued(id).await?;

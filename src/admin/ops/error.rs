@@ -179,10 +179,9 @@ impl Fault for OpsError {
             Self::Foundation(error) => error.remedy(),
             Self::Label { .. } => Some("Say in a few words which program or device uses it.".to_owned()),
             Self::QueueHeld { id } => Some(format!("Let it go with `postern queue release {id}`.")),
-            Self::QueueUnknown { .. } => Some(
-                "`postern queue list` shows what waits; what is not there was delivered, returned or dropped."
-                    .to_owned(),
-            ),
+            Self::QueueUnknown { id } => Some(format!(
+                "`postern queue list` shows what waits, and `postern queue journal --with {id}` what became of what does not."
+            )),
             Self::Spool(error) => error.remedy(),
             Self::NoRandomness => Some("Look at the system's random number generator.".to_owned()),
             Self::NoSignIn { mailbox, .. } => Some(format!("Nothing has to be done: {mailbox} can be used as it is.")),

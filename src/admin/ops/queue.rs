@@ -1,9 +1,12 @@
 //! The mail that waits: what the administrator sees of it and does with it.
 
+use chrono::{DateTime, Utc};
+
 use crate::admin::ops::{Ops, OpsError};
 use crate::base::Mailbox;
 use crate::delivery::spool::Spool;
-use crate::store::{QueueState, QueueWish, QueuedMessage, QueuedOf};
+use crate::delivery::{recipient_of, sender_of};
+use crate::store::{JournalEntry, JournalFilter, JournalOutcome, QueueState, QueueWish, QueuedMessage, QueuedOf};
 
 impl Ops {
     /// All messages that wait, the oldest first.
@@ -63,11 +66,21 @@ impl Ops {
     /// # Errors
     /// [`OpsError::QueueUnknown`].
     pub async fn drop_queued(&self, id: &str) -> Result<(), OpsError> {
+        let message = self.queued(id).await?;
         if !self.foundation.store.dequeue(id).await? {
             return Err(OpsError::QueueUnknown { id: id.to_owned() });
         }
+        self.foundation.store.add_to_journal(&[dropped(&message, self.clock.now())]).await?;
         let spool = Spool::open(&self.config.data_dir, self.config.delivery.spool_octets)?;
         Ok(spool.remove(id).await?)
+    }
+
+    /// What became of messages: the newest `most` entries that are wanted, the newest first.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn journal(&self, filter: &JournalFilter, most: u32) -> Result<Vec<JournalEntry>, OpsError> {
+        Ok(self.foundation.store.journal(filter, most).await?)
     }
 
     /// Holds everything that a mailbox sends and that waits. Returns how many messages.
@@ -91,5 +104,22 @@ impl Ops {
             0 => Err(OpsError::QueueUnknown { id: id.to_owned() }),
             _ => Ok(()),
         }
+    }
+}
+
+/// What the journal has of a message that the administrator takes out.
+fn dropped(message: &QueuedMessage, at: DateTime<Utc>) -> JournalEntry {
+    JournalEntry {
+        at,
+        mailbox: message.mailbox.clone(),
+        password_id: message.password_id.clone(),
+        queue_id: Some(message.id.clone()),
+        sender: sender_of(message).unwrap_or_default(),
+        recipients: message.waiting().filter_map(recipient_of).collect(),
+        size_octets: message.size_octets,
+        message_id: message.message_id.clone(),
+        route: None,
+        outcome: JournalOutcome::Dropped,
+        reply: None,
     }
 }

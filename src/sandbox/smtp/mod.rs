@@ -37,6 +37,8 @@ pub(super) struct Session {
     hello: Hello,
     mailbox: Option<String>,
     envelope: Option<Envelope>,
+    /// The server closes behind what it has said last.
+    is_over: bool,
 }
 
 /// How the client has introduced itself.
@@ -50,8 +52,15 @@ enum Hello {
 /// Speaks SMTP until either side ends it.
 pub(super) async fn serve(connection: Connection) {
     let tenant = Arc::clone(connection.tenant());
-    let mut session =
-        Session { connection, tenant, secured: false, hello: Hello::Missing, mailbox: None, envelope: None };
+    let mut session = Session {
+        connection,
+        tenant,
+        secured: false,
+        hello: Hello::Missing,
+        mailbox: None,
+        envelope: None,
+        is_over: false,
+    };
     if session.converse().await.is_ok() {
         session.connection.close().await;
     }
@@ -93,7 +102,7 @@ impl Session {
                     Next::Command
                 }
             };
-            if next == Next::Close {
+            if next == Next::Close || self.is_over {
                 return Ok(());
             }
         }

@@ -4,6 +4,7 @@
 //! 4.5.2): whatever else the peer sends is kept as it came, so that tests can see it.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use chrono::Utc;
@@ -12,6 +13,7 @@ use mail_parser::MessageParser;
 use crate::sandbox::connection::Ended;
 use crate::sandbox::faults::FaultName;
 use crate::sandbox::frontend::{SMTP_HOST, trailer};
+use crate::sandbox::limits::Exceeded;
 use crate::sandbox::smtp::{SIZE_LIMIT, Session, hve};
 use crate::sandbox::tenant::{Submission, may_open};
 use crate::sandbox::tokens::guid;
@@ -21,6 +23,8 @@ const RECIPIENT_LIMIT: usize = 500;
 
 /// Most messages that a mailbox may send at the same time.
 const CONCURRENT_LIMIT: usize = 3;
+
+const PRX: &str = "451 4.7.0 Temporary server error. Please try again later. PRX4";
 
 /// A mail transaction.
 pub(super) struct Envelope {
@@ -48,6 +52,13 @@ impl Session {
             self.say("501 5.5.4 Invalid arguments");
             return;
         };
+        if let Some(number) = self.prx() {
+            // Now the one, now the other.
+            self.is_over = number.is_multiple_of(2);
+            let reply = if self.is_over { "421 4.3.2 Service not active" } else { PRX };
+            self.say(&format!("{reply} {}", trailer()));
+            return;
+        }
         if self.tenant.faults.strikes(FaultName::SmtpMail451) {
             self.say(&format!("451 4.7.0 Temporary server error. Please try again later. PRX2 {}", trailer()));
             return;
@@ -123,6 +134,11 @@ impl Session {
             self.say(&refusal);
             return self.connection.flush().await;
         }
+        if let Some(refusal) = self.over_limits(&mailbox, &envelope).await {
+            self.tenant.note(|tally| tally.over_limits += 1);
+            self.say(&refusal);
+            return self.connection.flush().await;
+        }
         self.keep(mailbox, envelope, content, raw);
         if self.tenant.faults.strikes(FaultName::SmtpDropAfterData) {
             return Err(Ended);
@@ -158,21 +174,23 @@ impl Session {
         if let Some(reply) = faults.text(FaultName::SmtpMessageReply) {
             return Some(format!("{reply} {}", trailer()));
         }
+        if self.prx().is_some() {
+            return Some(format!("{PRX} {}", trailer()));
+        }
         let storedrv = "STOREDRV.Submission.Exception";
         let size_limit = faults.number(FaultName::SmtpSizeLimit).and_then(|limit| usize::try_from(limit).ok());
         if content.len() > size_limit.unwrap_or(SIZE_LIMIT).min(SIZE_LIMIT) {
             return Some(format!("552 5.3.4 Message size exceeds fixed maximum message size {}", trailer()));
+        }
+        if at_once > CONCURRENT_LIMIT {
+            self.tenant.note(|tally| tally.over_limits += 1);
         }
         if at_once > CONCURRENT_LIMIT || faults.strikes(FaultName::SmtpConcurrent432) {
             let visit = "Visit https://aka.ms/concurrent_sending for more information.";
             return Some(format!("432 4.3.2 Concurrent connections limit exceeded. {visit} [Hostname={SMTP_HOST}]"));
         }
         if faults.strikes(FaultName::SmtpQuota) {
-            return Some(format!(
-                "554 5.2.0 {storedrv}:SubmissionQuotaExceededException; Failed to process message due to a permanent \
-                 exception with message The message can't be submitted because the sender's submission quota was \
-                 exceeded. [Hostname={SMTP_HOST}]"
-            ));
+            return Some(quota());
         }
         if faults.strikes(FaultName::SmtpMailboxFull) {
             return Some(format!(
@@ -205,6 +223,33 @@ impl Session {
         ))
     }
 
+    /// The trouble that comes and goes between Exchange's front end and its mailbox servers: the how many-th it is.
+    fn prx(&self) -> Option<u64> {
+        let every = self.tenant.faults.number(FaultName::SmtpPrxEvery)?.max(1);
+        let number = self.tenant.prx_count.fetch_add(1, Ordering::Relaxed) + 1;
+        number.is_multiple_of(every).then_some(number / every)
+    }
+
+    /// Why the message is one too many in its minute or day.
+    async fn over_limits(&self, mailbox: &str, envelope: &Envelope) -> Option<String> {
+        let faults = &self.tenant.faults;
+        let rejected = faults.number(FaultName::SmtpPerMinute);
+        let delayed = faults.number(FaultName::SmtpPerMinuteDelay);
+        let per_day = faults.number(FaultName::SmtpRecipientsPerDay);
+        let recipients = envelope.recipients.len() as u64;
+        loop {
+            match self.tenant.sent.count(mailbox, recipients, rejected.or(delayed), per_day) {
+                Ok(()) => return None,
+                Err(Exceeded::PerMinute(wait)) if rejected.is_none() => self.tenant.sent.sleep(wait).await,
+                Err(Exceeded::PerMinute(_)) => {
+                    let reason = "STOREDRV.ClientSubmit; sender thread limit exceeded";
+                    return Some(format!("432 4.3.2 {reason} [Hostname={SMTP_HOST}]"));
+                }
+                Err(Exceeded::PerDay) => return Some(quota()),
+            }
+        }
+    }
+
     /// Delivers to the mailboxes of the tenant, files the sender's copy, and records the whole.
     fn keep(&self, mailbox: String, envelope: Envelope, content: Vec<u8>, raw: Vec<u8>) {
         let octets: std::sync::Arc<[u8]> = content.as_slice().into();
@@ -235,6 +280,9 @@ impl Session {
 
     /// Chunks are read and refused: nothing good is known of them on this path.
     pub(super) async fn bdat(&mut self, rest: &str) -> Result<(), Ended> {
+        if self.tenant.faults.holds(FaultName::SmtpBdatStall) {
+            return self.connection.swallow().await;
+        }
         let size = rest.split(' ').next().and_then(|size| size.parse::<usize>().ok());
         let Some(mut left) = size else {
             self.say("501 5.5.4 Invalid arguments");
@@ -251,6 +299,14 @@ impl Session {
         self.say("552 5.3.4 Header size exceeds fixed maximum size");
         Ok(())
     }
+}
+
+fn quota() -> String {
+    format!(
+        "554 5.2.0 STOREDRV.Submission.Exception:SubmissionQuotaExceededException; Failed to process message due to a permanent \
+         exception with message The message can't be submitted because the sender's submission quota was exceeded. \
+         [Hostname={SMTP_HOST}]"
+    )
 }
 
 /// The sender in envelope or header that this mailbox may not use, if there is one.

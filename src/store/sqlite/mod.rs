@@ -1,6 +1,7 @@
 //! The store on SQLite: one machine, WAL, `synchronous=FULL`, so that what was committed survives a power cut.
 
 mod app_passwords;
+mod journal;
 mod mailboxes;
 mod queue;
 mod sealed_records;
@@ -146,6 +147,7 @@ fn migrations() -> Migrator {
         migration(1, "start", include_str!("../migrations/sqlite/0001_start.sql")),
         migration(2, "trouble", include_str!("../migrations/sqlite/0002_trouble.sql")),
         migration(3, "queue", include_str!("../migrations/sqlite/0003_queue.sql")),
+        migration(5, "journal", include_str!("../migrations/sqlite/0005_journal.sql")),
     ])
 }
 
