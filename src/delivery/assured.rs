@@ -452,6 +452,7 @@ impl Assured {
             next_at: if for_limits { now } else { now + crate::delivery::courier::first_pause() },
             attempts: 0,
             is_unknown,
+            warned_at: None,
             held: chrono::Duration::zero(),
             held_since: for_setup.then_some(now),
             obstacle: hindrance.as_ref().map(|hindrance| hindrance.obstacle.clone()),

@@ -9,19 +9,14 @@ use chrono::{DateTime, Utc};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use crate::auth::Auth;
-use crate::base::{Clock, Fault, Mailbox, Whose};
+use crate::base::{Clock, Fault, Mailbox};
 use crate::delivery::attempt::{Hindrance, Outcome, Sender, waiting};
-use crate::delivery::live::is_quota;
-use crate::delivery::noted::Envelope;
-use crate::delivery::report::{self, Reported};
 use crate::delivery::spool::Spool;
-use crate::delivery::{Delivery, DeliveryError, Keeping, LIMITS_CODE, recipient_of};
-use crate::store::{
-    AttemptEnd, JournalOutcome, Obstacle, QueueState, QueuedMessage, QueuedRecipient, RecipientState, Store, StoreError,
-};
+use crate::delivery::{Delivery, DeliveryError, Keeping, LIMITS_CODE};
+use crate::store::{Obstacle, QueueState, QueuedMessage, Store, StoreError};
 
 /// Mailboxes that are served beside each other.
 const MAILBOXES_AT_ONCE: usize = 32;
@@ -30,13 +25,7 @@ const MAILBOXES_AT_ONCE: usize = 32;
 const GLANCE_TIME: Duration = Duration::from_secs(5);
 
 /// The pause after a first failure; it doubles with each further one.
-const FIRST_PAUSE: Duration = Duration::from_secs(60);
-
-/// The longest pause.
-const LONGEST_PAUSE: Duration = Duration::from_secs(4000);
-
-/// How often a message is tried that waits for somebody to mend the set-up.
-const HELD_PAUSE: Duration = Duration::from_secs(300);
+pub(in crate::delivery) const FIRST_PAUSE: Duration = Duration::from_secs(60);
 
 /// How long a message of the queue waits for room before its mailbox makes way for others.
 const ROOM_TIME: Duration = Duration::from_secs(5);
@@ -47,9 +36,6 @@ const LEAST_WAIT: Duration = Duration::from_millis(200);
 /// What is to be tried within this time makes clients go behind it.
 const SOON: Duration = Duration::from_secs(600);
 
-/// The pause after Exchange has said that the day's limit is used up.
-const QUOTA_PAUSE: Duration = Duration::from_secs(3600);
-
 /// How a courier works.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
@@ -59,12 +45,12 @@ pub struct Settings {
 
 /// The queue and who works on it.
 pub struct Courier {
-    delivery: Delivery,
+    pub(in crate::delivery) delivery: Delivery,
     auth: Arc<Auth>,
-    store: Arc<dyn Store>,
-    spool: Spool,
-    clock: Clock,
-    settings: Settings,
+    pub(in crate::delivery) store: Arc<dyn Store>,
+    pub(in crate::delivery) spool: Spool,
+    pub(in crate::delivery) clock: Clock,
+    pub(in crate::delivery) settings: Settings,
     wake: Arc<Notify>,
     /// Mailboxes that are being served now.
     busy: Mutex<HashSet<Mailbox>>,
@@ -199,7 +185,6 @@ impl Courier {
     /// Delivers the messages of a mailbox that are due.
     async fn round(&self, mailbox: Mailbox, stop: &CancellationToken) {
         let _busy = Busy { courier: self, mailbox: &mailbox };
-        let mut sender: Option<Sender<'_>> = None;
         while !stop.is_cancelled() {
             let now = self.clock.now();
             let message = match self.store.next_due(&mailbox, now).await {
@@ -210,7 +195,7 @@ impl Courier {
                     break;
                 }
             };
-            let going_on = self.one(&message, &mut sender).await;
+            let going_on = self.one(&message).await;
             match going_on {
                 Ok(true) => {}
                 Ok(false) => break,
@@ -231,31 +216,30 @@ impl Courier {
     }
 
     /// One attempt at one message. False: the mailbox is to be left alone for a while.
-    async fn one<'s>(
-        &'s self,
-        message: &QueuedMessage,
-        sender: &mut Option<Sender<'s>>,
-    ) -> Result<bool, DeliveryError> {
+    async fn one(&self, message: &QueuedMessage) -> Result<bool, DeliveryError> {
         let began = self.clock.now();
+        if waiting(message).next().is_none() {
+            // Only its sender could not be told yet.
+            self.settle(message).await?;
+            return Ok(true);
+        }
         if message.state == QueueState::Waiting && self.is_too_old(message, began) {
             self.expire(message).await?;
             return Ok(true);
         }
-        if sender.is_none() {
-            match self.auth.permit_for_queued(&message.mailbox).await {
-                Ok(permit) => *sender = Some(Sender::new(&self.delivery, permit)),
-                Err(error) => {
-                    let obstacle =
-                        Obstacle { code: error.code().to_owned(), reason: error.to_string(), remedy: error.remedy() };
-                    let hindrance = Hindrance { obstacle, whose: error.whose(), of_mailbox: true };
-                    if self.store.begin_attempt(&message.id, began).await? {
-                        self.defer(message, Outcome { hindrance: Some(hindrance), ..Outcome::default() }).await?;
-                    }
-                    return Ok(false);
+        // Asked for each message: what is disabled meanwhile sends no more.
+        let sender = match self.auth.permit_for_queued(&message.mailbox).await {
+            Ok(permit) => Sender::new(&self.delivery, permit),
+            Err(error) => {
+                let obstacle =
+                    Obstacle { code: error.code().to_owned(), reason: error.to_string(), remedy: error.remedy() };
+                let hindrance = Hindrance { obstacle, whose: error.whose(), of_mailbox: true };
+                if self.store.begin_attempt(&message.id, began).await? {
+                    self.end(message, Outcome { hindrance: Some(hindrance), ..Outcome::default() }).await?;
                 }
+                return Ok(false);
             }
-        }
-        let Some(sender) = sender else { return Ok(false) };
+        };
         let governor = &self.delivery.traffic.governor;
         if message.obstacle.as_ref().is_some_and(|obstacle| obstacle.code == LIMITS_CODE) {
             governor.set_backlog(&message.mailbox, true);
@@ -277,146 +261,12 @@ impl Courier {
         let outcome = sender.attempt(message, room).await;
         self.delivery.note_attempt(message, &outcome.recipients);
         let of_mailbox = outcome.hindrance.as_ref().is_some_and(|hindrance| hindrance.of_mailbox);
-        let mut after = message.clone();
-        for (place, state, reply) in &outcome.recipients {
-            if let Some(recipient) = after.recipients.get_mut(*place) {
-                *recipient = QueuedRecipient { rcpt: recipient.rcpt.clone(), state: *state, reply: reply.clone() };
-            }
-        }
-        if waiting(&after).next().is_none() {
-            self.settle(&after, outcome.recipients).await?;
-        } else {
-            self.defer(message, outcome).await?;
-        }
+        self.end(message, outcome).await?;
         Ok(!of_mailbox)
     }
 
     fn is_too_old(&self, message: &QueuedMessage, now: DateTime<Utc>) -> bool {
         message.attempts > 0 && message.age(now).to_std().is_ok_and(|age| age > self.settings.max_age)
-    }
-
-    /// Every recipient is settled: the sender is told of those that failed, and the message goes.
-    async fn settle(
-        &self,
-        message: &QueuedMessage,
-        settled: Vec<(usize, RecipientState, Option<String>)>,
-    ) -> Result<(), DeliveryError> {
-        let failed = message.recipients.iter().filter(|recipient| recipient.state == RecipientState::Failed).count();
-        let delivered = message.recipients.len() - failed;
-        if failed > 0 && message.is_report {
-            // Nobody is told of a report that cannot be delivered but the administrator, who finds it in the queue.
-            let obstacle = Obstacle {
-                code: "report-undeliverable".to_owned(),
-                reason: "a delivery report cannot be delivered to the mailbox itself".to_owned(),
-                remedy: Some(format!(
-                    "Read it with `postern queue show {0}`, mend the cause, and `postern queue release {0}`, or drop it.",
-                    message.id
-                )),
-            };
-            error!(mailbox.id = %message.mailbox, queue.id = message.id, code = obstacle.code, remedy = obstacle.remedy, "{}", obstacle.reason);
-            let waiting = message
-                .recipients
-                .iter()
-                .enumerate()
-                .map(|(place, one)| (place, RecipientState::Waiting, one.reply.clone()));
-            let now = self.clock.now();
-            let end = AttemptEnd {
-                recipients: waiting.collect(),
-                state: QueueState::Held,
-                next_at: now,
-                is_unknown: false,
-                obstacle: Some(obstacle),
-            };
-            return Ok(self.store.end_attempt(&message.id, &end, now).await?);
-        }
-        if failed > 0 {
-            // Noted first: where no report can be made now, that is tried again, and nobody gets the message a second time.
-            let now = self.clock.now();
-            let next_at = now + first_pause();
-            let end = AttemptEnd {
-                recipients: settled,
-                state: QueueState::Waiting,
-                next_at,
-                is_unknown: false,
-                obstacle: None,
-            };
-            self.store.end_attempt(&message.id, &end, now).await?;
-            self.report(message, Reported::Refused).await?;
-        }
-        // First the row: a file without one is swept, a row without its file would be damage.
-        self.store.dequeue(&message.id).await?;
-        info!(
-            mailbox.id = %message.mailbox,
-            password.id = message.password_id,
-            queue.id = message.id,
-            delivered,
-            failed,
-            attempts = message.attempts + 1,
-            "a message of the queue is done with"
-        );
-        self.spool.remove(&message.id).await?;
-        Ok(())
-    }
-
-    /// The message has waited too long: what has not got it is told to the sender, and the message goes.
-    async fn expire(&self, message: &QueuedMessage) -> Result<(), DeliveryError> {
-        warn!(mailbox.id = %message.mailbox, queue.id = message.id, "a message of the queue has become too old");
-        let mut ended = message.clone();
-        for recipient in ended.recipients.iter_mut().filter(|one| one.state == RecipientState::Waiting) {
-            recipient.state = RecipientState::Failed;
-        }
-        if !message.is_report {
-            self.report(&ended, Reported::TooOld).await?;
-        }
-        let expired = message.waiting().filter_map(recipient_of).collect();
-        let why = message.obstacle.as_ref().map(|obstacle| obstacle.reason.clone());
-        self.delivery.note(Envelope::of_queued(message), JournalOutcome::Expired, expired, why);
-        self.store.dequeue(&message.id).await?;
-        self.spool.remove(&message.id).await?;
-        Ok(())
-    }
-
-    /// Puts a report about the failed recipients into the queue.
-    async fn report(&self, message: &QueuedMessage, why: Reported) -> Result<(), DeliveryError> {
-        report::enqueue(message, why, &self.delivery.hostname, &self.spool, self.store.as_ref(), self.clock.now())
-            .await?;
-        self.wake();
-        Ok(())
-    }
-
-    /// The message waits on.
-    async fn defer(&self, message: &QueuedMessage, outcome: Outcome) -> Result<(), DeliveryError> {
-        let now = self.clock.now();
-        let Outcome { recipients, hindrance, is_unknown } = outcome;
-        let (state, pause) = match &hindrance {
-            Some(Hindrance { whose: Whose::Administrator | Whose::User, .. }) => (QueueState::HeldForSetup, HELD_PAUSE),
-            Some(Hindrance { obstacle, .. }) if is_quota(&obstacle.code) => (QueueState::Waiting, QUOTA_PAUSE),
-            _ => (QueueState::Waiting, back_off(message.attempts)),
-        };
-        let pause = crate::base::jittered(pause);
-        let next_at = now + chrono::Duration::from_std(pause).unwrap_or_default();
-        if let Some(hindrance) = &hindrance {
-            warn!(
-                mailbox.id = %message.mailbox,
-                password.id = message.password_id,
-                queue.id = message.id,
-                code = hindrance.obstacle.code,
-                remedy = hindrance.obstacle.remedy,
-                next_at = next_at.to_rfc3339(),
-                "a message of the queue waits on: {}",
-                hindrance.obstacle.reason
-            );
-        }
-        let is_unknown = is_unknown || message.is_unknown;
-        let of_mailbox = hindrance.as_ref().is_some_and(|hindrance| hindrance.of_mailbox);
-        let obstacle = hindrance.map(|hindrance| hindrance.obstacle);
-        let end = AttemptEnd { recipients, state, next_at, is_unknown, obstacle };
-        self.store.end_attempt(&message.id, &end, now).await?;
-        if of_mailbox {
-            // The others would meet the same, and would overtake this one when it is over.
-            self.store.postpone(&message.mailbox, next_at).await?;
-        }
-        Ok(())
     }
 }
 
@@ -430,11 +280,6 @@ impl Drop for Busy<'_> {
     fn drop(&mut self) {
         self.courier.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(self.mailbox);
     }
-}
-
-/// The pause after so many attempts before this one.
-fn back_off(attempts: u32) -> Duration {
-    FIRST_PAUSE.saturating_mul(1 << attempts.min(16)).min(LONGEST_PAUSE)
 }
 
 /// How long a message waits that was kept just now: the same for all, so that those of one mailbox go out in the order in which they came.

@@ -11,6 +11,7 @@ mod noted;
 mod pool;
 mod remedy;
 mod report;
+mod settling;
 pub mod spool;
 mod told;
 

@@ -84,7 +84,7 @@ impl Delivery {
             let outcome = match state {
                 RecipientState::Waiting => continue,
                 RecipientState::Delivered => JournalOutcome::Delivered,
-                RecipientState::Failed => JournalOutcome::Refused,
+                RecipientState::Failed | RecipientState::Returned => JournalOutcome::Refused,
             };
             let Some(address) = message.recipients.get(*place).and_then(recipient_of) else { continue };
             match groups.iter_mut().find(|(other, said, _)| *other == outcome && *said == reply) {

@@ -6,10 +6,11 @@ use chrono::{DateTime, Utc};
 use lettre::message::header::{ContentType, Header, HeaderName, HeaderValue};
 use lettre::message::{Mailbox as Correspondent, MultiPart, SinglePart};
 
+use crate::base::Reference;
 use crate::delivery::spool::Spool;
 use crate::delivery::{DeliveryError, recipient_of};
-use crate::store::{QueueState, QueuedMessage, QueuedRecipient, RecipientState, Store};
-use crate::wire::smtp::MailFrom;
+use crate::store::{QueueState, QueuedMessage, QueuedRecipient, RecipientState};
+use crate::wire::smtp::{MailFrom, Notify, RcptTo};
 
 /// The header of the reported message is returned up to here.
 const RETURNED_OCTETS: usize = 32 * 1024;
@@ -21,6 +22,28 @@ pub(in crate::delivery) enum Reported {
     Refused,
     /// The message has waited too long.
     TooOld,
+    /// The message waits, and is tried until then.
+    Delayed {
+        /// Until when, if nothing is held meanwhile.
+        until: DateTime<Utc>,
+    },
+}
+
+impl Reported {
+    /// Whether it is told of this recipient (RFC 3461, section 4.1). Who names nothing hears of failures.
+    fn concerns(self, recipient: &QueuedRecipient) -> bool {
+        let notify = RcptTo::parse(recipient.rcpt.as_bytes()).ok().and_then(|rcpt| rcpt.notify);
+        match self {
+            Self::Refused | Self::TooOld => {
+                let wanted = !matches!(notify, Some(Notify::Never | Notify::On { failure: false, .. }));
+                recipient.state == RecipientState::Failed && wanted
+            }
+            Self::Delayed { .. } => {
+                let wanted = matches!(notify, Some(Notify::On { delay: true, .. }));
+                recipient.state == RecipientState::Waiting && wanted
+            }
+        }
+    }
 }
 
 /// `Auto-Submitted: auto-replied` (RFC 3834, section 5): nothing answers it by itself.
@@ -41,20 +64,31 @@ impl Header for AutoSubmitted {
     }
 }
 
-/// Puts a report about the failed recipients of a message into the queue.
+/// Puts a report about the recipients that it concerns into the spool; the queue's row of it is for the caller to add. `None`: nobody
+/// wants one.
 ///
 /// # Errors
-/// When store or spool cannot take it; then nothing is in the queue.
-pub(in crate::delivery) async fn enqueue(
+/// When it cannot be made or the spool cannot take it.
+pub(in crate::delivery) async fn keep(
     message: &QueuedMessage,
     why: Reported,
     hostname: &str,
     spool: &Spool,
-    store: &dyn Store,
     now: DateTime<Utc>,
-) -> Result<(), DeliveryError> {
+) -> Result<Option<QueuedMessage>, DeliveryError> {
+    let concerned: Vec<(String, &QueuedRecipient)> = message
+        .recipients
+        .iter()
+        .filter(|recipient| why.concerns(recipient))
+        .map(|recipient| (recipient_of(recipient).unwrap_or_else(|| "(unreadable)".to_owned()), recipient))
+        .collect();
+    if concerned.is_empty() {
+        return Ok(None);
+    }
     let header = header_of(spool, &message.id).await;
-    let content = content(message, why, hostname, &header, now).map_err(DeliveryError::Report)?;
+    let message_id = own_message_id(&message.id, why, hostname);
+    let content = content(message, why, hostname, &header, &concerned, &message_id, now);
+    let content = content.map_err(DeliveryError::Report)?;
     // A report belongs to what was promised already, and is small: a full disk alone may keep it out.
     let mut draft = spool.begin_anyway().await?;
     draft.write(&content).await?;
@@ -65,20 +99,28 @@ pub(in crate::delivery) async fn enqueue(
         password_id: String::new(),
         mail: format!("FROM:{path}"),
         size_octets: draft.octets(),
-        message_id: None,
+        message_id: Some(message_id),
         is_report: true,
         accepted_at: now,
         state: QueueState::Waiting,
         next_at: now,
         attempts: 0,
         is_unknown: false,
+        warned_at: None,
         held: chrono::Duration::zero(),
         held_since: None,
         obstacle: None,
         recipients: vec![QueuedRecipient { rcpt: format!("TO:{path}"), state: RecipientState::Waiting, reply: None }],
     };
     draft.keep().await?;
-    Ok(store.enqueue(&report).await?)
+    Ok(Some(report))
+}
+
+/// The Message-ID of a report, without angle brackets. One message may be told of more than once.
+fn own_message_id(id: &str, why: Reported, hostname: &str) -> String {
+    let kind = if matches!(why, Reported::Delayed { .. }) { "delay" } else { "failure" };
+    let distinct = Reference::fresh().to_string().to_ascii_lowercase();
+    format!("postern-{kind}.{id}.{distinct}@{hostname}")
 }
 
 /// The header of a message in the spool, as far as it is returned. One that cannot be read is no reason to report nothing.
@@ -106,35 +148,34 @@ fn content(
     why: Reported,
     hostname: &str,
     header: &[u8],
+    concerned: &[(String, &QueuedRecipient)],
+    message_id: &str,
     now: DateTime<Utc>,
 ) -> Result<Vec<u8>, String> {
     let correspondent = |name: Option<&str>| {
         let address = message.mailbox.as_str().parse().map_err(|error| format!("{error}"))?;
         Ok::<_, String>(Correspondent::new(name.map(str::to_owned), address))
     };
-    let failed: Vec<(String, &QueuedRecipient)> = message
-        .recipients
-        .iter()
-        .filter(|recipient| recipient.state == RecipientState::Failed)
-        .map(|recipient| (recipient_of(recipient).unwrap_or_else(|| "(unreadable)".to_owned()), recipient))
-        .collect();
     let plain = |body: String| SinglePart::builder().header(ContentType::TEXT_PLAIN).body(body);
     let of_type = |kind: &str| ContentType::parse(kind).map_err(|error| error.to_string());
     let report = MultiPart::mixed()
         .build()
-        .singlepart(plain(words(message, why, &failed)))
+        .singlepart(plain(words(message, why, concerned)))
         .singlepart(
             SinglePart::builder()
                 .header(of_type("message/delivery-status")?)
-                .body(fields(message, why, hostname, &failed)),
+                .body(fields(message, why, hostname, concerned)),
         )
         .singlepart(SinglePart::builder().header(of_type("text/rfc822-headers; charset=utf-8")?).body(header.to_vec()));
     let built = lettre::Message::builder()
         .from(correspondent(Some("Mail delivery at this company (Postern)"))?)
         .to(correspondent(None)?)
-        .subject("Your mail could not be delivered")
+        .subject(match why {
+            Reported::Refused | Reported::TooOld => "Your mail could not be delivered",
+            Reported::Delayed { .. } => "Your mail is delayed",
+        })
         .date(now.into())
-        .message_id(Some(format!("<postern-report.{}@{hostname}>", message.id)))
+        .message_id(Some(format!("<{message_id}>")))
         .header(AutoSubmitted)
         .multipart(report)
         .map_err(|error| error.to_string())?;
@@ -143,47 +184,66 @@ fn content(
     Ok(text.replacen("multipart/mixed;", "multipart/report; report-type=delivery-status;", 1).into_bytes())
 }
 
-fn words(message: &QueuedMessage, why: Reported, failed: &[(String, &QueuedRecipient)]) -> String {
+fn words(message: &QueuedMessage, why: Reported, concerned: &[(String, &QueuedRecipient)]) -> String {
     let accepted = message.accepted_at.format("%Y-%m-%d %H:%M UTC");
     let mut text = match why {
         Reported::Refused => format!("A mail that was handed in on {accepted} was refused for these recipients:\n\n"),
         Reported::TooOld => format!(
             "A mail that was handed in on {accepted} was refused or could not be delivered in time for these recipients, and is given up:\n\n"
         ),
+        Reported::Delayed { .. } => format!(
+            "A mail that was handed in on {accepted} has not reached these recipients yet. Nothing is to be done: it is tried again by \
+             itself.\n\n"
+        ),
     };
-    for (address, recipient) in failed {
+    for (address, recipient) in concerned {
         text.push_str(&format!("  {address}\n"));
         if let Some(reply) = &recipient.reply {
             text.push_str(&format!("    Exchange said: {reply}\n"));
         }
     }
-    if let Some(obstacle) = message.obstacle.as_ref().filter(|_| why == Reported::TooOld) {
+    if let Some(obstacle) = message.obstacle.as_ref().filter(|_| why != Reported::Refused) {
         text.push_str(&format!("\nThe last obstacle: {}\n", obstacle.reason));
     }
-    text.push_str(&format!(
-        "\nIts header follows. Your administrator finds it in Postern's log as {}. The mail itself is not kept.\n",
-        message.id
-    ));
+    match why {
+        Reported::Delayed { until } => text.push_str(&format!(
+            "\nIt is tried until {}; then you are told that it is given up. Your administrator finds it in the queue as {}.\n",
+            until.format("%Y-%m-%d %H:%M UTC"),
+            message.id
+        )),
+        Reported::Refused | Reported::TooOld => text.push_str(&format!(
+            "\nIts header follows. Your administrator finds it in Postern's log as {}. The mail itself is not kept.\n",
+            message.id
+        )),
+    }
     text
 }
 
 /// The fields for programs (RFC 3464, sections 2.2 and 2.3).
-fn fields(message: &QueuedMessage, why: Reported, hostname: &str, failed: &[(String, &QueuedRecipient)]) -> String {
+fn fields(message: &QueuedMessage, why: Reported, hostname: &str, concerned: &[(String, &QueuedRecipient)]) -> String {
     let arrived = message.accepted_at.to_rfc2822();
     let mut text = format!("Reporting-MTA: dns; {hostname}\r\nArrival-Date: {arrived}\r\n");
     if let Some(envelope_id) = MailFrom::parse(message.mail.as_bytes()).ok().and_then(|mail| mail.envid) {
         text.push_str(&format!("Original-Envelope-Id: {envelope_id}\r\n"));
     }
-    for (address, recipient) in failed {
+    for (address, recipient) in concerned {
         let reply = recipient.reply.as_deref().unwrap_or_default();
-        let enhanced = reply.split(' ').nth(1).filter(|word| word.starts_with("5.") && word.split('.').count() == 3);
-        let status = match (enhanced, why) {
-            (Some(enhanced), _) => enhanced,
-            (None, Reported::Refused) => "5.0.0",
+        let class = if matches!(why, Reported::Delayed { .. }) { "4." } else { "5." };
+        let enhanced = reply.split(' ').nth(1).filter(|word| word.starts_with(class) && word.split('.').count() == 3);
+        let (action, status) = match why {
+            Reported::Refused => ("failed", "5.0.0"),
             // Delivery time expired (RFC 3463, section 3.5).
-            (None, Reported::TooOld) => "4.4.7",
+            Reported::TooOld => ("failed", "4.4.7"),
+            Reported::Delayed { .. } => ("delayed", "4.0.0"),
         };
-        text.push_str(&format!("\r\nFinal-Recipient: rfc822; {address}\r\nAction: failed\r\nStatus: {status}\r\n"));
+        let status = enhanced.unwrap_or(status);
+        if let Some(original) = RcptTo::parse(recipient.rcpt.as_bytes()).ok().and_then(|rcpt| rcpt.orcpt) {
+            text.push_str(&format!("\r\nOriginal-Recipient: {original}"));
+        }
+        text.push_str(&format!("\r\nFinal-Recipient: rfc822; {address}\r\nAction: {action}\r\nStatus: {status}\r\n"));
+        if let Reported::Delayed { until } = why {
+            text.push_str(&format!("Will-Retry-Until: {}\r\n", until.to_rfc2822()));
+        }
         if !reply.is_empty() {
             text.push_str(&format!("Diagnostic-Code: smtp; {reply}\r\n"));
         }

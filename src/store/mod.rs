@@ -14,7 +14,7 @@ use crate::base::{Answer, Fault, Mailbox, Protocol, Reference, TenantName, Whose
 
 pub use self::journal::{JournalEntry, JournalFilter, JournalOutcome, Journaled, Route};
 pub use self::queue::{
-    AttemptEnd, Obstacle, Queue, QueueState, QueueWish, QueuedMessage, QueuedOf, QueuedRecipient, RecipientState,
+    AttemptEnd, Obstacle, Queue, QueueState, QueueWish, QueuedMessage, QueuedOf, QueuedRecipient, RecipientState, Told,
 };
 pub use self::sqlite::SqliteStore;
 

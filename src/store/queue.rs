@@ -35,6 +35,8 @@ pub struct QueuedMessage {
     pub attempts: u32,
     /// Whether an attempt ended without an answer to the whole message, so that it may have arrived.
     pub is_unknown: bool,
+    /// When its sender was told that it waits, if that was asked for.
+    pub warned_at: Option<DateTime<Utc>>,
     /// How long it was held in all until `held_since`: that time does not count towards its age.
     pub held: chrono::Duration,
     /// Since when it is held.
@@ -112,13 +114,15 @@ pub enum RecipientState {
     Waiting,
     /// Exchange has taken the message for it.
     Delivered,
-    /// Exchange has refused it for good.
+    /// It is refused for good, or given up, and the sender is still to be told.
     Failed,
+    /// The same, and the sender was told, unless it did not want to be.
+    Returned,
 }
 
 impl RecipientState {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Waiting, Self::Delivered, Self::Failed];
+    pub const ALL: [Self; 4] = [Self::Waiting, Self::Delivered, Self::Failed, Self::Returned];
 
     /// The word in the store and in JSON.
     pub fn name(self) -> &'static str {
@@ -126,8 +130,23 @@ impl RecipientState {
             Self::Waiting => "waiting",
             Self::Delivered => "delivered",
             Self::Failed => "failed",
+            Self::Returned => "returned",
         }
     }
+}
+
+/// What a sender is told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// Those recipients that have failed.
+    Failed,
+    /// That the message is given up. It goes with that.
+    GivenUp,
+    /// That it waits.
+    Delayed {
+        /// Now.
+        at: DateTime<Utc>,
+    },
 }
 
 /// How an attempt ended, for the store.
@@ -195,6 +214,9 @@ pub trait Queue: Send + Sync {
 
     /// Notes how an attempt ended. What the administrator has decided meanwhile (`held`) stays.
     async fn end_attempt(&self, id: &str, end: &AttemptEnd, at: DateTime<Utc>) -> Result<(), StoreError>;
+
+    /// Notes that the sender of a message is told, and takes the report in that tells it, both or neither.
+    async fn note_told(&self, id: &str, told: Told, report: Option<&QueuedMessage>) -> Result<(), StoreError>;
 
     /// Lets nothing of a mailbox that waits be tried before `until`.
     async fn postpone(&self, mailbox: &Mailbox, until: DateTime<Utc>) -> Result<(), StoreError>;

@@ -393,6 +393,7 @@ fn queued(id: &str, second: i64) -> QueuedMessage {
         next_at: at(second + 60),
         attempts: 0,
         is_unknown: false,
+        warned_at: None,
         held: chrono::Duration::zero(),
         held_since: None,
         obstacle: Some(Obstacle { code: "exchange-busy".to_owned(), reason: "432".to_owned(), remedy: None }),

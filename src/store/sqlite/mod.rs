@@ -148,6 +148,7 @@ fn migrations() -> Migrator {
         migration(2, "trouble", include_str!("../migrations/sqlite/0002_trouble.sql")),
         migration(3, "queue", include_str!("../migrations/sqlite/0003_queue.sql")),
         migration(5, "journal", include_str!("../migrations/sqlite/0005_journal.sql")),
+        migration(7, "warned", include_str!("../migrations/sqlite/0007_warned.sql")),
     ])
 }
 

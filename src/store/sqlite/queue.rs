@@ -9,7 +9,7 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use crate::base::Mailbox;
 use crate::store::StoreError;
 use crate::store::queue::{
-    AttemptEnd, Obstacle, Queue, QueueState, QueueWish, QueuedMessage, QueuedOf, QueuedRecipient, RecipientState,
+    AttemptEnd, Obstacle, Queue, QueueState, QueueWish, QueuedMessage, QueuedOf, QueuedRecipient, RecipientState, Told,
 };
 use crate::store::sqlite::{SqliteStore, address, column, failed, optional_time, time};
 
@@ -17,44 +17,7 @@ use crate::store::sqlite::{SqliteStore, address, column, failed, optional_time, 
 impl Queue for SqliteStore {
     async fn enqueue(&self, message: &QueuedMessage) -> Result<(), StoreError> {
         let mut changes = self.begin().await?;
-        sqlx::query(
-            "INSERT INTO queued_message (id, mailbox, password_id, mail, size_octets, message_id, is_report, accepted_at, state, next_at, \
-             attempts, is_unknown, held_millis, held_since, code, reason, remedy) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
-        )
-        .bind(&message.id)
-        .bind(message.mailbox.as_str())
-        .bind(&message.password_id)
-        .bind(&message.mail)
-        .bind(i64::try_from(message.size_octets).unwrap_or(i64::MAX))
-        .bind(message.message_id.as_deref())
-        .bind(message.is_report)
-        .bind(message.accepted_at.timestamp_millis())
-        .bind(message.state.name())
-        .bind(message.next_at.timestamp_millis())
-        .bind(message.attempts)
-        .bind(message.is_unknown)
-        .bind(message.held.num_milliseconds())
-        .bind(message.held_since.map(|at| at.timestamp_millis()))
-        .bind(message.obstacle.as_ref().map(|obstacle| obstacle.code.as_str()))
-        .bind(message.obstacle.as_ref().map(|obstacle| obstacle.reason.as_str()))
-        .bind(message.obstacle.as_ref().and_then(|obstacle| obstacle.remedy.as_deref()))
-        .execute(changes.connection()?)
-        .await
-        .map_err(failed)?;
-        for (number, recipient) in message.recipients.iter().enumerate() {
-            sqlx::query(
-                "INSERT INTO queued_recipient (message, number, rcpt, state, reply) VALUES ($1, $2, $3, $4, $5)",
-            )
-            .bind(&message.id)
-            .bind(i64::try_from(number).unwrap_or(i64::MAX))
-            .bind(&recipient.rcpt)
-            .bind(recipient.state.name())
-            .bind(recipient.reply.as_deref())
-            .execute(changes.connection()?)
-            .await
-            .map_err(failed)?;
-        }
+        insert(changes.connection()?, message).await?;
         changes.commit().await
     }
 
@@ -177,6 +140,25 @@ impl Queue for SqliteStore {
         changes.commit().await
     }
 
+    async fn note_told(&self, id: &str, told: Told, report: Option<&QueuedMessage>) -> Result<(), StoreError> {
+        let mut changes = self.begin().await?;
+        let noting = match told {
+            Told::Failed => {
+                sqlx::query("UPDATE queued_recipient SET state = 'returned' WHERE message = $1 AND state = 'failed'")
+                    .bind(id)
+            }
+            Told::GivenUp => sqlx::query("DELETE FROM queued_message WHERE id = $1").bind(id),
+            Told::Delayed { at } => sqlx::query("UPDATE queued_message SET warned_at = $2 WHERE id = $1")
+                .bind(id)
+                .bind(at.timestamp_millis()),
+        };
+        noting.execute(changes.connection()?).await.map_err(failed)?;
+        if let Some(report) = report {
+            insert(changes.connection()?, report).await?;
+        }
+        changes.commit().await
+    }
+
     async fn postpone(&self, mailbox: &Mailbox, until: DateTime<Utc>) -> Result<(), StoreError> {
         sqlx::query(
             "UPDATE queued_message SET next_at = $2 WHERE mailbox = $1 AND attempt_at IS NULL AND next_at < $2",
@@ -235,6 +217,47 @@ impl Queue for SqliteStore {
     }
 }
 
+async fn insert(connection: &mut SqliteConnection, message: &QueuedMessage) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO queued_message (id, mailbox, password_id, mail, size_octets, message_id, is_report, accepted_at, state, next_at, \
+         attempts, is_unknown, held_millis, held_since, code, reason, remedy, warned_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
+    )
+    .bind(&message.id)
+    .bind(message.mailbox.as_str())
+    .bind(&message.password_id)
+    .bind(&message.mail)
+    .bind(i64::try_from(message.size_octets).unwrap_or(i64::MAX))
+    .bind(message.message_id.as_deref())
+    .bind(message.is_report)
+    .bind(message.accepted_at.timestamp_millis())
+    .bind(message.state.name())
+    .bind(message.next_at.timestamp_millis())
+    .bind(message.attempts)
+    .bind(message.is_unknown)
+    .bind(message.held.num_milliseconds())
+    .bind(message.held_since.map(|at| at.timestamp_millis()))
+    .bind(message.obstacle.as_ref().map(|obstacle| obstacle.code.as_str()))
+    .bind(message.obstacle.as_ref().map(|obstacle| obstacle.reason.as_str()))
+    .bind(message.obstacle.as_ref().and_then(|obstacle| obstacle.remedy.as_deref()))
+    .bind(message.warned_at.map(|at| at.timestamp_millis()))
+    .execute(&mut *connection)
+    .await
+    .map_err(failed)?;
+    for (number, recipient) in message.recipients.iter().enumerate() {
+        sqlx::query("INSERT INTO queued_recipient (message, number, rcpt, state, reply) VALUES ($1, $2, $3, $4, $5)")
+            .bind(&message.id)
+            .bind(i64::try_from(number).unwrap_or(i64::MAX))
+            .bind(&recipient.rcpt)
+            .bind(recipient.state.name())
+            .bind(recipient.reply.as_deref())
+            .execute(&mut *connection)
+            .await
+            .map_err(failed)?;
+    }
+    Ok(())
+}
+
 async fn whole(connection: &mut SqliteConnection, row: Option<SqliteRow>) -> Result<Option<QueuedMessage>, StoreError> {
     let Some(row) = row else { return Ok(None) };
     let recipients = recipients(connection, &column::<String>(&row, "id")?).await?;
@@ -284,6 +307,7 @@ fn message(row: &SqliteRow, recipients: Vec<QueuedRecipient>) -> Result<QueuedMe
         next_at: time(row, "next_at")?,
         attempts: u32::try_from(column::<i64>(row, "attempts")?).unwrap_or(u32::MAX),
         is_unknown: column(row, "is_unknown")?,
+        warned_at: optional_time(row, "warned_at")?,
         held: chrono::Duration::milliseconds(column(row, "held_millis")?),
         held_since: optional_time(row, "held_since")?,
         obstacle,

@@ -1,0 +1,225 @@
+//! What becomes of a message of the queue after an attempt: it waits on, it is done with, its sender is told, or it is held.
+
+use std::time::Duration;
+
+use tracing::{error, info, warn};
+
+use crate::base::Whose;
+use crate::delivery::attempt::{Hindrance, Outcome, waiting};
+use crate::delivery::courier::{Courier, FIRST_PAUSE, first_pause};
+use crate::delivery::live::is_quota;
+use crate::delivery::noted::Envelope;
+use crate::delivery::report::{self, Reported};
+use crate::delivery::{DeliveryError, recipient_of, sender_of};
+use crate::store::{
+    AttemptEnd, JournalOutcome, Obstacle, QueueState, QueuedMessage, QueuedRecipient, RecipientState, Told,
+};
+
+/// The longest pause after a failure.
+const LONGEST_PAUSE: Duration = Duration::from_secs(4000);
+
+/// How often a message is tried that waits for somebody to mend the set-up.
+const HELD_PAUSE: Duration = Duration::from_secs(300);
+
+/// The pause after Exchange has said that the day's limit is used up.
+const QUOTA_PAUSE: Duration = Duration::from_secs(3600);
+
+/// When a sender hears that a message waits, if it has asked for that (`NOTIFY=DELAY`).
+const WARNING_AGE: chrono::Duration = chrono::Duration::hours(4);
+
+impl Courier {
+    /// Notes how an attempt ended, and does what follows from it.
+    pub(in crate::delivery) async fn end(
+        &self,
+        message: &QueuedMessage,
+        outcome: Outcome,
+    ) -> Result<(), DeliveryError> {
+        let mut after = message.clone();
+        for (place, state, reply) in &outcome.recipients {
+            if let Some(recipient) = after.recipients.get_mut(*place) {
+                *recipient = QueuedRecipient { rcpt: recipient.rcpt.clone(), state: *state, reply: reply.clone() };
+            }
+        }
+        let failed = after.recipients.iter().any(|recipient| recipient.state == RecipientState::Failed);
+        if waiting(&after).next().is_none() && !failed {
+            return self.done(&after).await;
+        }
+        if failed && nobody_can_be_told(&after) {
+            return self.hold(&after, &outcome.recipients).await;
+        }
+        after.obstacle = outcome.hindrance.as_ref().map(|hindrance| hindrance.obstacle.clone());
+        self.defer(message, outcome).await?;
+        self.settle(&after).await
+    }
+
+    /// Tells the sender of what has failed or takes long; the message goes if nobody waits for it any more.
+    pub(in crate::delivery) async fn settle(&self, message: &QueuedMessage) -> Result<(), DeliveryError> {
+        if message.recipients.iter().any(|recipient| recipient.state == RecipientState::Failed) {
+            self.tell(message, Reported::Refused).await?;
+        }
+        if waiting(message).next().is_none() {
+            return self.done(message).await;
+        }
+        let is_late = message.age(self.clock.now()) >= WARNING_AGE && message.state == QueueState::Waiting;
+        if is_late && message.warned_at.is_none() && !nobody_can_be_told(message) {
+            self.tell(message, Reported::Delayed { until: message.accepted_at + self.longest_life() }).await?;
+        }
+        Ok(())
+    }
+
+    fn longest_life(&self) -> chrono::Duration {
+        chrono::Duration::from_std(self.settings.max_age).unwrap_or_else(|_| chrono::Duration::zero())
+    }
+
+    /// Puts a report into the queue, and notes in the same step that the sender is told. Those are left out who want no report.
+    async fn tell(&self, message: &QueuedMessage, why: Reported) -> Result<(), DeliveryError> {
+        let now = self.clock.now();
+        let told = match why {
+            Reported::Refused => Told::Failed,
+            Reported::TooOld => Told::GivenUp,
+            Reported::Delayed { .. } => Told::Delayed { at: now },
+        };
+        let kept = report::keep(message, why, &self.delivery.hostname, &self.spool, now).await?;
+        if kept.is_none() && matches!(told, Told::Delayed { .. }) {
+            return Ok(());
+        }
+        let noted = self.store.note_told(&message.id, told, kept.as_ref()).await;
+        if let (Err(_), Some(report)) = (&noted, &kept) {
+            drop(self.spool.remove(&report.id).await);
+        }
+        noted?;
+        if kept.is_some() {
+            self.wake();
+        }
+        Ok(())
+    }
+
+    /// The message goes.
+    async fn done(&self, message: &QueuedMessage) -> Result<(), DeliveryError> {
+        let delivered = |recipient: &&QueuedRecipient| recipient.state == RecipientState::Delivered;
+        let delivered = message.recipients.iter().filter(delivered).count();
+        // First the row: a file without one is swept, a row without its file would be damage.
+        self.store.dequeue(&message.id).await?;
+        info!(
+            mailbox.id = %message.mailbox,
+            password.id = message.password_id,
+            queue.id = message.id,
+            delivered,
+            failed = message.recipients.len() - delivered,
+            attempts = message.attempts + 1,
+            "a message of the queue is done with"
+        );
+        self.spool.remove(&message.id).await?;
+        Ok(())
+    }
+
+    /// Nobody can be told that a message failed but the administrator, who finds it in the queue.
+    async fn hold(
+        &self,
+        message: &QueuedMessage,
+        heard: &[(usize, RecipientState, Option<String>)],
+    ) -> Result<(), DeliveryError> {
+        let obstacle = undeliverable(message);
+        error!(
+            mailbox.id = %message.mailbox,
+            queue.id = message.id,
+            code = obstacle.code,
+            remedy = obstacle.remedy,
+            "{}",
+            obstacle.reason
+        );
+        let wait_on = |(place, state, reply): &(usize, RecipientState, Option<String>)| match state {
+            RecipientState::Failed => (*place, RecipientState::Waiting, reply.clone()),
+            state => (*place, *state, reply.clone()),
+        };
+        let now = self.clock.now();
+        let end = AttemptEnd {
+            recipients: heard.iter().map(wait_on).collect(),
+            state: QueueState::Held,
+            next_at: now,
+            is_unknown: false,
+            obstacle: Some(obstacle),
+        };
+        Ok(self.store.end_attempt(&message.id, &end, now).await?)
+    }
+
+    /// The message has waited too long: what has not got it is told to the sender, and the message goes.
+    pub(in crate::delivery) async fn expire(&self, message: &QueuedMessage) -> Result<(), DeliveryError> {
+        warn!(mailbox.id = %message.mailbox, queue.id = message.id, "a message of the queue has become too old");
+        if nobody_can_be_told(message) {
+            return self.hold(message, &[]).await;
+        }
+        let mut ended = message.clone();
+        for recipient in ended.recipients.iter_mut().filter(|one| one.state == RecipientState::Waiting) {
+            recipient.state = RecipientState::Failed;
+        }
+        self.tell(&ended, Reported::TooOld).await?;
+        let expired = message.waiting().filter_map(recipient_of).collect();
+        let why = message.obstacle.as_ref().map(|obstacle| obstacle.reason.clone());
+        self.delivery.note(Envelope::of_queued(message), JournalOutcome::Expired, expired, why);
+        self.spool.remove(&message.id).await?;
+        Ok(())
+    }
+
+    /// The message waits on, if only for its sender to be told.
+    async fn defer(&self, message: &QueuedMessage, outcome: Outcome) -> Result<(), DeliveryError> {
+        let now = self.clock.now();
+        let Outcome { recipients, hindrance, is_unknown } = outcome;
+        let (state, pause) = match &hindrance {
+            Some(Hindrance { whose: Whose::Administrator | Whose::User, .. }) => (QueueState::HeldForSetup, HELD_PAUSE),
+            Some(Hindrance { obstacle, .. }) if is_quota(&obstacle.code) => (QueueState::Waiting, QUOTA_PAUSE),
+            Some(_) => (QueueState::Waiting, back_off(message.attempts)),
+            None => (QueueState::Waiting, FIRST_PAUSE),
+        };
+        let pause = crate::base::jittered(pause);
+        let next_at = now + chrono::Duration::from_std(pause).unwrap_or_else(|_| first_pause());
+        if let Some(hindrance) = &hindrance {
+            warn!(
+                mailbox.id = %message.mailbox,
+                password.id = message.password_id,
+                queue.id = message.id,
+                code = hindrance.obstacle.code,
+                remedy = hindrance.obstacle.remedy,
+                next_at = next_at.to_rfc3339(),
+                "a message of the queue waits on: {}",
+                hindrance.obstacle.reason
+            );
+        }
+        let is_unknown = is_unknown || message.is_unknown;
+        let of_mailbox = hindrance.as_ref().is_some_and(|hindrance| hindrance.of_mailbox);
+        let obstacle = hindrance.map(|hindrance| hindrance.obstacle);
+        let end = AttemptEnd { recipients, state, next_at, is_unknown, obstacle };
+        self.store.end_attempt(&message.id, &end, now).await?;
+        if of_mailbox {
+            // The others would meet the same, and would overtake this one when it is over.
+            self.store.postpone(&message.mailbox, next_at).await?;
+        }
+        Ok(())
+    }
+}
+
+/// A report of ours, and a message of nobody (RFC 5321, section 4.5.5): a report about it could begin a loop.
+fn nobody_can_be_told(message: &QueuedMessage) -> bool {
+    message.is_report || sender_of(message).is_none()
+}
+
+fn undeliverable(message: &QueuedMessage) -> Obstacle {
+    let reason = if message.is_report {
+        "a delivery report cannot be delivered to the mailbox itself"
+    } else {
+        "a message of nobody (<>) cannot be delivered, so that nobody can be told"
+    };
+    Obstacle {
+        code: "report-undeliverable".to_owned(),
+        reason: reason.to_owned(),
+        remedy: Some(format!(
+            "Read it with `postern queue show {0}`, mend the cause, and `postern queue release {0}`, or drop it.",
+            message.id
+        )),
+    }
+}
+
+/// The pause after so many attempts before this one.
+fn back_off(attempts: u32) -> Duration {
+    FIRST_PAUSE.saturating_mul(1 << attempts.min(16)).min(LONGEST_PAUSE)
+}
