@@ -21,7 +21,7 @@ use ipnet::IpNet;
 use crate::base::{Clock, Mailbox, Protocol, Secret, TenantName, Whose};
 use crate::config::Config;
 use crate::foundation::Foundation;
-use crate::store::{DeliveryMode, MailboxRecord, SignInRecord, SqliteStore, TroubleRecord};
+use crate::store::{DeliveryMode, MailboxRecord, SenderScope, SignInRecord, SqliteStore, TroubleRecord};
 
 pub use self::doctor::{Check, Event as StepEvent, Examination, Step, StepState, examine};
 pub use self::error::OpsError;
@@ -112,6 +112,8 @@ pub struct IssueRequest {
     pub short: bool,
     /// What becomes of messages submitted with it.
     pub delivery: DeliveryMode,
+    /// Who may stand as the sender of its messages.
+    pub senders: SenderScope,
 }
 
 /// A new app password.
@@ -140,6 +142,8 @@ pub struct PasswordRow {
     pub networks: Vec<IpNet>,
     /// What becomes of messages submitted with it.
     pub delivery: DeliveryMode,
+    /// Who may stand as the sender of its messages.
+    pub senders: SenderScope,
     /// When it was issued.
     pub created_at: DateTime<Utc>,
     /// Its end.

@@ -110,6 +110,16 @@ pub enum AuthError {
         /// Why not.
         reason: SessionEnd,
     },
+    /// The app password is not for this sender.
+    #[error("the app password {password_id} of {mailbox} may not send as {sender}")]
+    SenderNotAllowed {
+        /// The sender.
+        sender: String,
+        /// The mailbox.
+        mailbox: Mailbox,
+        /// The public ID of the app password.
+        password_id: String,
+    },
     /// The store cannot be asked.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -153,13 +163,14 @@ impl Fault for AuthError {
             Self::MailboxDisabled { .. } => "mailbox-disabled",
             Self::MailboxGone { .. } => "mailbox-not-listed",
             Self::Ended { .. } => "app-password-ended",
+            Self::SenderNotAllowed { .. } => "sender-not-allowed",
             Self::Store(error) => error.code(),
         }
     }
 
     fn whose(&self) -> Whose {
         match self {
-            Self::Refused { .. } | Self::Ended { .. } => Whose::User,
+            Self::Refused { .. } | Self::Ended { .. } | Self::SenderNotAllowed { .. } => Whose::User,
             Self::TooManyFailures { .. } => Whose::Nobody,
             Self::MailboxDisabled { .. } | Self::MailboxGone { .. } => Whose::Administrator,
             Self::Store(error) => error.whose(),
@@ -192,6 +203,10 @@ impl Fault for AuthError {
                 "Put it back with `postern mailbox add {mailbox}`, or drop its mail (`postern queue list`, `postern queue drop ID`)."
             )),
             Self::Ended { .. } => None,
+            Self::SenderNotAllowed { mailbox, .. } => Some(format!(
+                "Name an allowed sender in that program, or issue it another app password: `postern password issue {mailbox} --label TEXT \
+                 --sender ADDRESS-or-@DOMAIN`, with `--force-from` if it cannot name another."
+            )),
             Self::Store(error) => error.remedy(),
         }
     }
@@ -202,6 +217,7 @@ impl Fault for AuthError {
             Self::TooManyFailures { .. } => Answer::TooManyFailures,
             Self::MailboxDisabled { .. } | Self::MailboxGone { .. } => Answer::MustAct(reference),
             Self::Ended { .. } => Answer::Ended,
+            Self::SenderNotAllowed { .. } => Answer::SenderNotAllowed(reference),
             Self::Store(error) => error.answer(reference),
         }
     }
@@ -347,11 +363,18 @@ impl Auth {
     /// Clears an envelope: the app password still holds and its mailbox is on the list and enabled.
     ///
     /// # Errors
-    /// [`AuthError::MailboxDisabled`], [`AuthError::Ended`], [`AuthError::Store`].
+    /// [`AuthError::MailboxDisabled`], [`AuthError::Ended`], [`AuthError::SenderNotAllowed`], [`AuthError::Store`].
     pub async fn clear(&self, permit: &Permit, mail: crate::wire::smtp::MailFrom) -> Result<Cleared, AuthError> {
         self.registry.keep_true(&*self.store).await?;
         self.still_holds(permit)?;
-        Ok(Cleared::new(mail))
+        match permit.envelope(mail) {
+            Ok(mail) => Ok(Cleared::new(mail)),
+            Err(sender) => Err(AuthError::SenderNotAllowed {
+                sender,
+                mailbox: permit.mailbox().clone(),
+                password_id: permit.password_id().to_owned(),
+            }),
+        }
     }
 
     /// Whether an envelope that was cleared may go on: each recipient of it, and its message. It is asked of what is in memory,

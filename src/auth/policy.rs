@@ -4,8 +4,9 @@ use chrono::{DateTime, Utc};
 
 use crate::auth::{Origin, Refusal, SessionGuard};
 use crate::base::{Mailbox, Protocol, TenantName};
-use crate::store::{AppPasswordRecord, DeliveryMode, MailboxRecord};
-use crate::wire::smtp::MailFrom;
+use crate::store::{AppPasswordRecord, DeliveryMode, MailboxRecord, SenderScope};
+use crate::wire::header::Senders;
+use crate::wire::smtp::{MailFrom, Path, SIZE_LIMIT_OCTETS};
 
 /// Proof that policy lets a login use this mailbox by this protocol. Only [`Auth::allow`](crate::auth::Auth::allow) makes one, and for
 /// the administrator's own acts on a mailbox of the list `Permit::for_upkeep`.
@@ -22,6 +23,7 @@ pub struct Permit {
     password_id: String,
     label: String,
     delivery: DeliveryMode,
+    senders: SenderScope,
     session: SessionGuard,
 }
 
@@ -40,6 +42,7 @@ impl Permit {
             password_id: password.id.clone(),
             label: password.label.clone(),
             delivery: password.delivery,
+            senders: password.senders.clone(),
             session,
         }
     }
@@ -55,6 +58,7 @@ impl Permit {
             password_id: String::new(),
             label: "upkeep".to_owned(),
             delivery: DeliveryMode::Direct,
+            senders: SenderScope::default(),
             session: SessionGuard::detached(),
         }
     }
@@ -94,6 +98,24 @@ impl Permit {
         self.delivery
     }
 
+    /// Who may stand as the sender of messages.
+    pub fn senders(&self) -> &SenderScope {
+        &self.senders
+    }
+
+    /// The envelope as it may go out, or the sender that it may not have.
+    pub(in crate::auth) fn envelope(&self, mut mail: MailFrom) -> Result<MailFrom, String> {
+        if let Some(sender) = mail.address() {
+            if !Senders(self.senders.allowed.clone()).allow(sender) {
+                return Err(sender.to_owned());
+            }
+            if self.senders.force_from {
+                mail.path = Path::of_mailbox(&self.mailbox);
+            }
+        }
+        Ok(mail)
+    }
+
     /// The registered session; it is told when the app password ends.
     pub fn session(&self) -> &SessionGuard {
         &self.session
@@ -114,6 +136,14 @@ impl Cleared {
     /// The sender and the parameters of MAIL.
     pub fn mail(&self) -> &MailFrom {
         &self.mail
+    }
+
+    /// The same with room for some octets more than it has declared (RFC 1870), as lines are added to its header. More than Exchange takes
+    /// at all is never declared.
+    pub fn with_room(mut self, octets: u64) -> Self {
+        let most = |size: u64| size.saturating_add(octets).min(SIZE_LIMIT_OCTETS.max(size));
+        self.mail.size = self.mail.size.map(most);
+        self
     }
 
     /// The same, for whoever keeps it.

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::base::Secret;
-use crate::store::{AppPasswords, DeliveryMode, SqliteStore};
+use crate::store::{AppPasswords, DeliveryMode, SenderScope, SqliteStore};
 
 const ALICE: &str = "alice@contoso.test";
 const RIGHT: &str = "abcde-fghij-klmno-pqrst";
@@ -48,6 +48,7 @@ async fn gate(change: impl FnOnce(&mut AppPasswordRecord)) -> Gate {
         protocols: Protocol::ALL.to_vec(),
         networks: Vec::new(),
         delivery: DeliveryMode::Direct,
+        senders: SenderScope::default(),
         created_at: now,
         expires_at: None,
         revoked_at: None,

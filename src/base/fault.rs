@@ -54,6 +54,10 @@ pub enum Answer {
     MustAct(Reference),
     /// The disk has no room for a message.
     DiskGuard(Reference),
+    /// The message names a sender that it may not name.
+    SenderNotAllowed(Reference),
+    /// The message goes round in circles.
+    MailLoop(Reference),
     /// The login of this session holds no more: its app password was revoked or has expired, or its mailbox was disabled or taken off
     /// the list.
     Ended,
@@ -67,7 +71,11 @@ impl Answer {
     /// The reference in it, where there is one.
     pub fn reference(self) -> Option<Reference> {
         match self {
-            Self::TryLater(reference) | Self::MustAct(reference) | Self::DiskGuard(reference) => Some(reference),
+            Self::TryLater(reference)
+            | Self::MustAct(reference)
+            | Self::DiskGuard(reference)
+            | Self::SenderNotAllowed(reference)
+            | Self::MailLoop(reference) => Some(reference),
             _ => None,
         }
     }

@@ -43,6 +43,8 @@ struct Transaction {
     draft: Option<Draft>,
     /// Octets of the message so far.
     octets: u64,
+    /// Its Message-ID, without angle brackets.
+    message_id: Option<String>,
     /// DATA was let through by Exchange.
     is_sending: bool,
     /// Exchange has refused the message for good before its end.
@@ -92,10 +94,8 @@ impl Assured {
     }
 
     fn note(&self, transaction: &Transaction, outcome: JournalOutcome, recipients: Vec<String>, reply: &Reply) {
-        let draft = transaction.draft.as_ref();
-        let message_id = draft.and_then(|draft| message_id(draft.head()));
-        let envelope =
-            Envelope::of_client(&self.permit, transaction.sender()).with_content(transaction.octets, message_id);
+        let envelope = Envelope::of_client(&self.permit, transaction.sender())
+            .with_content(transaction.octets, transaction.message_id.clone());
         self.delivery.note(envelope, outcome, recipients, Some(said(reply)));
     }
 
@@ -115,6 +115,7 @@ impl Assured {
             no_room,
             draft: None,
             octets: 0,
+            message_id: None,
             is_sending: false,
             refused: None,
             is_unknown: false,
@@ -433,7 +434,7 @@ impl Assured {
             return self.full(&full, transaction.sender());
         };
         let now = self.delivery.keeping.clock.now();
-        let Transaction { mail, recipients, hindrance, is_unknown, .. } = transaction;
+        let Transaction { mail, recipients, hindrance, is_unknown, message_id, .. } = transaction;
         let for_setup = hindrance.as_ref().is_some_and(|hindrance| hindrance.whose != Whose::Nobody);
         let for_limits = hindrance.as_ref().is_some_and(|hindrance| hindrance.obstacle.code == LIMITS_CODE);
         let accepted = accepted.map(said);
@@ -444,7 +445,7 @@ impl Assured {
             password_id: self.permit.password_id().to_owned(),
             mail: arguments(&mail.command()),
             size_octets: draft.octets(),
-            message_id: message_id(draft.head()),
+            message_id,
             is_report: false,
             accepted_at: now,
             state: if for_setup { QueueState::HeldForSetup } else { QueueState::Waiting },
@@ -505,6 +506,13 @@ impl Assured {
         }
     }
 
+    /// The Message-ID of the message is known.
+    pub fn identify(&mut self, message_id: Option<String>) {
+        if let Some(transaction) = &mut self.transaction {
+            transaction.message_id = message_id;
+        }
+    }
+
     /// The message must not be completed: the connection is cut before its final dot, and nothing is kept.
     pub fn abandon(&mut self) {
         self.transaction = None;
@@ -545,10 +553,4 @@ fn go_on() -> Reply {
 fn arguments(command: &[u8]) -> String {
     let text = String::from_utf8_lossy(command);
     text.split_once(' ').map_or("", |(_, arguments)| arguments).trim_end().to_owned()
-}
-
-/// The Message-ID in a header.
-fn message_id(head: &[u8]) -> Option<String> {
-    let message = mail_parser::MessageParser::default().parse_headers(head)?;
-    message.message_id().map(str::to_owned)
 }

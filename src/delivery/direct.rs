@@ -26,6 +26,8 @@ pub struct Direct {
     recipients: Vec<String>,
     /// Octets of the message so far.
     octets: u64,
+    /// Its Message-ID, without angle brackets.
+    message_id: Option<String>,
     state: State,
 }
 
@@ -42,7 +44,15 @@ enum State {
 
 impl Direct {
     pub(in crate::delivery) fn new(delivery: Delivery, permit: Arc<Permit>) -> Self {
-        Self { delivery, permit, sender: None, recipients: Vec::new(), octets: 0, state: State::Closed }
+        Self {
+            delivery,
+            permit,
+            sender: None,
+            recipients: Vec::new(),
+            octets: 0,
+            message_id: None,
+            state: State::Closed,
+        }
     }
 
     fn about(&self, what: &'static str) -> About<'_> {
@@ -56,7 +66,7 @@ impl Direct {
             Err(error) => return told::policy(&error, self.about(SENDER)),
         };
         self.sender = cleared.mail().address().map(str::to_owned);
-        (self.recipients, self.octets) = (Vec::new(), 0);
+        (self.recipients, self.octets, self.message_id) = (Vec::new(), 0, None);
         match self.begin(cleared.mail()).await {
             Ok(Begun::Foreign) => told::foreign_sender(self.about(SENDER)),
             Ok(Begun::Refused(reply)) if reply.is_intermediate() => told::out_of_step(&reply, self.about(SENDER)),
@@ -80,7 +90,8 @@ impl Direct {
     }
 
     fn note(&self, outcome: JournalOutcome, recipients: Vec<String>, reply: &Reply) {
-        let envelope = Envelope::of_client(&self.permit, self.sender.as_deref()).with_content(self.octets, None);
+        let envelope = Envelope::of_client(&self.permit, self.sender.as_deref())
+            .with_content(self.octets, self.message_id.clone());
         self.delivery.note(envelope, outcome, recipients, Some(said(reply)));
     }
 
@@ -188,6 +199,11 @@ impl Direct {
                 told::no_transaction(self.about(MESSAGE))
             }
         }
+    }
+
+    /// The Message-ID of the message is known.
+    pub fn identify(&mut self, message_id: Option<String>) {
+        self.message_id = message_id;
     }
 
     /// The message must not be completed: the connection is cut before its final dot.

@@ -3,6 +3,7 @@
 
 mod assured;
 mod attempt;
+mod composing;
 pub mod courier;
 mod direct;
 pub mod governor;
@@ -24,13 +25,17 @@ use tokio::time::timeout;
 use crate::auth::{AuthError, Cleared, Permit};
 use crate::base::{Answer, Clock, Fault, Reference, Whose};
 use crate::broker::{Broker, BrokerError};
+use crate::delivery::composing::Composing;
 use crate::delivery::governor::Waits;
 use crate::delivery::live::Traffic;
+use crate::delivery::noted::Envelope;
 use crate::delivery::spool::{Spool, SpoolError};
-use crate::store::{DeliveryMode, QueuedMessage, QueuedRecipient, Store, StoreError};
+use crate::delivery::told::About;
+use crate::store::{DeliveryMode, JournalOutcome, QueuedMessage, QueuedRecipient, Store, StoreError};
 use crate::telemetry::{Incidents, Journal};
 use crate::upstream::smtp::Submission;
 use crate::upstream::{Upstream, UpstreamError};
+use crate::wire::header::Unfit;
 use crate::wire::smtp::{MailFrom, RcptTo, Reply};
 
 pub use self::assured::Assured;
@@ -76,8 +81,18 @@ pub struct Keeping {
     pub wake: Arc<Notify>,
 }
 
-/// The deliveries of one session, in the mode of its app password.
-pub enum Delivering {
+/// The deliveries of one session.
+pub struct Delivering {
+    delivery: Delivery,
+    permit: Arc<Permit>,
+    mode: Mode,
+    /// The sender of the envelope, as it goes on.
+    sender: Option<String>,
+    composing: Option<Composing>,
+}
+
+/// How, as its app password has it.
+enum Mode {
     /// What Exchange cannot take now is kept.
     Assured(Box<Assured>),
     /// Nothing is kept.
@@ -102,6 +117,9 @@ pub enum DeliveryError {
     /// Exchange's limits for the mailbox are used up.
     #[error("{0}")]
     Limits(Waits),
+    /// The header of the message may not go on.
+    #[error("{}", unfit(.0))]
+    Unfit(Unfit),
     /// The spool.
     #[error(transparent)]
     Spool(#[from] SpoolError),
@@ -119,7 +137,10 @@ impl Fault for DeliveryError {
             Self::Broker(error) => error.code(),
             Self::Slow { .. } => "exchange-slow",
             Self::Report(_) => "report-not-made",
-            Self::Limits(_) => LIMITS_CODE,
+            Self::Limits(_) => "exchange-limits",
+            Self::Unfit(Unfit::Loop) => "mail-loop",
+            Self::Unfit(Unfit::Sender(_)) => "sender-not-allowed",
+            Self::Unfit(Unfit::UnclearSender) => "sender-unclear",
             Self::Spool(error) => error.code(),
             Self::Store(error) => error.code(),
             Self::Upstream(error) => error.code(),
@@ -131,6 +152,7 @@ impl Fault for DeliveryError {
             Self::Broker(error) => error.whose(),
             Self::Slow { .. } | Self::Limits(_) => Whose::Nobody,
             Self::Report(_) => Whose::Administrator,
+            Self::Unfit(_) => Whose::User,
             Self::Spool(error) => error.whose(),
             Self::Store(error) => error.whose(),
             Self::Upstream(error) => error.whose(),
@@ -141,6 +163,11 @@ impl Fault for DeliveryError {
         match self {
             Self::Broker(error) => error.remedy(),
             Self::Slow { .. } | Self::Limits(_) => None,
+            Self::Unfit(Unfit::Loop) => Some("Take the forwarding rule out that sends it back.".to_owned()),
+            Self::Unfit(_) => Some(
+                "Name an allowed sender in that program, or issue it an app password for more senders (`--sender`) or with `--force-from`."
+                    .to_owned(),
+            ),
             Self::Report(_) => Some("Tell the sender; `postern queue show ID` has the message's envelope.".to_owned()),
             Self::Spool(error) => error.remedy(),
             Self::Store(error) => error.remedy(),
@@ -152,6 +179,8 @@ impl Fault for DeliveryError {
         match self {
             Self::Broker(error) => error.answer(reference),
             Self::Slow { .. } | Self::Report(_) | Self::Limits(_) => Answer::TryLater(reference),
+            Self::Unfit(Unfit::Loop) => Answer::MailLoop(reference),
+            Self::Unfit(_) => Answer::SenderNotAllowed(reference),
             Self::Spool(error) => error.answer(reference),
             Self::Store(error) => error.answer(reference),
             Self::Upstream(error) => error.answer(reference),
@@ -162,10 +191,11 @@ impl Fault for DeliveryError {
 impl Delivery {
     /// A delivery for the session of this permit.
     pub fn begin(&self, permit: Arc<Permit>) -> Delivering {
-        match permit.delivery() {
-            DeliveryMode::Assured => Delivering::Assured(Box::new(Assured::new(self.clone(), permit))),
-            DeliveryMode::Direct => Delivering::Direct(Box::new(Direct::new(self.clone(), permit))),
-        }
+        let mode = match permit.delivery() {
+            DeliveryMode::Assured => Mode::Assured(Box::new(Assured::new(self.clone(), Arc::clone(&permit)))),
+            DeliveryMode::Direct => Mode::Direct(Box::new(Direct::new(self.clone(), Arc::clone(&permit)))),
+        };
+        Delivering { delivery: self.clone(), permit, mode, sender: None, composing: None }
     }
 
     /// Takes from the journal to how many recipients each mailbox has sent in the last day.
@@ -220,68 +250,136 @@ pub fn recipient_of(recipient: &QueuedRecipient) -> Option<String> {
     RcptTo::parse(recipient.rcpt.as_bytes()).ok().and_then(|rcpt| rcpt.address().map(str::to_owned))
 }
 
+fn unfit(unfit: &Unfit) -> String {
+    match unfit {
+        Unfit::Loop => "the message has passed fifty servers already".to_owned(),
+        Unfit::Sender(sender) => format!("the app password may not send as {sender}"),
+        Unfit::UnclearSender => "who stands in the From of the message cannot be told with certainty".to_owned(),
+    }
+}
+
+/// What the lines that are added to a header may take at most, but for a sender's name that stands twice.
+const ADDED_OCTETS: u64 = 2048;
+
 impl Delivering {
     /// MAIL, with what policy said of it.
     pub async fn mail(&mut self, cleared: Result<Cleared, AuthError>) -> Reply {
-        match self {
-            Self::Assured(assured) => assured.mail(cleared).await,
-            Self::Direct(direct) => direct.mail(cleared).await,
+        self.composing = None;
+        let cleared = cleared.map(|cleared| cleared.with_room(ADDED_OCTETS));
+        self.sender = cleared.as_ref().ok().and_then(|cleared| cleared.mail().address().map(str::to_owned));
+        match &mut self.mode {
+            Mode::Assured(assured) => assured.mail(cleared).await,
+            Mode::Direct(direct) => direct.mail(cleared).await,
         }
     }
 
     /// RCPT, with what policy said of going on.
     pub async fn recipient(&mut self, allowed: Result<(), AuthError>, recipient: &RcptTo) -> Reply {
-        match self {
-            Self::Assured(assured) => assured.recipient(allowed, recipient).await,
-            Self::Direct(direct) => direct.recipient(allowed, recipient).await,
+        match &mut self.mode {
+            Mode::Assured(assured) => assured.recipient(allowed, recipient).await,
+            Mode::Direct(direct) => direct.recipient(allowed, recipient).await,
         }
     }
 
     /// DATA, with what policy said of going on. Once it was let through, the message may finish.
     pub async fn data(&mut self, allowed: Result<(), AuthError>) -> Reply {
-        match self {
-            Self::Assured(assured) => assured.data(allowed).await,
-            Self::Direct(direct) => direct.data(allowed).await,
+        let reply = match &mut self.mode {
+            Mode::Assured(assured) => assured.data(allowed).await,
+            Mode::Direct(direct) => direct.data(allowed).await,
+        };
+        if reply.is_intermediate() {
+            let Delivery { hostname, keeping, .. } = &self.delivery;
+            self.composing = Some(Composing::new(&self.permit, self.sender.as_deref(), hostname, &keeping.clock));
         }
+        reply
     }
 
     /// A piece of the message. What goes wrong is told at its end.
     pub async fn content(&mut self, piece: &[u8]) {
-        match self {
-            Self::Assured(assured) => assured.content(piece).await,
-            Self::Direct(direct) => direct.content(piece).await,
+        let Some(composing) = &mut self.composing else { return };
+        if composing.is_through() {
+            return self.pass(piece).await;
+        }
+        match composing.piece(piece) {
+            Some(mended) if mended.is_empty() => {}
+            Some(mended) => {
+                self.identify();
+                self.pass(&mended).await;
+            }
+            // What is refused must not be completed at Exchange, nor kept.
+            None => self.abandon(),
         }
     }
 
     /// The end of the message: the answer to it.
     pub async fn end(&mut self) -> Reply {
-        match self {
-            Self::Assured(assured) => assured.end().await,
-            Self::Direct(direct) => direct.end().await,
+        let rest = self.composing.as_mut().map_or(Ok(Vec::new()), Composing::end);
+        let reply = match rest {
+            Err(refusal) => {
+                self.abandon();
+                self.refused(&refusal)
+            }
+            Ok(rest) => {
+                if !rest.is_empty() {
+                    self.identify();
+                    self.pass(&rest).await;
+                }
+                match &mut self.mode {
+                    Mode::Assured(assured) => assured.end().await,
+                    Mode::Direct(direct) => direct.end().await,
+                }
+            }
+        };
+        self.composing = None;
+        reply
+    }
+
+    fn refused(&self, refusal: &DeliveryError) -> Reply {
+        let envelope = Envelope::of_client(&self.permit, self.sender.as_deref());
+        self.delivery.note(envelope, JournalOutcome::Refused, Vec::new(), Some(refusal.to_string()));
+        let incidents = &self.delivery.incidents;
+        let about = About { permit: &self.permit, incidents, sender: self.sender.as_deref(), what: "the message" };
+        told::trouble(refusal, about)
+    }
+
+    async fn pass(&mut self, piece: &[u8]) {
+        match &mut self.mode {
+            Mode::Assured(assured) => assured.content(piece).await,
+            Mode::Direct(direct) => direct.content(piece).await,
+        }
+    }
+
+    /// The Message-ID is known.
+    fn identify(&mut self) {
+        let id = self.composing.as_ref().and_then(Composing::message_id).map(str::to_owned);
+        match &mut self.mode {
+            Mode::Assured(assured) => assured.identify(id),
+            Mode::Direct(direct) => direct.identify(id),
         }
     }
 
     /// The message must not be completed.
     pub fn abandon(&mut self) {
-        match self {
-            Self::Assured(assured) => assured.abandon(),
-            Self::Direct(direct) => direct.abandon(),
+        match &mut self.mode {
+            Mode::Assured(assured) => assured.abandon(),
+            Mode::Direct(direct) => direct.abandon(),
         }
     }
 
     /// Forgets the transaction.
     pub async fn reset(&mut self) {
-        match self {
-            Self::Assured(assured) => assured.reset().await,
-            Self::Direct(direct) => direct.reset().await,
+        self.composing = None;
+        match &mut self.mode {
+            Mode::Assured(assured) => assured.reset().await,
+            Mode::Direct(direct) => direct.reset().await,
         }
     }
 
     /// The session is over.
     pub async fn close(self) {
-        match self {
-            Self::Assured(assured) => assured.close().await,
-            Self::Direct(direct) => direct.close().await,
+        match self.mode {
+            Mode::Assured(assured) => assured.close().await,
+            Mode::Direct(direct) => direct.close().await,
         }
     }
 }

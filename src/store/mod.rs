@@ -89,6 +89,8 @@ pub struct AppPasswordRecord {
     pub networks: Vec<IpNet>,
     /// What becomes of a message submitted with it.
     pub delivery: DeliveryMode,
+    /// Who may stand as the sender of its messages.
+    pub senders: SenderScope,
     /// When it was issued.
     pub created_at: DateTime<Utc>,
     /// When it ends by itself.
@@ -97,6 +99,15 @@ pub struct AppPasswordRecord {
     pub revoked_at: Option<DateTime<Utc>>,
     /// Its last successful login, to within some seconds.
     pub last_used_at: Option<DateTime<Utc>>,
+}
+
+/// Who may stand as the sender of a message.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SenderScope {
+    /// Addresses, and domains with `@` in front; empty: whomever Exchange allows.
+    pub allowed: Vec<String>,
+    /// The mailbox is put in the sender's place.
+    pub force_from: bool,
 }
 
 /// What is known of a sign-in: of an account (delegated), or of the tenant itself (app-only).

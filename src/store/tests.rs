@@ -39,6 +39,7 @@ fn password(id: &str, of: &str, byte: u8) -> AppPasswordRecord {
         protocols: vec![Protocol::Smtp, Protocol::Imap],
         networks: vec!["192.0.2.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()],
         delivery: DeliveryMode::Direct,
+        senders: SenderScope::default(),
         created_at: at(1),
         expires_at: Some(at(100)),
         revoked_at: None,

@@ -13,7 +13,9 @@ pub fn closes(answer: Answer) -> bool {
         | Answer::PrivacyRequired
         | Answer::TryLater(_)
         | Answer::MustAct(_)
-        | Answer::DiskGuard(_) => false,
+        | Answer::DiskGuard(_)
+        | Answer::SenderNotAllowed(_)
+        | Answer::MailLoop(_) => false,
         // What is not known yet must not leave a connection open that should have been closed.
         _ => true,
     }
@@ -28,6 +30,9 @@ pub fn smtp(answer: Answer) -> Reply {
         Answer::TryLater(_) => (451, "4.3.0"),
         Answer::MustAct(_) => (451, "4.7.0"),
         Answer::DiskGuard(_) => (452, "4.3.1"),
+        Answer::SenderNotAllowed(_) => (550, "5.7.1"),
+        // Routing loop detected (RFC 3463, section 3.5).
+        Answer::MailLoop(_) => (554, "5.4.6"),
         Answer::Ended | Answer::Stopping => (421, "4.3.2"),
         // What stopped a client that took too long (RFC 3463, section 3.5: bad connection).
         _ => (421, "4.4.2"),
@@ -39,7 +44,7 @@ pub fn smtp(answer: Answer) -> Reply {
 /// end of the session has nothing to do with the command, it is the BYE alone.
 pub fn imap(tag: Option<&[u8]>, answer: Answer) -> Vec<u8> {
     // Only SMTP hands messages in.
-    if matches!(answer, Answer::DiskGuard(_)) {
+    if matches!(answer, Answer::DiskGuard(_) | Answer::SenderNotAllowed(_) | Answer::MailLoop(_)) {
         return Vec::new();
     }
     let tag = tag.filter(|_| !matches!(answer, Answer::Ended | Answer::Stopping));
@@ -71,7 +76,9 @@ pub fn pop3(answer: Answer) -> Vec<u8> {
         Answer::TooManySessions => "[IN-USE] ",
         Answer::TooManyConnections | Answer::TryLater(_) => "[SYS/TEMP] ",
         Answer::MustAct(_) => "[SYS/PERM] ",
-        Answer::Ended | Answer::Stopping | Answer::DiskGuard(_) => return Vec::new(),
+        Answer::Ended | Answer::Stopping | Answer::DiskGuard(_) | Answer::SenderNotAllowed(_) | Answer::MailLoop(_) => {
+            return Vec::new();
+        }
         _ => "",
     };
     format!("-ERR {code}{}\r\n", words(answer)).into_bytes()
@@ -88,6 +95,8 @@ fn words(answer: Answer) -> String {
         Answer::DiskGuard(reference) => {
             format!("There is no room for the message now, try again later, ref {reference}")
         }
+        Answer::SenderNotAllowed(reference) => format!("This password may not send as that sender, ref {reference}"),
+        Answer::MailLoop(reference) => format!("The message goes round in circles, ref {reference}"),
         Answer::MustAct(reference) => format!("The mailbox needs your administrator, ref {reference}"),
         // Not why: whoever holds a password that was taken from its owner need not hear that it was noticed.
         Answer::Ended => "The login is no longer valid, log in again".to_owned(),
@@ -135,6 +144,16 @@ mod tests {
             b"452 4.3.1 There is no room for the message now, try again later, ref 222222\r\n"
         );
         assert!(imap(Some(b"a"), answer).is_empty() && pop3(answer).is_empty() && !closes(answer));
+        for (answer, beginning) in [
+            (
+                Answer::SenderNotAllowed(Reference::from_random(0)),
+                "550 5.7.1 This password may not send as that sender",
+            ),
+            (Answer::MailLoop(Reference::from_random(0)), "554 5.4.6 The message goes round in circles"),
+        ] {
+            assert_eq!(smtp(answer).to_bytes(), format!("{beginning}, ref 222222\r\n").into_bytes());
+            assert!(imap(Some(b"a"), answer).is_empty() && pop3(answer).is_empty() && !closes(answer));
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The languages: bytes ↔ values. No socket, no clock, no store.
 
 pub mod answer;
+pub mod header;
 pub mod imap;
 pub mod line;
 pub mod pop3;

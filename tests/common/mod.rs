@@ -15,7 +15,7 @@ use postern::base::{Clock, Mailbox, Protocol};
 use postern::config::{self, Config, Surroundings};
 use postern::foundation::Bound;
 use postern::sandbox::{Options, Sandbox, WrittenGrant};
-use postern::store::DeliveryMode;
+use postern::store::{DeliveryMode, SenderScope};
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -177,6 +177,7 @@ impl World {
     /// Issues an app password after `change` has seen the request.
     pub async fn issue_with(&self, mailbox: &str, change: impl FnOnce(&mut IssueRequest)) -> Issued {
         let mut request = IssueRequest {
+            senders: SenderScope::default(),
             mailbox: mailbox.parse::<Mailbox>().unwrap(),
             label: "test".to_owned(),
             protocols: Vec::new(),
@@ -306,6 +307,20 @@ fn read_configuration(folder: &Path) -> Config {
         Ok(loaded) => loaded.config,
         Err(faulty) => panic!("{faulty}: {:#?}", faulty.faults),
     }
+}
+
+/// What arrived of a message, without the fields that Postern puts in front; that those are all that was added is looked at.
+pub fn as_handed_in<'c>(content: &'c [u8], message: &[u8]) -> &'c [u8] {
+    let (added, rest) = content.split_at(content.len().saturating_sub(message.len()));
+    let added = String::from_utf8_lossy(added);
+    assert!(added.starts_with("Received: by "), "{added}");
+    // A message without a header has an empty line in front of it as well.
+    let known = ["Received: ", "\twith ESMTPA id ", "\t", "From: ", "Date: ", "Message-ID: <"];
+    for line in added.trim_end_matches("\r\n").split("\r\n") {
+        assert!(known.iter().any(|beginning| line.starts_with(beginning)), "{line:?} was added");
+    }
+    assert!(added.lines().count() <= 7, "{added}");
+    rest
 }
 
 /// A peer that knows no protocol: it sends octets and reads lines.

@@ -85,6 +85,8 @@ fn what_the_catalogue_says_of_answers_is_what_mail_programs_hear() {
         (Answer::TryLater(reference), "answer-try-later"),
         (Answer::MustAct(reference), "answer-must-act"),
         (Answer::DiskGuard(reference), "answer-disk-guard"),
+        (Answer::SenderNotAllowed(reference), "answer-sender"),
+        (Answer::MailLoop(reference), "answer-loop"),
         (Answer::Ended, "answer-ended"),
         (Answer::Stopping, "answer-stopping"),
         (Answer::GoodBye, "answer-goodbye"),

@@ -13,7 +13,7 @@ use postern::base::Protocol;
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use crate::common::{World, patience, within};
+use crate::common::{World, as_handed_in, patience, within};
 
 const ALICE: &str = "alice@contoso.test";
 const BOB: &str = "bob@contoso.test";
@@ -79,9 +79,11 @@ async fn lettre_sends_by_both_mechanisms_in_all_three_tls_modes() {
             }
         }
     }
-    let submitted: Vec<Vec<u8>> =
-        world.sandbox.submissions().into_iter().map(|submission| submission.content).collect();
-    assert!(submitted == expected, "what was submitted is not what lettre sent");
+    let submitted = world.sandbox.submissions();
+    assert_eq!(submitted.len(), expected.len());
+    for (submission, expected) in submitted.iter().zip(&expected) {
+        assert!(as_handed_in(&submission.content, expected) == expected, "what was submitted is not what lettre sent");
+    }
     assert_eq!(world.sandbox.messages(BOB, "INBOX").len(), expected.len());
 }
 

@@ -28,6 +28,7 @@ mod queue;
 mod regressions;
 mod road;
 mod secrets;
+mod senders;
 mod setup;
 mod shutdown;
 mod sign_in;

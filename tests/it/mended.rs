@@ -250,9 +250,9 @@ async fn a_message_that_is_refused_half_way_is_refused_with_the_words_of_exchang
     let password = world.issue(ALICE).await;
     let mut smtp = smtp_login(&world, ALICE, &password).await;
     begin_message(&mut smtp).await;
-    smtp.send("Subject: large\r\n").await;
+    smtp.send("Subject: large\r\n\r\n").await;
     script.hears("(cut)").await;
-    smtp.send("\r\nmore\r\n.\r\n").await;
+    smtp.send("more\r\n.\r\n").await;
     let answer = smtp.reply().await;
     assert!(answer.starts_with("552 5.3.4 Message size exceeds limit, ref "), "{answer}");
 }

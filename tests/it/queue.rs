@@ -5,7 +5,7 @@ use postern::base::Clock;
 use postern::store::{DeliveryMode, QueueState, QueuedMessage, RecipientState};
 use tokio::net::TcpStream;
 
-use crate::common::{Peer, Plan, World, eventually, within};
+use crate::common::{Peer, Plan, World, as_handed_in, eventually, within};
 
 const ALICE: &str = "alice@contoso.test";
 const BOB: &str = "bob@contoso.test";
@@ -28,6 +28,13 @@ async fn send(smtp: &mut Peer<TcpStream>, recipients: &[&str]) -> String {
     assert!(smtp.smtp("DATA").await.starts_with("354 "));
     smtp.send(MESSAGE.replace("\r\n.dot", "\r\n..dot") + ".\r\n").await;
     smtp.reply().await
+}
+
+/// The first message that arrived is the one that was handed in.
+fn arrived_as_handed_in(world: &World, when: &str) {
+    let submitted = world.sandbox.submissions();
+    let content = as_handed_in(&submitted[0].content, MESSAGE.as_bytes());
+    assert_eq!(String::from_utf8_lossy(content), MESSAGE, "{when}");
 }
 
 /// The ID in `250 2.0.0 OK, queued as ID`.
@@ -104,7 +111,8 @@ async fn what_passes_by_itself_is_kept_and_delivered_whole_when_it_has_passed() 
             assert_eq!((kept.id.as_str(), kept.state), (id.as_str(), QueueState::Waiting), "{fault}");
             // Nobody knows whether the last octets were still heard when the connection went.
             assert_eq!(kept.is_unknown, fault == "smtp-drop-mid-data", "{fault}");
-            assert_eq!(kept.size_octets, MESSAGE.len() as u64, "{fault}");
+            let file = world.config.data_dir.join("spool").join(format!("{id}.eml"));
+            assert_eq!(kept.size_octets, std::fs::metadata(file).unwrap().len(), "{fault}");
             assert_eq!(kept.message_id.as_deref(), Some("one@contoso.test"), "{fault}");
             assert!(kept.obstacle.is_some(), "{fault}");
             // The session goes on, and its next message waits as well.
@@ -114,7 +122,7 @@ async fn what_passes_by_itself_is_kept_and_delivered_whole_when_it_has_passed() 
             let submitted = world.sandbox.submissions();
             assert_eq!(submitted.len(), 1, "{fault}");
             assert_eq!(submitted[0].recipients, [BOB, "carol@elsewhere.test"], "{fault}");
-            assert_eq!(String::from_utf8_lossy(&submitted[0].content), MESSAGE, "{fault}");
+            arrived_as_handed_in(&world, fault);
         }),
     )
     .await;
@@ -293,7 +301,7 @@ async fn what_waits_outlives_the_process_and_what_nobody_was_promised_does_not()
     let files: Vec<_> = std::fs::read_dir(&spool).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(files, [std::ffi::OsString::from(format!("{id}.eml"))]);
     goes_out(&world, &id).await;
-    assert_eq!(String::from_utf8_lossy(&world.sandbox.submissions()[0].content), MESSAGE);
+    arrived_as_handed_in(&world, "afterwards");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -500,7 +508,7 @@ async fn an_acceptance_where_nothing_was_sent_is_none() {
             world.sandbox.faults().clear_all();
             goes_out(&world, &id).await;
             assert_eq!(world.sandbox.submissions().len(), 1, "{fault}");
-            assert_eq!(String::from_utf8_lossy(&world.sandbox.submissions()[0].content), MESSAGE, "{fault}");
+            arrived_as_handed_in(&world, fault);
         }),
     )
     .await;

@@ -39,6 +39,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use postern::base::{Protocol, Secret};
+use postern::store::SenderScope;
 
 use crate::common::{Plan, World, eventually, plain, within};
 
@@ -209,6 +210,7 @@ async fn f14_no_password_becomes_right_by_being_tried_and_no_mailbox_by_being_na
         }
     }
     let refused = world.ops.issue_password(postern::admin::ops::IssueRequest {
+        senders: SenderScope::default(),
         mailbox: not_listed.parse().unwrap(),
         label: "x".to_owned(),
         protocols: Vec::new(),

@@ -25,7 +25,7 @@ use crate::base::{Mailbox, Protocol};
 use crate::config::{self, Config, Surroundings};
 use crate::foundation::Bound;
 use crate::sandbox::{Options, Sandbox};
-use crate::store::DeliveryMode;
+use crate::store::{DeliveryMode, SenderScope};
 
 /// The one who reads.
 const READER: &str = "alice@contoso.test";
@@ -331,6 +331,7 @@ async fn issue(config: &Config) -> Result<((Ops, Issued, Issued), String), Strin
         let mailbox: Mailbox = address.parse().map_err(|error| format!("{address}: {error}"))?;
         ops.add_mailbox(&mailbox, None, &[], None).await.map_err(failed)?;
         let request = IssueRequest {
+            senders: SenderScope::default(),
             mailbox,
             label: label.to_owned(),
             protocols: protocols.to_vec(),

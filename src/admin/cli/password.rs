@@ -17,6 +17,7 @@ use crate::admin::cli::view::{IssuedDocument, PasswordDocument, protocols};
 use crate::admin::ops::{IssueRequest, Issued, Ops, PasswordRow, PasswordState, RevokeOutcome, delivery_mode};
 use crate::base::{Mailbox, Protocol};
 use crate::config::{self, Config};
+use crate::store::SenderScope;
 
 /// Issue, list and revoke app passwords
 #[derive(Args, Debug)]
@@ -57,6 +58,12 @@ struct Issue {
     /// What becomes of messages: assured, what Exchange cannot take now is kept and delivered later; direct, the mail program hears what Exchange says, and has a queue of its own [default: as configured]
     #[arg(long, value_name = "HOW", value_parser = values::delivery)]
     delivery: Option<config::DeliveryMode>,
+    /// Whom its messages may name as sender, in the envelope and in From: addresses, or @contoso.com for a whole domain [default: whomever Exchange allows]
+    #[arg(long = "sender", value_name = "ADDRESS-or-@DOMAIN", value_delimiter = ',', value_parser = values::sender)]
+    senders: Vec<String>,
+    /// Put the mailbox in the place of whatever sender is named; replies still go to that one
+    #[arg(long)]
+    force_from: bool,
     /// 16 characters, for devices that take no more
     #[arg(long)]
     short: bool,
@@ -127,6 +134,7 @@ impl PasswordCommand {
                     expires_at: end,
                     short: issue.short,
                     delivery,
+                    senders: SenderScope { allowed: unique(issue.senders), force_from: issue.force_from },
                 };
                 let issued = ops.issue_password(request).await?;
                 match hand_out(output, config, &issued) {
@@ -239,6 +247,16 @@ fn list(output: &Output, rows: &[PasswordRow]) -> Result<(), Failure> {
     )
 }
 
+fn senders(row: &PasswordRow) -> Entry {
+    let allowed = row.senders.allowed.join(", ");
+    match (allowed.is_empty(), row.senders.force_from) {
+        (true, false) => Entry::Faint("whomever Exchange allows".to_owned()),
+        (false, false) => allowed.into(),
+        (true, true) => format!("any, replaced by {}", row.mailbox).into(),
+        (false, true) => format!("{allowed}; replaced by {}", row.mailbox).into(),
+    }
+}
+
 fn or_never(moment: Option<DateTime<Utc>>) -> Entry {
     moment.map_or(Entry::Faint("never".to_owned()), |moment| timestamp(moment).into())
 }
@@ -255,6 +273,7 @@ fn show(output: &Output, row: &PasswordRow) -> Result<(), Failure> {
         vec!["protocols".into(), protocols(&row.protocols).into()],
         vec!["networks".into(), networks(row)],
         vec!["delivery".into(), row.delivery.name().into()],
+        vec!["senders".into(), senders(row)],
         vec!["issued".into(), timestamp(row.created_at).into()],
         vec!["ends".into(), or_never(row.expires_at)],
         vec!["last used".into(), or_never(row.last_used_at)],

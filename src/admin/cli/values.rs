@@ -3,7 +3,7 @@
 use chrono::{DateTime, NaiveDate, NaiveTime, SecondsFormat, Utc};
 use ipnet::IpNet;
 
-use crate::base::{Mailbox, Protocol};
+use crate::base::{Mailbox, Protocol, is_host_name};
 use crate::config;
 
 /// An address of a mailbox.
@@ -42,6 +42,16 @@ pub(super) fn protocol(text: &str) -> Result<Protocol, String> {
 /// A network or one address.
 pub(super) fn network(text: &str) -> Result<IpNet, String> {
     config::parse_network(text).ok_or_else(|| "write a network as 10.1.0.0/16, 10.1.2.3 or fd00::/8".to_owned())
+}
+
+/// A sender: an address, or a domain with `@` in front. In lower case, as they are compared.
+pub(super) fn sender(text: &str) -> Result<String, String> {
+    let text = text.to_ascii_lowercase();
+    let is_domain = text.strip_prefix('@').is_some_and(is_host_name);
+    if is_domain || text.parse::<Mailbox>().is_ok() {
+        return Ok(text);
+    }
+    Err("write an address as alice@contoso.com, or a domain as @contoso.com".to_owned())
 }
 
 /// How a message is delivered.

@@ -58,8 +58,8 @@ impl From<&PasswordRow> for PasswordDocument {
             state: row.state.name(),
             protocols: row.protocols.iter().map(|protocol| protocol.name()).collect(),
             networks: row.networks.iter().map(ToString::to_string).collect(),
-            // Neither scope can be given in this version, so no password has one.
-            senders: Vec::new(),
+            senders: row.senders.allowed.clone(),
+            // It cannot be given in this version, so no password has it.
             read_only: false,
             delivery: row.delivery.name(),
             created_at: timestamp(row.created_at),
@@ -120,6 +120,7 @@ mod tests {
             protocols: vec![Protocol::Smtp],
             networks: vec!["10.1.0.0/16".parse().unwrap()],
             delivery: DeliveryMode::Direct,
+            senders: crate::store::SenderScope::default(),
             created_at: moment,
             expires_at: None,
             revoked_at: None,

@@ -26,6 +26,20 @@ const PASSES: Entry = Entry {
     ..MEND
 };
 
+/// A sender that the app password does not allow.
+pub(in crate::base::catalogue) const SENDER: &[Step] = &[
+    Step::Do("Let the program name a sender that is allowed; they stand in:"),
+    Step::Run("postern password show ID"),
+    Step::Do("Or issue it a password for more senders, or one that puts the mailbox in the sender's place:"),
+    Step::Run("postern password issue {mailbox} --label TEXT --sender @DOMAIN"),
+    Step::Run("postern password issue {mailbox} --label TEXT --force-from"),
+];
+
+/// A message that comes back again and again.
+pub(in crate::base::catalogue) const LOOP: &[Step] = &[Step::Do(
+    "Look in its `Received` lines which two servers hand it to each other, and take the forwarding rule out of one of them.",
+)];
+
 const WAY_OUT: &[Step] = &[
     Step::Do("Look whether this machine finds and reaches the host that the log names, at its port:"),
     Step::Run("getent hosts smtp.office365.com"),
@@ -161,6 +175,48 @@ pub(super) static ROAD: &[Entry] = &[
         title: "Exchange took too long",
         what: "Within a message Exchange did not answer in time.",
         ..PASSES
+    },
+    Entry {
+        code: "exchange-limits",
+        title: "the mailbox has sent as much as Exchange takes just now",
+        what: "Exchange takes 3 messages at once, 30 in a minute and 10,000 recipients in a day from one mailbox. What is more waits, and goes \
+               out by itself as soon as there is room.",
+        remedy: &[
+            Step::Note("Nothing has to be done. Where it is often so, spread the mail over several mailboxes."),
+            Step::Do("See what waits:"),
+            Step::Run("postern queue list"),
+            Step::Note("Where Exchange takes more from the mailboxes of a tenant, [tenant.limits] says so."),
+        ],
+        ..PASSES
+    },
+    Entry {
+        code: "sender-not-allowed",
+        title: "the app password may not send as this sender",
+        what: "It was issued for certain senders (`--sender`), and the envelope or the From of the message names another.",
+        whose: Whose::User,
+        remedy: SENDER,
+        told: Told::by_smtp("550 5.7.1 This password may not send as that sender"),
+        retry: Retry::Never,
+        ..MEND
+    },
+    Entry {
+        code: "sender-unclear",
+        title: "who sends the message cannot be told",
+        what: "The app password is for certain senders only, and the From of the message can be read in more than one way, or is too long.",
+        whose: Whose::User,
+        remedy: SENDER,
+        told: Told::by_smtp("550 5.7.1 This password may not send as that sender"),
+        retry: Retry::Never,
+        ..MEND
+    },
+    Entry {
+        code: "mail-loop",
+        title: "the message goes round in circles",
+        what: "It has passed fifty servers already (`Received`), which only a message does that is sent round and round.",
+        remedy: LOOP,
+        told: Told::by_smtp("554 5.4.6 The message goes round in circles"),
+        retry: Retry::Never,
+        ..MEND
     },
     Entry {
         code: "exchange-closed",

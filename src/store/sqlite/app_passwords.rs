@@ -6,7 +6,7 @@ use sqlx::sqlite::SqliteRow;
 
 use crate::base::Protocol;
 use crate::store::sqlite::{BUMP, SqliteStore, address, column, failed, join, optional_time, split, time};
-use crate::store::{AppPasswordRecord, AppPasswords, DeliveryMode, StoreError, Verifier};
+use crate::store::{AppPasswordRecord, AppPasswords, DeliveryMode, SenderScope, StoreError, Verifier};
 
 #[async_trait]
 impl AppPasswords for SqliteStore {
@@ -15,7 +15,8 @@ impl AppPasswords for SqliteStore {
         // One statement: somebody may take the mailbox off the list between a look at the list and this.
         let done = sqlx::query(
             "INSERT INTO app_password (id, mailbox, label, verifier, protocols, networks, delivery, created_at, \
-             expires_at, revoked_at, last_used_at) SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11 \
+             expires_at, revoked_at, last_used_at, senders, force_from) \
+             SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13 \
              WHERE EXISTS (SELECT 1 FROM mailbox WHERE address = $2)",
         )
         .bind(&record.id)
@@ -29,6 +30,8 @@ impl AppPasswords for SqliteStore {
         .bind(record.expires_at.map(|at| at.timestamp_millis()))
         .bind(record.revoked_at.map(|at| at.timestamp_millis()))
         .bind(record.last_used_at.map(|at| at.timestamp_millis()))
+        .bind(record.senders.allowed.join("\n"))
+        .bind(record.senders.force_from)
         .execute(transaction.connection()?)
         .await
         .map_err(failed)?;
@@ -104,6 +107,10 @@ fn app_password(row: &SqliteRow) -> Result<AppPasswordRecord, StoreError> {
             "assured" => DeliveryMode::Assured,
             "direct" => DeliveryMode::Direct,
             _ => return Err(StoreError::Value { column: "app_password.delivery", value: delivery }),
+        },
+        senders: SenderScope {
+            allowed: column::<String>(row, "senders")?.lines().map(str::to_owned).collect(),
+            force_from: column(row, "force_from")?,
         },
         created_at: time(row, "created_at")?,
         expires_at: optional_time(row, "expires_at")?,

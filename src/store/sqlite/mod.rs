@@ -147,6 +147,7 @@ fn migrations() -> Migrator {
         migration(1, "start", include_str!("../migrations/sqlite/0001_start.sql")),
         migration(2, "trouble", include_str!("../migrations/sqlite/0002_trouble.sql")),
         migration(3, "queue", include_str!("../migrations/sqlite/0003_queue.sql")),
+        migration(4, "senders", include_str!("../migrations/sqlite/0004_senders.sql")),
         migration(5, "journal", include_str!("../migrations/sqlite/0005_journal.sql")),
         migration(7, "warned", include_str!("../migrations/sqlite/0007_warned.sql")),
     ])

@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use crate::base::Mailbox;
 use crate::wire::smtp::Refusal;
 
 /// An address, or nobody (`<>`). It holds no CR, LF, NUL, control character or angle bracket, so it can stand in a command.
@@ -16,6 +17,11 @@ impl Path {
     /// `<>`: nobody, the sender of reports.
     pub fn null() -> Self {
         Self(String::new())
+    }
+
+    /// The path to a mailbox.
+    pub fn of_mailbox(mailbox: &Mailbox) -> Self {
+        Self(mailbox.as_str().to_owned())
     }
 
     /// The address, or `None` for `<>`.

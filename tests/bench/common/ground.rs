@@ -12,7 +12,7 @@ use postern::admin::ops::{IssueRequest, Ops};
 use postern::base::{Mailbox, Protocol};
 use postern::config::{self, Config, Surroundings};
 use postern::sandbox::{Options, Sandbox};
-use postern::store::DeliveryMode;
+use postern::store::{DeliveryMode, SenderScope};
 use serde::Deserialize;
 use tempfile::TempDir;
 use tokio_rustls::TlsConnector;
@@ -122,6 +122,7 @@ struct Bound {
 /// Issues an app password that may do everything.
 pub async fn issue(ops: &Ops, mailbox: &Mailbox) -> Result<String> {
     let request = IssueRequest {
+        senders: SenderScope::default(),
         mailbox: mailbox.clone(),
         label: "benchmark".to_owned(),
         protocols: Vec::new(),

@@ -89,6 +89,7 @@ mod tests {
             protocols: protocols.to_vec(),
             networks: networks.iter().map(|network| network.parse().unwrap()).collect(),
             delivery: DeliveryMode::Direct,
+            senders: crate::store::SenderScope::default(),
             created_at: DateTime::UNIX_EPOCH,
             expires_at: None,
             revoked_at: None,

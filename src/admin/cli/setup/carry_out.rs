@@ -20,6 +20,7 @@ use crate::admin::ops::{
 use crate::base::Secret;
 use crate::config::{Config, Faulty, Grant};
 use crate::listener::certificate;
+use crate::store::SenderScope;
 
 /// What a program is told at the end.
 #[derive(Default, Serialize)]
@@ -223,6 +224,7 @@ impl Rest<'_> {
         let mut protocols = crate::base::Protocol::ALL.to_vec();
         protocols.retain(|protocol| self.config.listeners.iter().any(|listener| listener.protocol == *protocol));
         let request = IssueRequest {
+            senders: SenderScope::default(),
             mailbox: mailbox.clone(),
             label,
             protocols,

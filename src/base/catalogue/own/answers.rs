@@ -1,6 +1,7 @@
 //! What Postern tells mail programs; `wire::answer` has the words.
 
 use crate::base::Whose;
+use crate::base::catalogue::own::{LOOP, SENDER};
 use crate::base::catalogue::{Area, Certainty, Entry, ReplyCode, Retry, Step, Told};
 
 const ANSWER: Entry = Entry { certainty: Certainty::Own, source: "Postern", ..Entry::of(Area::Answer) };
@@ -56,6 +57,30 @@ pub(in crate::base::catalogue) static ANSWERS: &[Entry] = &[
         ],
         told: Told::by_smtp("452 4.3.1 There is no room for the message now, try again later"),
         retry: Retry::BackOff { seconds: 300 },
+        ..ANSWER
+    },
+    Entry {
+        code: "answer-sender",
+        seen: "550 5.7.1",
+        title: "the password may not send as the sender that the message names",
+        example: "550 5.7.1 This password may not send as that sender",
+        marks: &["may not send as that sender"],
+        what: "The app password was issued for certain senders (`--sender`), and the envelope or the From of the message names another.",
+        remedy: SENDER,
+        told: Told::by_smtp("550 5.7.1 This password may not send as that sender"),
+        retry: Retry::Never,
+        ..ANSWER
+    },
+    Entry {
+        code: "answer-loop",
+        seen: "554 5.4.6",
+        title: "the message goes round in circles",
+        example: "554 5.4.6 The message goes round in circles",
+        marks: &["The message goes round in circles"],
+        what: "It has passed fifty servers already (`Received`), which only a message does that is sent round and round.",
+        remedy: LOOP,
+        told: Told::by_smtp("554 5.4.6 The message goes round in circles"),
+        retry: Retry::Never,
         ..ANSWER
     },
     Entry {

@@ -1,0 +1,240 @@
+//! The header of a message that is handed in, as a submission server may mend it (RFC 6409, section 8): what is missing is added, the
+//! sender may be put in its place, loops are noticed. Everything else, and the body, passes as it came, octet for octet.
+//!
+//! The message comes in pieces of any size, in lines that end in CRLF. The header is held back until its end is seen.
+
+mod fields;
+
+use crate::wire::header::fields::{Field, fields};
+
+/// A header longer than this is not looked through: it passes as it is, with a `Received` in front.
+const LONGEST_HEADER_OCTETS: usize = 256 * 1024;
+
+/// With so many `Received` a message goes round in circles (RFC 5321, section 6.3).
+const MOST_RECEIVED: usize = 50;
+
+/// What is to be done with a header.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// The value of the `Received` that goes in front, in lines that end in CRLF but the last.
+    pub received: String,
+    /// A `Date`, for a message without one.
+    pub date: String,
+    /// A Message-ID without angle brackets, for a message without one.
+    pub message_id: String,
+    /// The address for a message without `From`.
+    pub from: String,
+    /// Who may stand in `From` and `Sender`.
+    pub senders: Senders,
+    /// The address that takes the place of `From`, whatever stood there.
+    pub force_from: Option<String>,
+}
+
+/// Who may stand in `From` and `Sender`: addresses, and domains with `@` in front. Empty: anybody.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Senders(pub Vec<String>);
+
+impl Senders {
+    /// Whether anybody may.
+    pub fn is_anybody(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether this address may. A domain is that domain and none below it.
+    pub fn allow(&self, address: &str) -> bool {
+        let domain = address.rfind('@').and_then(|at| address.get(at..)).unwrap_or_default();
+        let allows = |rule: &String| rule.eq_ignore_ascii_case(if rule.starts_with('@') { domain } else { address });
+        self.is_anybody() || self.0.iter().any(allows)
+    }
+}
+
+/// Why a message must not go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unfit {
+    /// It goes round in circles.
+    Loop,
+    /// Somebody stands in `From` or `Sender` who may not.
+    Sender(String),
+    /// Who stands there cannot be told.
+    UnclearSender,
+}
+
+/// Mends the header of one message.
+#[derive(Debug)]
+pub struct HeaderEditor {
+    rules: Rules,
+    held: Vec<u8>,
+    /// How far the end of the header was looked for.
+    searched: usize,
+    is_through: bool,
+    message_id: Option<String>,
+}
+
+impl HeaderEditor {
+    /// For one message.
+    pub fn new(rules: Rules) -> Self {
+        Self { rules, held: Vec::new(), searched: 0, is_through: false, message_id: None }
+    }
+
+    /// Whether the header is through, so that what comes passes as it is.
+    pub fn is_through(&self) -> bool {
+        self.is_through
+    }
+
+    /// The Message-ID without angle brackets: its own, or the one that was added. Known once the header is through.
+    pub fn message_id(&self) -> Option<&str> {
+        self.message_id.as_deref()
+    }
+
+    /// Takes a piece and adds to `out` what goes on.
+    ///
+    /// # Errors
+    /// [`Unfit`]; then nothing more of the message is to go on.
+    pub fn push(&mut self, piece: &[u8], out: &mut Vec<u8>) -> Result<(), Unfit> {
+        if self.is_through {
+            out.extend_from_slice(piece);
+            return Ok(());
+        }
+        self.held.extend_from_slice(piece);
+        match self.end_of_header() {
+            Some(end) => self.let_through(end, out),
+            None if self.held.len() > LONGEST_HEADER_OCTETS => self.let_through_unread(out),
+            None => Ok(()),
+        }
+    }
+
+    /// The message is over.
+    ///
+    /// # Errors
+    /// As [`push`](HeaderEditor::push).
+    pub fn finish(&mut self, out: &mut Vec<u8>) -> Result<(), Unfit> {
+        if self.is_through { Ok(()) } else { self.let_through(self.held.len(), out) }
+    }
+
+    /// Where the header ends: behind its last field. A message that does not begin like a header has none.
+    fn end_of_header(&mut self) -> Option<usize> {
+        if self.held.starts_with(b"\r\n") {
+            return Some(0);
+        }
+        let first_line = memchr::memmem::find(&self.held, b"\r\n")?;
+        if !fields::may_begin(self.held.get(..first_line).unwrap_or_default()) {
+            return Some(0);
+        }
+        let from = self.searched.saturating_sub(3);
+        let found = memchr::memmem::find(self.held.get(from..).unwrap_or_default(), b"\r\n\r\n");
+        self.searched = self.held.len();
+        found.map(|at| from + at + 2)
+    }
+
+    /// The header ends at `end`; behind it come the empty line and the body.
+    fn let_through(&mut self, end: usize, out: &mut Vec<u8>) -> Result<(), Unfit> {
+        let held = std::mem::take(&mut self.held);
+        let (header, rest) = held.split_at_checked(end).unwrap_or((&held, &[]));
+        let found = fields(header);
+        let is = |name: &'static str| move |field: &&Field<'_>| field.is(name);
+        if found.iter().filter(is("received")).count() >= MOST_RECEIVED {
+            return Err(Unfit::Loop);
+        }
+        self.check_senders(&found)?;
+        let forced = self.rules.force_from.clone().and_then(|address| forced(&found, &address));
+        self.message_id = fields::message_id(&found);
+        self.begin(out);
+        if !found.iter().any(|field| field.is("from")) {
+            let from = self.rules.force_from.as_ref().unwrap_or(&self.rules.from);
+            add(out, "From", from);
+        }
+        if !found.iter().any(|field| field.is("date")) {
+            add(out, "Date", &self.rules.date);
+        }
+        if !found.iter().any(|field| field.is("message-id")) {
+            add(out, "Message-ID", &format!("<{}>", self.rules.message_id));
+            self.message_id = Some(self.rules.message_id.clone());
+        }
+        let mut replaced = false;
+        for field in &found {
+            match &forced {
+                Some(forced) if field.is("from") => {
+                    if !std::mem::replace(&mut replaced, true) {
+                        out.extend_from_slice(forced);
+                    }
+                }
+                // Whoever stands in From has sent it now.
+                Some(_) if field.is("sender") => {}
+                _ => out.extend_from_slice(field.octets),
+            }
+        }
+        if !rest.starts_with(b"\r\n") && (!rest.is_empty() || end == 0) {
+            // There was no header at all, and there is one now.
+            out.extend_from_slice(b"\r\n");
+        }
+        out.extend_from_slice(rest);
+        self.is_through = true;
+        Ok(())
+    }
+
+    /// What is too long to be looked through passes, unless something had to be found in it.
+    fn let_through_unread(&mut self, out: &mut Vec<u8>) -> Result<(), Unfit> {
+        let held = std::mem::take(&mut self.held);
+        if fields(&held).iter().filter(|field| field.is("received")).count() >= MOST_RECEIVED {
+            return Err(Unfit::Loop);
+        }
+        if !self.rules.senders.is_anybody() || self.rules.force_from.is_some() {
+            return Err(Unfit::UnclearSender);
+        }
+        self.begin(out);
+        out.extend_from_slice(&held);
+        self.is_through = true;
+        Ok(())
+    }
+
+    fn begin(&self, out: &mut Vec<u8>) {
+        add(out, "Received", &self.rules.received);
+    }
+
+    fn check_senders(&self, found: &[Field<'_>]) -> Result<(), Unfit> {
+        if self.rules.senders.is_anybody() {
+            return Ok(());
+        }
+        for field in found
+            .iter()
+            .filter(|field| ["from", "sender", "resent-from", "resent-sender"].iter().any(|name| field.is(name)))
+        {
+            let addresses = fields::addresses(field).ok_or(Unfit::UnclearSender)?;
+            if let Some(wrong) = addresses.into_iter().find(|address| !self.rules.senders.allow(address)) {
+                return Err(Unfit::Sender(wrong));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn add(out: &mut Vec<u8>, name: &str, value: &str) {
+    out.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+}
+
+/// The fields that take the place of `From`; `None` where the address stands there already.
+fn forced(found: &[Field<'_>], address: &str) -> Option<Vec<u8>> {
+    let mut froms = found.iter().filter(|field| field.is("from"));
+    let from = froms.next()?;
+    let is_alone = froms.next().is_none();
+    let addresses = fields::addresses(from).unwrap_or_default();
+    if is_alone && matches!(addresses.as_slice(), [one] if one.eq_ignore_ascii_case(address)) {
+        return None;
+    }
+    let mut octets = b"From: ".to_vec();
+    match fields::display_name(from).filter(|_| addresses.len() == 1) {
+        Some(name) => {
+            octets.extend_from_slice(name);
+            octets.extend_from_slice(format!(" <{address}>\r\n").as_bytes());
+        }
+        None => octets.extend_from_slice(format!("{address}\r\n").as_bytes()),
+    }
+    if !found.iter().any(|field| field.is("reply-to")) && !addresses.is_empty() {
+        octets.extend_from_slice(b"Reply-To:");
+        octets.extend_from_slice(from.value());
+    }
+    Some(octets)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,137 @@
+//! Who may stand as the sender of a message, and what is mended in its header.
+
+use postern::store::{DeliveryMode, SenderScope};
+
+use crate::common::{World, eventually, reference};
+
+const ALICE: &str = "alice@contoso.test";
+const BOB: &str = "bob@contoso.test";
+
+const BOTH: [DeliveryMode; 2] = [DeliveryMode::Direct, DeliveryMode::Assured];
+
+fn scope(allowed: &[&str], force_from: bool) -> SenderScope {
+    SenderScope { allowed: allowed.iter().map(|&one| one.to_owned()).collect(), force_from }
+}
+
+/// Sends a message from this sender of the envelope; the reply to MAIL or to the message.
+async fn send(world: &World, mode: DeliveryMode, senders: SenderScope, from: &str, message: &str) -> String {
+    let issued = world.issue_with(ALICE, |request| (request.delivery, request.senders) = (mode, senders)).await;
+    let mut smtp = world.smtp(ALICE, issued.password.expose()).await;
+    let told = smtp.smtp(&format!("MAIL FROM:<{from}> SIZE=100")).await;
+    if !told.starts_with("250 ") {
+        return told;
+    }
+    assert!(smtp.smtp(&format!("RCPT TO:<{BOB}>")).await.starts_with("250 "));
+    assert!(smtp.smtp("DATA").await.starts_with("354 "));
+    smtp.send(format!("{message}.\r\n")).await;
+    let told = smtp.reply().await;
+    assert!(smtp.smtp("NOOP").await.starts_with("250 "), "the session goes on");
+    told
+}
+
+/// What arrived last.
+fn arrived(world: &World) -> String {
+    let submissions = world.sandbox.submissions();
+    String::from_utf8_lossy(&submissions.last().unwrap().content).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_script_leaves_out_is_added_and_nothing_else_is_changed() {
+    let world = World::start().await;
+    for mode in BOTH {
+        let told = send(&world, mode, SenderScope::default(), ALICE, "Subject: backup\r\n\r\n..all well\r\n").await;
+        assert!(told.starts_with("250 2.0.0 "), "{told}");
+        let message = arrived(&world);
+        let (header, body) = message.split_once("\r\n\r\n").unwrap();
+        assert_eq!(body, ".all well\r\n");
+        assert!(header.starts_with("Received: by "), "{header}");
+        assert!(header.contains("\r\nFrom: alice@contoso.test\r\nDate: "), "{header}");
+        assert!(header.ends_with("@contoso.test>\r\nSubject: backup"), "{header}");
+        assert_eq!(header.matches("Message-ID: <").count(), 1, "{header}");
+        assert!(!header.contains("127.0.0.1"), "nothing of where the client is: {header}");
+        let parameters = world.sandbox.submissions().pop().unwrap().mail_parameters;
+        assert!(parameters.contains(&"SIZE=2148".to_owned()), "{parameters:?}");
+
+        let whole =
+            "From: alice@contoso.test\r\nDate: Thu, 26 Nov 2026 12:00:00 +0000\r\nMessage-ID: <own@x>\r\n\r\nb\r\n";
+        send(&world, mode, SenderScope::default(), ALICE, whole).await;
+        let message = arrived(&world);
+        assert!(
+            message.ends_with(whole) && message.matches("\r\n").count() == whole.matches("\r\n").count() + 3,
+            "{message}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_goes_in_circles_is_refused() {
+    let world = World::start().await;
+    for mode in BOTH {
+        let message = format!("{}From: {ALICE}\r\n\r\ntext\r\n", "Received: from a by b; now\r\n".repeat(50));
+        let told = send(&world, mode, SenderScope::default(), ALICE, &message).await;
+        assert!(told.starts_with("554 5.4.6 The message goes round in circles, ref "), "{told}");
+        reference(&told);
+    }
+    assert_eq!(world.sandbox.submissions().len(), 0);
+    assert_eq!(std::fs::read_dir(world.config.data_dir.join("spool")).unwrap().count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_for_certain_senders_sends_for_them_only() {
+    let world = World::start().await;
+    let text = |from: &str| format!("From: {from}\r\n\r\ntext\r\n");
+    for mode in BOTH {
+        for (allowed, envelope, from) in
+            [(&[ALICE][..], ALICE, ALICE), (&["@contoso.test"], "shared@contoso.test", "Shared <SHARED@contoso.test>")]
+        {
+            let told = send(&world, mode, scope(allowed, false), envelope, &text(from)).await;
+            assert!(told.starts_with("250 2.0.0 "), "{from}: {told}");
+        }
+        let before = world.sandbox.submissions().len();
+        for (allowed, envelope, from) in [
+            (&[ALICE][..], "shared@contoso.test", ALICE),
+            (&[ALICE], ALICE, "shared@contoso.test"),
+            (&[ALICE], "", "shared@contoso.test"),
+            (&["@contoso.test"], ALICE, "alice@sub.contoso.test"),
+            (&[ALICE], ALICE, "alice@contoso.test, shared@contoso.test"),
+        ] {
+            let told = send(&world, mode, scope(allowed, false), envelope, &text(from)).await;
+            assert!(told.starts_with("550 5.7.1 This password may not send as that sender, ref "), "{from}: {told}");
+            reference(&told);
+        }
+        assert_eq!(world.sandbox.submissions().len(), before, "nothing of it went out");
+    }
+    assert!(world.ops.queue().await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sender_that_cannot_be_changed_in_the_program_is_changed_on_the_way() {
+    let world = World::start().await;
+    let message = "Date: d\r\nMessage-ID: <i@x>\r\nFrom: \"CRM 2009\" <crm@old.test>\r\nSubject: s\r\n\r\ntext\r\n";
+    for mode in BOTH {
+        let told = send(&world, mode, scope(&[], true), "crm@old.test", message).await;
+        assert!(told.starts_with("250 2.0.0 "), "{told}");
+        let submission = world.sandbox.submissions().pop().unwrap();
+        assert_eq!(submission.mail_from, ALICE);
+        let arrived = arrived(&world);
+        assert!(
+            arrived.contains(
+                "\r\nFrom: \"CRM 2009\" <alice@contoso.test>\r\nReply-To: \"CRM 2009\" <crm@old.test>\r\nSubject: s\r\n"
+            ),
+            "{arrived}"
+        );
+        // With both, what the program names is looked at first.
+        let told = send(&world, mode, scope(&["@contoso.test"], true), "crm@old.test", message).await;
+        assert!(told.starts_with("550 5.7.1 "), "{told}");
+    }
+    world.fault("mail-unreachable");
+    let told = send(&world, DeliveryMode::Assured, scope(&[], true), "crm@old.test", message).await;
+    assert!(told.contains("queued as"), "{told}");
+    world.sandbox.faults().clear_all();
+    eventually("it to go out", async || {
+        world.ops.retry_all_queued().await.unwrap();
+        world.ops.queue().await.unwrap().is_empty()
+    })
+    .await;
+    assert!(arrived(&world).contains("From: \"CRM 2009\" <alice@contoso.test>\r\n"), "{}", arrived(&world));
+}
