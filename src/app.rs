@@ -19,11 +19,12 @@ use crate::base::files::{open_private, write_private};
 use crate::base::{Clock, ConnId, Fault, TenantName, Whose};
 use crate::broker::vault::Vault;
 use crate::broker::{Broker, BrokerError};
-use crate::config::{Config, MailboxLimits, TlsMode};
+use crate::config::{self, Config, MailboxLimits, TlsMode};
 use crate::delivery::courier::{self, Courier};
 use crate::delivery::governor::Limits;
 use crate::delivery::live::Traffic;
 use crate::delivery::spool::Spool;
+use crate::delivery::unknown::UnknownOutcome;
 use crate::delivery::{Delivery, DeliveryError, Keeping};
 use crate::foundation::{self, Bound, Foundation, FoundationError, Running};
 use crate::listener::certificate::{self, CertificateError, Material};
@@ -138,6 +139,11 @@ fn mailbox_limits(config: &Config) -> HashMap<TenantName, Limits> {
     config.tenants.iter().map(of).collect()
 }
 
+/// The folder of sent messages, for tenants that name it.
+fn sent_folders(config: &Config) -> HashMap<TenantName, String> {
+    config.tenants.iter().filter_map(|tenant| Some((tenant.name.clone(), tenant.sent_folder.clone()?))).collect()
+}
+
 /// A proxy whose sockets are bound and whose parts are built. Nothing is served before [`run`](App::run).
 pub struct App {
     listeners: Vec<Listener>,
@@ -209,6 +215,7 @@ impl App {
             journal: Arc::new(Journal::new(Arc::clone(&foundation.store))),
             way_time: session::Settings::default().way_time,
             hostname: foundation::hostname(config),
+            sent_folders: Arc::new(sent_folders(config)),
             traffic: Traffic::new(delivery_clock.clone(), mailbox_limits(config)),
             keeping: Keeping {
                 spool,
@@ -219,7 +226,13 @@ impl App {
             },
         };
         let auth = Arc::new(auth);
-        let settings = courier::Settings { max_age: config.delivery.max_age };
+        let settings = courier::Settings {
+            max_age: config.delivery.max_age,
+            unknown_outcome: match config.delivery.unknown_outcome {
+                config::UnknownOutcome::Resend => UnknownOutcome::Resend,
+                config::UnknownOutcome::Hold => UnknownOutcome::Hold,
+            },
+        };
         let courier = Courier::new(delivery.clone(), Arc::clone(&auth), settings);
         courier.take_up().await?;
         delivery.count_last_day().await?;

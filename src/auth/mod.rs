@@ -391,14 +391,14 @@ impl Auth {
         }
     }
 
-    /// A permit for mail of this mailbox that waits: the mailbox is still on the list and enabled. No client is present.
+    /// A permit for mail of this mailbox that waits, to send it or to look whether it was sent: the mailbox is still on the list and enabled. No client is present.
     ///
     /// # Errors
     /// [`AuthError::MailboxGone`], [`AuthError::MailboxDisabled`], [`AuthError::Store`].
-    pub async fn permit_for_queued(&self, mailbox: &Mailbox) -> Result<Permit, AuthError> {
+    pub async fn permit_for_queued(&self, mailbox: &Mailbox, protocol: Protocol) -> Result<Permit, AuthError> {
         let listed = self.store.mailboxes().await?;
         match listed.into_iter().find(|record| record.address == *mailbox) {
-            Some(record) if record.disabled_at.is_none() => Ok(Permit::for_upkeep(&record, Protocol::Smtp)),
+            Some(record) if record.disabled_at.is_none() => Ok(Permit::for_upkeep(&record, protocol)),
             Some(record) => Err(AuthError::MailboxDisabled { mailbox: record.address }),
             None => Err(AuthError::MailboxGone { mailbox: mailbox.clone() }),
         }

@@ -12,7 +12,7 @@ use crate::config::credential;
 use crate::config::duration::parse_duration;
 use crate::config::files::{self, Base};
 use crate::config::listener::listeners;
-use crate::config::model::{Config, Delivery, DeliveryMode, KeySource, Limits, OwnCertificate, Tenant};
+use crate::config::model::{Config, Delivery, DeliveryMode, KeySource, Limits, OwnCertificate, Tenant, UnknownOutcome};
 use crate::config::raw::{self, Report, Section};
 use crate::config::tenant::{self, Around};
 use crate::config::upstream;
@@ -152,7 +152,10 @@ fn delivery(section: Section<'_>) -> Delivery {
     if let Some(span) = span(&section, "keep_journal", (day, day * 3650)) {
         delivery.keep_journal = span;
     }
-    section.not_yet(&["unknown_outcome"]);
+    let outcomes = [("resend", UnknownOutcome::Resend), ("hold", UnknownOutcome::Hold)];
+    if let Some(outcome) = section.word("unknown_outcome", &outcomes) {
+        delivery.unknown_outcome = outcome.value;
+    }
     section.finish();
     delivery
 }

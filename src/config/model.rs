@@ -176,6 +176,8 @@ pub struct Tenant {
     pub client_secret_expires: Option<NaiveDate>,
     /// What else a browser takes along to the sign-in.
     pub authorize_params: Vec<(String, String)>,
+    /// The folder of sent messages, where it is none of those that are known.
+    pub sent_folder: Option<String>,
     /// How much Exchange takes from each of its mailboxes.
     pub mailbox_limits: MailboxLimits,
     /// Where everything is.
@@ -426,6 +428,18 @@ pub struct Delivery {
     pub spool_octets: u64,
     /// How long the journal reaches back.
     pub keep_journal: Duration,
+    /// What becomes of a message that may have arrived and cannot be found.
+    pub unknown_outcome: UnknownOutcome,
+}
+
+/// What becomes of a message that may have arrived and cannot be found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UnknownOutcome {
+    /// It is sent again.
+    #[default]
+    Resend,
+    /// It is held for the administrator.
+    Hold,
 }
 
 impl Default for Delivery {
@@ -436,6 +450,7 @@ impl Default for Delivery {
             patience: Duration::from_secs(20),
             spool_octets: 10 * 1024 * 1024 * 1024,
             keep_journal: Duration::from_secs(30 * 24 * 3600),
+            unknown_outcome: UnknownOutcome::default(),
         }
     }
 }

@@ -65,7 +65,8 @@ fn tenant(section: Section<'_>, name: Option<String>, around: &Around<'_>) -> Op
     let credential = application_credential(&section, grants, cloud, around);
     let client_secret_expires = client_secret_expires(&section, around.now);
     routes(&section);
-    section.not_yet(&["sent_folder"]);
+    let sent_folder = section.filled_text("sent_folder", "Write the name of the folder, such as \"Sent Items\".");
+    let sent_folder = sent_folder.map(|name| name.value.to_owned());
     let authorize_params = authorize_params(&section);
     let mailbox_limits = section.table("limits").map(mailbox_limits).unwrap_or_default();
     let endpoints = match section.table("endpoints") {
@@ -103,6 +104,7 @@ fn tenant(section: Section<'_>, name: Option<String>, around: &Around<'_>) -> Op
         credential,
         client_secret_expires,
         authorize_params,
+        sent_folder,
         mailbox_limits,
         endpoints: endpoints?,
     })

@@ -12,11 +12,13 @@ use tracing::{info, warn};
 use crate::auth::{AuthError, Cleared, Permit};
 use crate::base::{Fault, Reference, Whose};
 use crate::delivery::attempt::{Hindrance, is_final, said};
+use crate::delivery::courier::first_pause;
 use crate::delivery::governor::Asks;
 use crate::delivery::live::{Begun, Live, Named};
 use crate::delivery::noted::{Envelope, address};
 use crate::delivery::spool::{Draft, SpoolError};
 use crate::delivery::told::{self, About};
+use crate::delivery::unknown::FILING_TIME;
 use crate::delivery::{Delivery, DeliveryError, Keeping, LIMITS_CODE, recipient_of};
 use crate::store::{JournalOutcome, QueueState, QueuedMessage, QueuedRecipient, RecipientState};
 use crate::upstream::UpstreamError;
@@ -57,6 +59,8 @@ struct Recipient {
     rcpt: RcptTo,
     /// Exchange has taken it in the transaction that is under way.
     is_taken: bool,
+    /// It had, when the transaction was lost.
+    was_taken: bool,
 }
 
 impl Transaction {
@@ -79,7 +83,7 @@ impl Transaction {
         self.is_sending = false;
         self.hindrance = Some(hindrance);
         for recipient in &mut self.recipients {
-            recipient.is_taken = false;
+            recipient.was_taken = std::mem::take(&mut recipient.is_taken);
         }
     }
 }
@@ -275,7 +279,7 @@ impl Assured {
             },
         };
         if reply.is_positive() {
-            transaction.recipients.push(Recipient { rcpt: recipient.clone(), is_taken });
+            transaction.recipients.push(Recipient { rcpt: recipient.clone(), is_taken, was_taken: false });
         }
         reply
     }
@@ -450,9 +454,14 @@ impl Assured {
             accepted_at: now,
             state: if for_setup { QueueState::HeldForSetup } else { QueueState::Waiting },
             // What waits for nothing but Exchange's limits may go as soon as they allow.
-            next_at: if for_limits { now } else { now + crate::delivery::courier::first_pause() },
+            next_at: match (is_unknown, for_limits) {
+                (true, _) => now + FILING_TIME,
+                (false, true) => now,
+                (false, false) => now + first_pause(),
+            },
             attempts: 0,
             is_unknown,
+            unknown_at: is_unknown.then_some(now),
             warned_at: None,
             held: chrono::Duration::zero(),
             held_since: for_setup.then_some(now),
@@ -466,6 +475,7 @@ impl Assured {
                         _ => RecipientState::Waiting,
                     },
                     reply: accepted.clone().filter(|_| recipient.is_taken),
+                    is_unknown: is_unknown && recipient.was_taken,
                 })
                 .collect(),
         };

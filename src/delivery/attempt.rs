@@ -58,8 +58,8 @@ pub(in crate::delivery) struct Outcome {
     pub(in crate::delivery) recipients: Vec<(usize, RecipientState, Option<String>)>,
     /// What stands in the way of those that still wait.
     pub(in crate::delivery) hindrance: Option<Hindrance>,
-    /// Whether the message may have arrived although nobody said so.
-    pub(in crate::delivery) is_unknown: bool,
+    /// The places of the recipients that may have got the message although nobody said so.
+    pub(in crate::delivery) unknown: Option<Vec<usize>>,
 }
 
 /// Who sends the messages of a mailbox that wait.
@@ -160,11 +160,11 @@ impl<'a> Sender<'a> {
             match live.finish(permit).await {
                 Ok(reply) if !reply.is_intermediate() => reply,
                 Ok(reply) => {
-                    outcome.is_unknown = true;
+                    outcome.unknown = Some(taken);
                     return Err(Hindrance::of_reply(&reply, "the message", permit, sender));
                 }
                 Err(error) => {
-                    outcome.is_unknown = true;
+                    outcome.unknown = Some(taken);
                     return Err(of_way(error));
                 }
             }

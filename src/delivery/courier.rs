@@ -12,9 +12,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use crate::auth::Auth;
-use crate::base::{Clock, Fault, Mailbox};
+use crate::base::{Clock, Fault, Mailbox, Protocol};
 use crate::delivery::attempt::{Hindrance, Outcome, Sender, waiting};
 use crate::delivery::spool::Spool;
+use crate::delivery::unknown::{Known, UnknownOutcome};
 use crate::delivery::{Delivery, DeliveryError, Keeping, LIMITS_CODE};
 use crate::store::{Obstacle, QueueState, QueuedMessage, Store, StoreError};
 
@@ -41,12 +42,14 @@ const SOON: Duration = Duration::from_secs(600);
 pub struct Settings {
     /// How old a message may become, the time aside that it is held.
     pub max_age: Duration,
+    /// What becomes of a message that may have arrived and cannot be found.
+    pub unknown_outcome: UnknownOutcome,
 }
 
 /// The queue and who works on it.
 pub struct Courier {
     pub(in crate::delivery) delivery: Delivery,
-    auth: Arc<Auth>,
+    pub(in crate::delivery) auth: Arc<Auth>,
     pub(in crate::delivery) store: Arc<dyn Store>,
     pub(in crate::delivery) spool: Spool,
     pub(in crate::delivery) clock: Clock,
@@ -83,7 +86,7 @@ impl Courier {
     /// # Errors
     /// When the store cannot be asked or the spool not be looked through.
     pub async fn take_up(&self) -> Result<(), DeliveryError> {
-        let unknown = self.store.settle_attempts(None).await?;
+        let unknown = self.store.settle_attempts(None, self.clock.now()).await?;
         let known = self.store.queued_ids().await?;
         let waiting = known.len();
         let spool = self.spool.clone();
@@ -132,7 +135,7 @@ impl Courier {
         let unsettled: Vec<String> =
             self.unsettled.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
         for id in unsettled {
-            self.store.settle_attempts(Some(&id)).await?;
+            self.store.settle_attempts(Some(&id), self.clock.now()).await?;
             self.unsettled.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
         }
         let now = self.clock.now();
@@ -227,8 +230,13 @@ impl Courier {
             self.expire(message).await?;
             return Ok(true);
         }
+        let message = match self.know(message).await? {
+            Known::Send(message) => message,
+            Known::Settled => return Ok(true),
+        };
+        let message = &*message;
         // Asked for each message: what is disabled meanwhile sends no more.
-        let sender = match self.auth.permit_for_queued(&message.mailbox).await {
+        let sender = match self.auth.permit_for_queued(&message.mailbox, Protocol::Smtp).await {
             Ok(permit) => Sender::new(&self.delivery, permit),
             Err(error) => {
                 let obstacle =

@@ -15,7 +15,9 @@ mod report;
 mod settling;
 pub mod spool;
 mod told;
+pub mod unknown;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +25,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use crate::auth::{AuthError, Cleared, Permit};
-use crate::base::{Answer, Clock, Fault, Reference, Whose};
+use crate::base::{Answer, Clock, Fault, Reference, TenantName, Whose};
 use crate::broker::{Broker, BrokerError};
 use crate::delivery::composing::Composing;
 use crate::delivery::governor::Waits;
@@ -60,6 +62,8 @@ pub struct Delivery {
     pub way_time: Duration,
     /// Our own name, in reports.
     pub hostname: String,
+    /// The folder of sent messages, for tenants that name it.
+    pub sent_folders: Arc<HashMap<TenantName, String>>,
     /// What Exchange takes from each mailbox, and the connections to it.
     pub traffic: Traffic,
     /// Where messages are kept that Exchange cannot take now.

@@ -106,11 +106,17 @@ pub(in crate::delivery) async fn keep(
         next_at: now,
         attempts: 0,
         is_unknown: false,
+        unknown_at: None,
         warned_at: None,
         held: chrono::Duration::zero(),
         held_since: None,
         obstacle: None,
-        recipients: vec![QueuedRecipient { rcpt: format!("TO:{path}"), state: RecipientState::Waiting, reply: None }],
+        recipients: vec![QueuedRecipient {
+            rcpt: format!("TO:{path}"),
+            state: RecipientState::Waiting,
+            reply: None,
+            is_unknown: false,
+        }],
     };
     draft.keep().await?;
     Ok(Some(report))

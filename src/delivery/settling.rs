@@ -10,6 +10,7 @@ use crate::delivery::courier::{Courier, FIRST_PAUSE, first_pause};
 use crate::delivery::live::is_quota;
 use crate::delivery::noted::Envelope;
 use crate::delivery::report::{self, Reported};
+use crate::delivery::unknown::FILING_TIME;
 use crate::delivery::{DeliveryError, recipient_of, sender_of};
 use crate::store::{
     AttemptEnd, JournalOutcome, Obstacle, QueueState, QueuedMessage, QueuedRecipient, RecipientState, Told,
@@ -37,7 +38,8 @@ impl Courier {
         let mut after = message.clone();
         for (place, state, reply) in &outcome.recipients {
             if let Some(recipient) = after.recipients.get_mut(*place) {
-                *recipient = QueuedRecipient { rcpt: recipient.rcpt.clone(), state: *state, reply: reply.clone() };
+                recipient.state = *state;
+                recipient.reply.clone_from(reply);
             }
         }
         let failed = after.recipients.iter().any(|recipient| recipient.state == RecipientState::Failed);
@@ -138,6 +140,7 @@ impl Courier {
             state: QueueState::Held,
             next_at: now,
             is_unknown: false,
+            unknown: None,
             obstacle: Some(obstacle),
         };
         Ok(self.store.end_attempt(&message.id, &end, now).await?)
@@ -164,7 +167,7 @@ impl Courier {
     /// The message waits on, if only for its sender to be told.
     async fn defer(&self, message: &QueuedMessage, outcome: Outcome) -> Result<(), DeliveryError> {
         let now = self.clock.now();
-        let Outcome { recipients, hindrance, is_unknown } = outcome;
+        let Outcome { recipients, hindrance, unknown } = outcome;
         let (state, pause) = match &hindrance {
             Some(Hindrance { whose: Whose::Administrator | Whose::User, .. }) => (QueueState::HeldForSetup, HELD_PAUSE),
             Some(Hindrance { obstacle, .. }) if is_quota(&obstacle.code) => (QueueState::Waiting, QUOTA_PAUSE),
@@ -185,10 +188,12 @@ impl Courier {
                 hindrance.obstacle.reason
             );
         }
-        let is_unknown = is_unknown || message.is_unknown;
+        let unknown = unknown.map(|places| (now, places));
+        let is_unknown = unknown.is_some() || message.is_unknown;
+        let next_at = unknown.as_ref().map_or(next_at, |(at, _)| *at + FILING_TIME);
         let of_mailbox = hindrance.as_ref().is_some_and(|hindrance| hindrance.of_mailbox);
         let obstacle = hindrance.map(|hindrance| hindrance.obstacle);
-        let end = AttemptEnd { recipients, state, next_at, is_unknown, obstacle };
+        let end = AttemptEnd { recipients, state, next_at, is_unknown, unknown, obstacle };
         self.store.end_attempt(&message.id, &end, now).await?;
         if of_mailbox {
             // The others would meet the same, and would overtake this one when it is over.

@@ -133,12 +133,14 @@ faults! {
     SmtpSendAsDenied "smtp-send-as-denied" Kind::Times, "the message is answered 554 5.2.252 in one line of over 1,000 octets";
     SmtpSizeLimit "smtp-size-limit" Kind::NeedsNumber, "messages over this many octets are refused when they are complete (552 5.3.4)";
     SmtpDropAfterData "smtp-drop-after-data" Kind::Times, "the connection is cut after the final dot; the message is kept";
+    SmtpDropLost "smtp-drop-lost" Kind::Times, "the connection is cut after the final dot; the message is lost";
     SmtpDropMidData "smtp-drop-mid-data" Kind::Times, "the connection is cut in the middle of a message";
     SmtpSilent "smtp-silent" Kind::Switch, "SMTP accepts connections and says nothing";
     SmtpRejectRecipient "smtp-reject-recipient" Kind::Addresses, "these recipients are refused (550 5.1.10)";
     SmtpJunk "smtp-junk" Kind::Switch, "messages are delivered to Junk Email instead of the inbox";
     SmtpLost "smtp-lost" Kind::Switch, "messages are accepted and delivered nowhere, as when a filter holds them back";
     SmtpNoCopy "smtp-no-copy" Kind::Switch, "no copy of a message is filed in Sent Items";
+    SmtpSentFolder "smtp-sent-folder" Kind::Text, "copies are filed in a folder of this name, in modified UTF-7, as in a mailbox of another language";
     SmtpSlowData "smtp-slow-data" Kind::NeedsNumber, "the answer to a complete message takes this many milliseconds";
 
     ImapNotConnected "imap-not-connected" Kind::MaybeAddresses, "IMAP says OK to the login and then `User is authenticated but not connected.`";

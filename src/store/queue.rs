@@ -35,6 +35,8 @@ pub struct QueuedMessage {
     pub attempts: u32,
     /// Whether an attempt ended without an answer to the whole message, so that it may have arrived.
     pub is_unknown: bool,
+    /// When that attempt ended, if it is known.
+    pub unknown_at: Option<DateTime<Utc>>,
     /// When its sender was told that it waits, if that was asked for.
     pub warned_at: Option<DateTime<Utc>>,
     /// How long it was held in all until `held_since`: that time does not count towards its age.
@@ -105,6 +107,8 @@ pub struct QueuedRecipient {
     pub state: RecipientState,
     /// Exchange's last reply about it.
     pub reply: Option<String>,
+    /// Whether it was in the transaction whose outcome is unknown.
+    pub is_unknown: bool,
 }
 
 /// What became of a recipient.
@@ -158,8 +162,10 @@ pub struct AttemptEnd {
     pub state: QueueState,
     /// When it is tried next.
     pub next_at: DateTime<Utc>,
-    /// Whether it may have arrived all the same.
+    /// Whether it may have arrived all the same, by this attempt or an earlier one.
     pub is_unknown: bool,
+    /// By this attempt: when it ended, and the places of the recipients that were in it.
+    pub unknown: Option<(DateTime<Utc>, Vec<usize>)>,
     /// Why it has not gone out.
     pub obstacle: Option<Obstacle>,
 }
@@ -221,9 +227,12 @@ pub trait Queue: Send + Sync {
     /// Lets nothing of a mailbox that waits be tried before `until`.
     async fn postpone(&self, mailbox: &Mailbox, until: DateTime<Utc>) -> Result<(), StoreError>;
 
+    /// Lets a message not be tried before `until`.
+    async fn postpone_one(&self, id: &str, until: DateTime<Utc>) -> Result<(), StoreError>;
+
     /// Takes attempts back of which no end was noted, of one message or of all: whether those messages have arrived is unknown. Returns
     /// how many.
-    async fn settle_attempts(&self, of: Option<&str>) -> Result<u64, StoreError>;
+    async fn settle_attempts(&self, of: Option<&str>, at: DateTime<Utc>) -> Result<u64, StoreError>;
 
     /// Holds or releases messages. Returns how many were concerned.
     async fn wish(&self, of: QueuedOf<'_>, wish: QueueWish, at: DateTime<Utc>) -> Result<u64, StoreError>;

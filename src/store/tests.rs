@@ -394,19 +394,30 @@ fn queued(id: &str, second: i64) -> QueuedMessage {
         next_at: at(second + 60),
         attempts: 0,
         is_unknown: false,
+        unknown_at: None,
         warned_at: None,
         held: chrono::Duration::zero(),
         held_since: None,
         obstacle: Some(Obstacle { code: "exchange-busy".to_owned(), reason: "432".to_owned(), remedy: None }),
         recipients: vec![
-            QueuedRecipient { rcpt: "TO:<b@x.test>".to_owned(), state: RecipientState::Waiting, reply: None },
-            QueuedRecipient { rcpt: "TO:<c@x.test>".to_owned(), state: RecipientState::Waiting, reply: None },
+            QueuedRecipient {
+                rcpt: "TO:<b@x.test>".to_owned(),
+                state: RecipientState::Waiting,
+                reply: None,
+                is_unknown: false,
+            },
+            QueuedRecipient {
+                rcpt: "TO:<c@x.test>".to_owned(),
+                state: RecipientState::Waiting,
+                reply: None,
+                is_unknown: false,
+            },
         ],
     }
 }
 
 fn end(state: QueueState, next_at: DateTime<Utc>) -> AttemptEnd {
-    AttemptEnd { recipients: Vec::new(), state, next_at, is_unknown: false, obstacle: None }
+    AttemptEnd { recipients: Vec::new(), state, next_at, is_unknown: false, unknown: None, obstacle: None }
 }
 
 #[tokio::test]
@@ -455,8 +466,8 @@ async fn an_attempt_is_one_at_a_time_and_what_became_of_it_is_kept_for_each_reci
 
     // A process that is killed leaves an attempt without an end.
     assert!(store.begin_attempt("one", at(200)).await.unwrap());
-    assert_eq!(store.settle_attempts(Some("other")).await.unwrap(), 0);
-    assert_eq!(store.settle_attempts(None).await.unwrap(), 1);
+    assert_eq!(store.settle_attempts(Some("other"), at(99)).await.unwrap(), 0);
+    assert_eq!(store.settle_attempts(None, at(99)).await.unwrap(), 1);
     assert!(store.queued_message("one").await.unwrap().unwrap().is_unknown);
     assert!(store.begin_attempt("one", at(201)).await.unwrap());
     assert!(!store.begin_attempt("gone", at(201)).await.unwrap());

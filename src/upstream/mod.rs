@@ -6,6 +6,7 @@ mod imap;
 pub mod look;
 mod pop3;
 pub mod proxy;
+pub mod reader;
 mod refusal;
 pub mod smtp;
 

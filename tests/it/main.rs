@@ -34,3 +34,4 @@ mod shutdown;
 mod sign_in;
 mod tokens;
 mod transcripts;
+mod unknown;

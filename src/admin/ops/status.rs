@@ -43,8 +43,15 @@ pub struct Waiting {
     pub held: usize,
     /// Of these, delivery reports that cannot be delivered.
     pub stuck_reports: usize,
+    /// Of these, messages that may have arrived and cannot be found.
+    pub unknown: usize,
     /// When the oldest was accepted.
     pub oldest_at: Option<DateTime<Utc>>,
+}
+
+/// Whether it is held because nobody knows whether it has arrived.
+fn is_unknown(message: &QueuedMessage) -> bool {
+    message.obstacle.as_ref().is_some_and(|obstacle| obstacle.code == "outcome-unknown")
 }
 
 impl Waiting {
@@ -55,6 +62,7 @@ impl Waiting {
             for_setup: of(QueueState::HeldForSetup),
             held: of(QueueState::Held),
             stuck_reports: queue.iter().filter(|one| one.is_report && one.state == QueueState::Held).count(),
+            unknown: queue.iter().filter(|one| one.state == QueueState::Held && is_unknown(one)).count(),
             oldest_at: queue.iter().map(|message| message.accepted_at).min(),
         }
     }
@@ -67,7 +75,13 @@ impl Waiting {
                 "Read them with `postern queue list` and `postern queue show ID`, tell the sender, and drop or release them.",
             )
         });
-        self.for_setup().into_iter().chain(reports)
+        let unknown = (self.unknown > 0).then(|| {
+            NotWell::new(
+                format!("messages that may have arrived and cannot be found: {}", self.unknown),
+                "Read them with `postern queue list`, ask whether they arrived, and drop or release them.",
+            )
+        });
+        self.for_setup().into_iter().chain(reports).chain(unknown)
     }
 
     fn for_setup(&self) -> Option<NotWell> {

@@ -190,6 +190,20 @@ pub(super) static ROAD: &[Entry] = &[
         ..PASSES
     },
     Entry {
+        code: "outcome-unknown",
+        title: "whether Exchange has a message is not known",
+        what: "The connection was lost behind the final dot, and the message is not found among the sent ones of a mailbox that is known to keep \
+               them, or cannot be looked for. [delivery] `unknown_outcome = \"hold\"` holds it then.",
+        remedy: &[
+            Step::Do("Ask a recipient whether it has arrived. If it has, take it out:"),
+            Step::Run("postern queue drop ID"),
+            Step::Do("If not, send it again:"),
+            Step::Run("postern queue release ID"),
+        ],
+        told: Told::NOTHING,
+        ..MEND
+    },
+    Entry {
         code: "sender-not-allowed",
         title: "the app password may not send as this sender",
         what: "It was issued for certain senders (`--sender`), and the envelope or the From of the message names another.",

@@ -139,6 +139,9 @@ impl Session {
             self.say(&refusal);
             return self.connection.flush().await;
         }
+        if self.tenant.faults.strikes(FaultName::SmtpDropLost) {
+            return Err(Ended);
+        }
         self.keep(mailbox, envelope, content, raw);
         if self.tenant.faults.strikes(FaultName::SmtpDropAfterData) {
             return Err(Ended);
@@ -263,8 +266,17 @@ impl Session {
             });
         }
         if !faults.holds(FaultName::SmtpHve) && !faults.holds(FaultName::SmtpNoCopy) {
+            let folder = faults.text(FaultName::SmtpSentFolder);
             self.tenant.mailboxes.with(&mailbox, |account| {
-                account.add("Sent Items", octets, BTreeSet::from(["\\Seen".to_owned()]), now);
+                if let Some(folder) = &folder {
+                    account.rename("Sent Items", folder);
+                }
+                account.add(
+                    folder.as_deref().unwrap_or("Sent Items"),
+                    octets,
+                    BTreeSet::from(["\\Seen".to_owned()]),
+                    now,
+                );
             });
         }
         self.tenant.note_submission(Submission {

@@ -149,6 +149,7 @@ fn migrations() -> Migrator {
         migration(3, "queue", include_str!("../migrations/sqlite/0003_queue.sql")),
         migration(4, "senders", include_str!("../migrations/sqlite/0004_senders.sql")),
         migration(5, "journal", include_str!("../migrations/sqlite/0005_journal.sql")),
+        migration(6, "unknown", include_str!("../migrations/sqlite/0006_unknown.sql")),
         migration(7, "warned", include_str!("../migrations/sqlite/0007_warned.sql")),
     ])
 }

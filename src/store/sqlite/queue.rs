@@ -28,10 +28,12 @@ impl Queue for SqliteStore {
             .fetch_all(reading.connection()?)
             .await
             .map_err(failed)?;
-        let of_all = sqlx::query("SELECT message, rcpt, state, reply FROM queued_recipient ORDER BY message, number")
-            .fetch_all(reading.connection()?)
-            .await
-            .map_err(failed)?;
+        let of_all = sqlx::query(
+            "SELECT message, rcpt, state, reply, is_unknown FROM queued_recipient ORDER BY message, number",
+        )
+        .fetch_all(reading.connection()?)
+        .await
+        .map_err(failed)?;
         let mut recipients: HashMap<String, Vec<QueuedRecipient>> = HashMap::new();
         for row in &of_all {
             recipients.entry(column(row, "message")?).or_default().push(recipient(row)?);
@@ -127,6 +129,27 @@ impl Queue for SqliteStore {
         .execute(changes.connection()?)
         .await
         .map_err(failed)?;
+        if let Some((ended_at, places)) = &end.unknown {
+            sqlx::query("UPDATE queued_message SET unknown_at = $2 WHERE id = $1")
+                .bind(id)
+                .bind(ended_at.timestamp_millis())
+                .execute(changes.connection()?)
+                .await
+                .map_err(failed)?;
+            sqlx::query("UPDATE queued_recipient SET is_unknown = 0 WHERE message = $1")
+                .bind(id)
+                .execute(changes.connection()?)
+                .await
+                .map_err(failed)?;
+            for number in places {
+                sqlx::query("UPDATE queued_recipient SET is_unknown = 1 WHERE message = $1 AND number = $2")
+                    .bind(id)
+                    .bind(i64::try_from(*number).unwrap_or(i64::MAX))
+                    .execute(changes.connection()?)
+                    .await
+                    .map_err(failed)?;
+            }
+        }
         for (number, state, reply) in &end.recipients {
             sqlx::query("UPDATE queued_recipient SET state = $3, reply = $4 WHERE message = $1 AND number = $2")
                 .bind(id)
@@ -171,14 +194,35 @@ impl Queue for SqliteStore {
         Ok(())
     }
 
-    async fn settle_attempts(&self, of: Option<&str>) -> Result<u64, StoreError> {
-        let done = sqlx::query(
-            "UPDATE queued_message SET attempt_at = NULL, is_unknown = 1 WHERE attempt_at IS NOT NULL AND COALESCE($1, id) = id",
+    async fn postpone_one(&self, id: &str, until: DateTime<Utc>) -> Result<(), StoreError> {
+        sqlx::query("UPDATE queued_message SET next_at = $2 WHERE id = $1 AND attempt_at IS NULL AND next_at < $2")
+            .bind(id)
+            .bind(until.timestamp_millis())
+            .execute(&self.pool)
+            .await
+            .map_err(failed)?;
+        Ok(())
+    }
+
+    async fn settle_attempts(&self, of: Option<&str>, at: DateTime<Utc>) -> Result<u64, StoreError> {
+        let mut changes = self.begin().await?;
+        // Which recipients Exchange had taken is known only where there was one.
+        sqlx::query(
+            "UPDATE queued_recipient SET is_unknown = (state = 'waiting' AND              (SELECT COUNT(*) FROM queued_recipient AS other WHERE other.message = queued_recipient.message AND other.state = 'waiting') = 1)              WHERE message IN (SELECT id FROM queued_message WHERE attempt_at IS NOT NULL AND COALESCE($1, id) = id)",
         )
         .bind(of)
-        .execute(&self.pool)
+        .execute(changes.connection()?)
         .await
         .map_err(failed)?;
+        let done = sqlx::query(
+            "UPDATE queued_message SET attempt_at = NULL, is_unknown = 1, unknown_at = $2              WHERE attempt_at IS NOT NULL AND COALESCE($1, id) = id",
+        )
+        .bind(of)
+        .bind(at.timestamp_millis())
+        .execute(changes.connection()?)
+        .await
+        .map_err(failed)?;
+        changes.commit().await?;
         Ok(done.rows_affected())
     }
 
@@ -194,7 +238,7 @@ impl Queue for SqliteStore {
             QueueWish::Retry => "next_at = CASE WHEN state = 'held' THEN next_at ELSE $2 END",
             QueueWish::Hold => "state = 'held', held_since = COALESCE(held_since, $2)",
             QueueWish::Release => {
-                "state = 'waiting', next_at = $2, \
+                "state = 'waiting', next_at = $2, is_unknown = CASE WHEN code = 'outcome-unknown' THEN 0 ELSE is_unknown END, \
                  held_millis = held_millis + COALESCE($2 - held_since, 0), held_since = NULL"
             }
         };
@@ -220,8 +264,8 @@ impl Queue for SqliteStore {
 async fn insert(connection: &mut SqliteConnection, message: &QueuedMessage) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO queued_message (id, mailbox, password_id, mail, size_octets, message_id, is_report, accepted_at, state, next_at, \
-         attempts, is_unknown, held_millis, held_since, code, reason, remedy, warned_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
+         attempts, is_unknown, held_millis, held_since, code, reason, remedy, warned_at, unknown_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
     )
     .bind(&message.id)
     .bind(message.mailbox.as_str())
@@ -241,16 +285,18 @@ async fn insert(connection: &mut SqliteConnection, message: &QueuedMessage) -> R
     .bind(message.obstacle.as_ref().map(|obstacle| obstacle.reason.as_str()))
     .bind(message.obstacle.as_ref().and_then(|obstacle| obstacle.remedy.as_deref()))
     .bind(message.warned_at.map(|at| at.timestamp_millis()))
+    .bind(message.unknown_at.map(|at| at.timestamp_millis()))
     .execute(&mut *connection)
     .await
     .map_err(failed)?;
     for (number, recipient) in message.recipients.iter().enumerate() {
-        sqlx::query("INSERT INTO queued_recipient (message, number, rcpt, state, reply) VALUES ($1, $2, $3, $4, $5)")
+        sqlx::query("INSERT INTO queued_recipient (message, number, rcpt, state, reply, is_unknown) VALUES ($1, $2, $3, $4, $5, $6)")
             .bind(&message.id)
             .bind(i64::try_from(number).unwrap_or(i64::MAX))
             .bind(&recipient.rcpt)
             .bind(recipient.state.name())
             .bind(recipient.reply.as_deref())
+            .bind(recipient.is_unknown)
             .execute(&mut *connection)
             .await
             .map_err(failed)?;
@@ -265,11 +311,12 @@ async fn whole(connection: &mut SqliteConnection, row: Option<SqliteRow>) -> Res
 }
 
 async fn recipients(connection: &mut SqliteConnection, id: &str) -> Result<Vec<QueuedRecipient>, StoreError> {
-    let rows = sqlx::query("SELECT rcpt, state, reply FROM queued_recipient WHERE message = $1 ORDER BY number")
-        .bind(id)
-        .fetch_all(connection)
-        .await
-        .map_err(failed)?;
+    let rows =
+        sqlx::query("SELECT rcpt, state, reply, is_unknown FROM queued_recipient WHERE message = $1 ORDER BY number")
+            .bind(id)
+            .fetch_all(connection)
+            .await
+            .map_err(failed)?;
     rows.iter().map(recipient).collect()
 }
 
@@ -280,6 +327,7 @@ fn recipient(row: &SqliteRow) -> Result<QueuedRecipient, StoreError> {
         rcpt: column(row, "rcpt")?,
         state: state.ok_or(StoreError::Value { column: "queued_recipient.state", value: word })?,
         reply: column(row, "reply")?,
+        is_unknown: column(row, "is_unknown")?,
     })
 }
 
@@ -307,6 +355,7 @@ fn message(row: &SqliteRow, recipients: Vec<QueuedRecipient>) -> Result<QueuedMe
         next_at: time(row, "next_at")?,
         attempts: u32::try_from(column::<i64>(row, "attempts")?).unwrap_or(u32::MAX),
         is_unknown: column(row, "is_unknown")?,
+        unknown_at: optional_time(row, "unknown_at")?,
         warned_at: optional_time(row, "warned_at")?,
         held: chrono::Duration::milliseconds(column(row, "held_millis")?),
         held_since: optional_time(row, "held_since")?,

@@ -1,0 +1,193 @@
+//! Messages of which it is unknown whether Exchange has them, as the connection was lost behind their final dot: before they are sent
+//! again, they are looked for among the sent ones. The reasons are in `docs/decisions/0011-unknown-outcomes.md`.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+use tracing::info;
+
+use crate::auth::Permit;
+use crate::base::Protocol;
+use crate::delivery::attempt::Outcome;
+use crate::delivery::courier::Courier;
+use crate::delivery::{Delivery, DeliveryError};
+use crate::store::{AttemptEnd, JournalFilter, JournalOutcome, Obstacle, QueueState, QueuedMessage, RecipientState};
+use crate::upstream::reader::{self, ReadError};
+
+/// How long Exchange may take to file the copy of a message.
+pub(in crate::delivery) const FILING_TIME: chrono::Duration = chrono::Duration::minutes(2);
+
+/// How long a look may take.
+const LOOK_TIME: Duration = Duration::from_secs(60);
+
+/// How many earlier messages are looked for, to see whether the mailbox keeps copies at all.
+const EARLIER_MESSAGES: usize = 3;
+
+/// What becomes of a message that may have arrived and cannot be found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UnknownOutcome {
+    /// It is sent again: twice is better than never.
+    #[default]
+    Resend,
+    /// It is held for the administrator.
+    Hold,
+}
+
+/// What a look among the sent messages came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Look {
+    /// The message is there, so Exchange has it.
+    Found,
+    /// It is not, and earlier ones are: Exchange does not have it.
+    Absent,
+    /// Nothing can be told.
+    Unclear(String),
+}
+
+/// What is to be done with a message now.
+pub(in crate::delivery) enum Known {
+    /// It is to be sent.
+    Send(Box<QueuedMessage>),
+    /// It is not to be sent now; that is noted.
+    Settled,
+}
+
+impl Courier {
+    /// Finds out about a message whose outcome is unknown.
+    pub(in crate::delivery) async fn know(&self, message: &QueuedMessage) -> Result<Known, DeliveryError> {
+        let as_known = || {
+            let mut message = message.clone();
+            message.is_unknown = false;
+            message
+        };
+        let Some(unknown_at) = message.unknown_at.filter(|_| message.is_unknown) else {
+            return Ok(Known::Send(Box::new(message.clone())));
+        };
+        let now = self.clock.now();
+        if now < unknown_at + FILING_TIME {
+            self.store.postpone_one(&message.id, unknown_at + FILING_TIME).await?;
+            return Ok(Known::Settled);
+        }
+        let look = timeout(LOOK_TIME, self.look(message))
+            .await
+            .unwrap_or_else(|_| Look::Unclear("it took too long".to_owned()));
+        info!(mailbox.id = %message.mailbox, queue.id = message.id, ?look, "a message whose outcome was unknown was looked for");
+        match look {
+            Look::Found => {
+                let place = |(place, recipient): (usize, &crate::store::QueuedRecipient)| {
+                    let found = recipient.is_unknown && recipient.state == RecipientState::Waiting;
+                    found.then(|| (place, RecipientState::Delivered, Some("found among the sent messages".to_owned())))
+                };
+                let recipients = message.recipients.iter().enumerate().filter_map(place).collect();
+                let outcome = Outcome { recipients, ..Outcome::default() };
+                self.delivery.note_attempt(message, &outcome.recipients);
+                self.end(&as_known(), outcome).await?;
+                Ok(Known::Settled)
+            }
+            Look::Absent => Ok(Known::Send(Box::new(as_known()))),
+            Look::Unclear(_) if self.settings.unknown_outcome == UnknownOutcome::Resend => {
+                Ok(Known::Send(Box::new(as_known())))
+            }
+            Look::Unclear(why) => {
+                self.hold_unknown(message, &why).await?;
+                Ok(Known::Settled)
+            }
+        }
+    }
+
+    async fn hold_unknown(&self, message: &QueuedMessage, why: &str) -> Result<(), DeliveryError> {
+        let obstacle = Obstacle {
+            code: "outcome-unknown".to_owned(),
+            reason: format!("Exchange may have the message already, and whether it has cannot be found out: {why}"),
+            remedy: Some(format!(
+                "Ask a recipient whether it has arrived; then `postern queue drop {0}` if it has, and `postern queue release {0}` to send it \
+                 again if not.",
+                message.id
+            )),
+        };
+        tracing::warn!(
+            mailbox.id = %message.mailbox,
+            queue.id = message.id,
+            code = obstacle.code,
+            remedy = obstacle.remedy,
+            "{}",
+            obstacle.reason
+        );
+        let now = self.clock.now();
+        let end = AttemptEnd {
+            recipients: Vec::new(),
+            state: QueueState::Held,
+            next_at: now,
+            unknown: None,
+            is_unknown: true,
+            obstacle: Some(obstacle),
+        };
+        Ok(self.store.end_attempt(&message.id, &end, now).await?)
+    }
+
+    async fn look(&self, message: &QueuedMessage) -> Look {
+        let Some(id) = message.message_id.as_deref().filter(|id| reader::is_searchable(id)) else {
+            return Look::Unclear("it has no Message-ID to look for".to_owned());
+        };
+        if !message.recipients.iter().any(|one| one.is_unknown && one.state == RecipientState::Waiting) {
+            return Look::Unclear("for which of its recipients is not known".to_owned());
+        }
+        let permit = match self.auth.permit_for_queued(&message.mailbox, Protocol::Imap).await {
+            Ok(permit) => permit,
+            Err(error) => return Look::Unclear(error.to_string()),
+        };
+        let earlier = match self.earlier(message).await {
+            Ok(earlier) => earlier,
+            Err(error) => return Look::Unclear(error.to_string()),
+        };
+        self.delivery.look_for(&permit, id, &earlier).await
+    }
+
+    /// The Message-IDs of the newest messages that Exchange has taken from the mailbox before.
+    async fn earlier(&self, message: &QueuedMessage) -> Result<Vec<String>, DeliveryError> {
+        self.delivery.journal.upkeep().await?;
+        let filter = JournalFilter {
+            since: Some(self.clock.now() - chrono::Duration::days(1)),
+            mailbox: Some(message.mailbox.clone()),
+            outcome: Some(JournalOutcome::Delivered),
+            with: None,
+        };
+        let entries = self.store.journal(&filter, 50).await?;
+        let ids = entries.into_iter().filter(|entry| message.unknown_at.is_some_and(|at| entry.at < at));
+        let ids = ids.filter_map(|entry| entry.message_id).filter(|id| reader::is_searchable(id));
+        Ok(ids.filter(|id| message.message_id.as_ref() != Some(id)).take(EARLIER_MESSAGES).collect())
+    }
+}
+
+impl Delivery {
+    async fn look_for(&self, permit: &Permit, id: &str, earlier: &[String]) -> Look {
+        match self.looked_for(permit, id, earlier).await {
+            Ok(look) => look,
+            Err(why) => Look::Unclear(why),
+        }
+    }
+
+    async fn looked_for(&self, permit: &Permit, id: &str, earlier: &[String]) -> Result<Look, String> {
+        let token = self.broker.token_for(permit).await.map_err(|error| error.to_string())?;
+        let words = |error: ReadError| error.to_string();
+        let mut session = self.upstream.reader(permit, &token, LOOK_TIME).await.map_err(words)?;
+        let configured = self.sent_folders.get(permit.tenant()).map(String::as_str);
+        let folder = reader::sent_folder(&mut session, configured).await.map_err(words)?;
+        let folder = folder.ok_or("the folder of sent messages was not found; `sent_folder` can name it")?;
+        // Never SELECT: what was not read is to stay so.
+        session.examine(&folder).await.map_err(|error| error.to_string())?;
+        let mut look = Look::Unclear("the mailbox keeps no copies of what it sends, as far as is known".to_owned());
+        if reader::holds(&mut session, id).await.map_err(words)? {
+            look = Look::Found;
+        } else {
+            for known in earlier {
+                if reader::holds(&mut session, known).await.map_err(words)? {
+                    look = Look::Absent;
+                    break;
+                }
+            }
+        }
+        drop(timeout(Duration::from_secs(2), session.logout()).await);
+        Ok(look)
+    }
+}

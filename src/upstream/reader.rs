@@ -1,0 +1,212 @@
+//! Reading a mailbox by IMAP for ourselves, with async-imap over a connection of its own: where a copy of a sent message is.
+//!
+//! async-imap writes every line to the `log` crate, tokens included, which has no listener in this program (`telemetry::log`).
+
+use std::time::Duration;
+
+use async_imap::types::NameAttribute;
+use base64::Engine as _;
+use base64::alphabet::IMAP_MUTF7;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use futures::TryStreamExt;
+use tokio::time::timeout;
+use zeroize::Zeroizing;
+
+use crate::auth::Permit;
+use crate::base::Mailbox;
+use crate::broker::AccessToken;
+use crate::upstream::{ServerStream, Upstream, UpstreamError};
+
+/// A session of async-imap.
+pub type Session = async_imap::Session<ServerStream>;
+
+/// What Exchange calls the folder of sent messages, in the languages of its mailboxes. It shows no attribute to know it by.
+pub const SENT_NAMES: &[&str] = &[
+    "Sent Items",
+    "Gesendete Elemente",
+    "Éléments envoyés",
+    "Elementos enviados",
+    "Posta inviata",
+    "Verzonden items",
+    "Itens Enviados",
+    "Elementy wysłane",
+    "Skickat",
+    "Sendt post",
+    "Sendte elementer",
+    "Lähetetyt",
+    "Odeslaná pošta",
+    "Odoslaná pošta",
+    "Elküldött elemek",
+    "Elemente trimise",
+    "Изпратени",
+    "Отправленные",
+    "Надіслані",
+    "Απεσταλμένα",
+    "Gönderilmiş Öğeler",
+    "פריטים שנשלחו",
+    "العناصر المرسلة",
+    "送信済みアイテム",
+    "보낸 편지함",
+    "已发送邮件",
+    "寄件備份",
+    "รายการที่ถูกส่ง",
+    "Mục đã Gửi",
+    "Poslane stavke",
+    "Poslano",
+    "Poslate stavke",
+    "Išsiųsti laiškai",
+    "Nosūtītie vienumi",
+    "Saadetud üksused",
+    "Elements enviats",
+    "Bidalitako elementuak",
+    "Item Terkirim",
+    "Sent",
+];
+
+/// The mailbox could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// No connection.
+    #[error(transparent)]
+    Road(#[from] UpstreamError),
+    /// What the server or the library said.
+    #[error("{0}")]
+    Said(#[from] async_imap::error::Error),
+    /// The connection ended before the greeting.
+    #[error("there was no greeting")]
+    NoGreeting,
+    /// The server did not answer in time.
+    #[error("there was no answer in time")]
+    Silent,
+}
+
+/// XOAUTH2: `user={user}^Aauth=Bearer {token}^A^A` once, then nothing, so that a refusal is said in full.
+struct Bearer(Option<Zeroizing<Vec<u8>>>);
+
+impl Bearer {
+    fn new(user: &Mailbox, token: &AccessToken) -> Self {
+        let token = token.expose().expose();
+        // Room for all of it at once: growing would leave copies behind.
+        let mut message = Zeroizing::new(Vec::with_capacity(user.as_str().len() + token.len() + 32));
+        for part in ["user=", user.as_str(), "\u{1}auth=Bearer ", token, "\u{1}\u{1}"] {
+            message.extend_from_slice(part.as_bytes());
+        }
+        Self(Some(message))
+    }
+}
+
+impl async_imap::Authenticator for Bearer {
+    type Response = Zeroizing<Vec<u8>>;
+
+    fn process(&mut self, _challenge: &[u8]) -> Self::Response {
+        self.0.take().unwrap_or_default()
+    }
+}
+
+impl Upstream {
+    /// A session for reading the mailbox of this permit, which has to be one for IMAP.
+    ///
+    /// # Errors
+    /// [`ReadError`], each variant.
+    pub async fn reader(&self, permit: &Permit, token: &AccessToken, patience: Duration) -> Result<Session, ReadError> {
+        let stream = self.connect(permit).await?;
+        let mut client = async_imap::Client::new(stream);
+        let logged_in = timeout(patience, async {
+            client.read_response().await.map_err(async_imap::error::Error::from)?.ok_or(ReadError::NoGreeting)?;
+            Ok(client
+                .authenticate("XOAUTH2", Bearer::new(permit.mailbox(), token))
+                .await
+                .map_err(|(error, _)| error)?)
+        });
+        logged_in.await.unwrap_or(Err(ReadError::Silent))
+    }
+}
+
+/// The name of the folder of sent messages, as the server writes it: the one that is configured, else by its attribute (RFC 6154), else by
+/// its name.
+///
+/// # Errors
+/// [`ReadError`].
+pub async fn sent_folder(session: &mut Session, configured: Option<&str>) -> Result<Option<String>, ReadError> {
+    let listed: Vec<_> = session.list(Some(""), Some("*")).await?.try_collect().await?;
+    let named = |name: &str| listed.iter().find(|listed| decoded(listed.name()) == name);
+    let found = match configured {
+        Some(name) => named(name),
+        None => listed
+            .iter()
+            .find(|name| name.attributes().contains(&NameAttribute::Sent))
+            .or_else(|| SENT_NAMES.iter().find_map(|name| named(name))),
+    };
+    Ok(found.map(|name| name.name().to_owned()))
+}
+
+/// Whether a message with this Message-ID (without angle brackets) is in the folder that is open.
+///
+/// # Errors
+/// [`ReadError`].
+pub async fn holds(session: &mut Session, message_id: &str) -> Result<bool, ReadError> {
+    Ok(!session.uid_search(format!("HEADER Message-ID \"<{message_id}>\"")).await?.is_empty())
+}
+
+/// Whether a Message-ID can stand in a SEARCH as it is.
+pub fn is_searchable(message_id: &str) -> bool {
+    message_id.len() < 500
+        && message_id.bytes().all(|octet| (b'!'..=b'~').contains(&octet) && !b"\"\\<>".contains(&octet))
+}
+
+/// A folder's name out of modified UTF-7 (RFC 3501, section 5.1.3); as it stands where it is none.
+fn decoded(name: &str) -> String {
+    let configuration = GeneralPurposeConfig::new()
+        .with_encode_padding(false)
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true);
+    let base64 = GeneralPurpose::new(&IMAP_MUTF7, configuration);
+    let mut text = String::new();
+    let mut rest = name;
+    while let Some((plain, coded)) = rest.split_once('&') {
+        text.push_str(plain);
+        let Some((coded, behind)) = coded.split_once('-') else { return name.to_owned() };
+        rest = behind;
+        if coded.is_empty() {
+            text.push('&');
+            continue;
+        }
+        let Ok(octets) = base64.decode(coded) else { return name.to_owned() };
+        let units: Vec<u16> = octets.as_chunks::<2>().0.iter().map(|pair| u16::from_be_bytes(*pair)).collect();
+        match String::from_utf16(&units) {
+            Ok(decoded) => text.push_str(&decoded),
+            Err(_) => return name.to_owned(),
+        }
+    }
+    text.push_str(rest);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_folders_are_read_in_every_script() {
+        for (coded, name) in [
+            ("Sent Items", "Sent Items"),
+            ("&AMk-l&AOk-ments envoy&AOk-s", "Éléments envoyés"),
+            ("Elementy wys&AUI-ane", "Elementy wysłane"),
+            ("&kAFP4W4IMH8wojCkMMYw4A-", "送信済みアイテム"),
+            ("A &- B", "A & B"),
+            ("broken &", "broken &"),
+            ("broken &!!-", "broken &!!-"),
+        ] {
+            assert_eq!(decoded(coded), name, "{coded}");
+        }
+        assert!(SENT_NAMES.len() > 25);
+    }
+
+    #[test]
+    fn only_plain_message_ids_are_searched_for() {
+        assert!(is_searchable("20261126.A=b+c@mail.contoso.test"));
+        for id in ["a\"b@x", "a\\b@x", "a b@x", "ä@x", "a\r\n@x", &"a".repeat(500)] {
+            assert!(!is_searchable(id), "{id}");
+        }
+    }
+}

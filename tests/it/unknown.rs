@@ -1,0 +1,150 @@
+//! Connections that are lost behind the final dot: the message is looked for before it is sent again.
+
+use chrono::Duration;
+use postern::base::Clock;
+use postern::store::{DeliveryMode, QueueState, RecipientState};
+use tokio::net::TcpStream;
+
+use crate::common::{Peer, Plan, World, eventually};
+
+const ALICE: &str = "alice@contoso.test";
+const BOB: &str = "bob@contoso.test";
+
+/// A world whose queue goes by a clock that is turned by hand, ahead of the command line's.
+async fn world(more: &str, edit: fn(String) -> String) -> (World, Clock, Peer<TcpStream>) {
+    let clock = Clock::by_hand(chrono::Utc::now() + Duration::minutes(30));
+    let world = World::planned(Plan { clock: clock.clone(), more: more.to_owned(), edit, ..Plan::default() }).await;
+    let issued = world.issue_with(ALICE, |request| request.delivery = DeliveryMode::Assured).await;
+    let smtp = world.smtp(ALICE, issued.password.expose()).await;
+    (world, clock, smtp)
+}
+
+async fn send(smtp: &mut Peer<TcpStream>, number: u32, recipients: &[&str]) -> String {
+    assert!(smtp.smtp(&format!("MAIL FROM:<{ALICE}>")).await.starts_with("250 "));
+    for recipient in recipients {
+        assert!(smtp.smtp(&format!("RCPT TO:<{recipient}>")).await.starts_with("250 "));
+    }
+    assert!(smtp.smtp("DATA").await.starts_with("354 "));
+    smtp.send(format!("From: {ALICE}\r\nMessage-ID: <{number}@contoso.test>\r\n\r\ntext\r\n.\r\n")).await;
+    let told = smtp.reply().await;
+    assert!(told.starts_with("250 2.0.0 "), "{told}");
+    told.rsplit_once("queued as ").map(|(_, id)| id.to_owned()).unwrap_or_default()
+}
+
+/// Lets everything be tried until nothing waits any more but what is held.
+async fn settled(world: &World) {
+    eventually("the queue to be settled", async || {
+        world.ops.retry_all_queued().await.unwrap();
+        world.ops.queue().await.unwrap().iter().all(|message| message.state == QueueState::Held)
+    })
+    .await;
+}
+
+async fn waits(world: &World, id: &str) -> bool {
+    world.ops.queued(id).await.is_ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_is_found_among_the_sent_ones_is_not_sent_again() {
+    for folder in [None, Some("Gesendete Elemente"), Some("Elementy wys&AUI-ane")] {
+        let (world, clock, mut smtp) = world("", |text| text).await;
+        if let Some(folder) = folder {
+            world.fault(&format!("smtp-sent-folder={folder}"));
+        }
+        world.fault("smtp-drop-after-data=1");
+        let id = send(&mut smtp, 1, &[BOB, "carol@elsewhere.test"]).await;
+        assert!(world.ops.queued(&id).await.unwrap().is_unknown);
+        // Not before Exchange has had the time to file it.
+        clock.turn(Duration::seconds(90));
+        world.ops.retry_queued(&id).await.unwrap();
+        eventually("it to be put off", async || world.ops.queued(&id).await.unwrap().next_at > clock.now()).await;
+        assert_eq!(world.sandbox.submissions().len(), 1);
+        clock.turn(Duration::minutes(2));
+        settled(&world).await;
+        assert_eq!(world.sandbox.submissions().len(), 1, "{folder:?}: once is enough");
+        assert!(!waits(&world, &id).await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_is_missing_where_earlier_ones_are_is_sent_again() {
+    let (world, clock, mut smtp) = world("\n[delivery]\nunknown_outcome = \"hold\"\n", |text| text).await;
+    assert_eq!(send(&mut smtp, 1, &[BOB]).await, "", "it went at once");
+    clock.turn(Duration::seconds(1));
+    world.fault("smtp-drop-lost=1");
+    let id = send(&mut smtp, 2, &[BOB]).await;
+    clock.turn(Duration::minutes(3));
+    settled(&world).await;
+    assert!(!waits(&world, &id).await);
+    assert_eq!(world.sandbox.messages(BOB, "INBOX").len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_nothing_can_be_told_the_configuration_decides() {
+    let hold = "\n[delivery]\nunknown_outcome = \"hold\"\n";
+    let without_imap: fn(String) -> String = |text| {
+        let listeners: Vec<&str> =
+            text.split("[[listener]]").filter(|part| !part.contains("protocol = \"imap\"")).collect();
+        listeners.join("[[listener]]")
+    };
+    for (more, edit, fault, sent) in [
+        // No copy is kept of anything, as far as is known.
+        (hold, (|text| text) as fn(String) -> String, "smtp-no-copy", 1),
+        ("", |text| text, "smtp-no-copy", 2),
+        (hold, without_imap, "smtp-per-minute=1000", 1),
+        ("", without_imap, "smtp-per-minute=1000", 2),
+        (
+            "\n[delivery]\nunknown_outcome = \"hold\"\n",
+            |text| text.replace("grant = ", "sent_folder = \"Elsewhere\"\ngrant = "),
+            "smtp-per-minute=1000",
+            1,
+        ),
+    ] {
+        let (world, clock, mut smtp) = world(more, edit).await;
+        world.fault(fault);
+        world.fault("smtp-drop-after-data=1");
+        let id = send(&mut smtp, 1, &[BOB]).await;
+        clock.turn(Duration::minutes(3));
+        settled(&world).await;
+        assert_eq!(world.sandbox.submissions().len(), sent, "{more} {fault}");
+        if sent > 1 {
+            assert!(!waits(&world, &id).await);
+            continue;
+        }
+        let held = world.ops.queued(&id).await.unwrap();
+        let obstacle = held.obstacle.unwrap();
+        assert_eq!((held.state, obstacle.code.as_str()), (QueueState::Held, "outcome-unknown"));
+        let troubles = world.ops.status().await.unwrap().troubles;
+        assert!(troubles.iter().any(|trouble| trouble.said.contains("may have arrived")), "{troubles:?}");
+        // Released by somebody who knows, it goes.
+        world.ops.release_queued(&id).await.unwrap();
+        settled(&world).await;
+        assert_eq!(world.sandbox.submissions().len(), 2);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_not_in_the_lost_transaction_still_gets_the_message() {
+    let (world, clock, mut smtp) = world("", |text| text).await;
+    assert!(smtp.smtp(&format!("MAIL FROM:<{ALICE}>")).await.starts_with("250 "));
+    assert!(smtp.smtp(&format!("RCPT TO:<{BOB}>")).await.starts_with("250 "));
+    world.fault("smtp-recipient-reply=452 4.5.3 Too many recipients");
+    assert!(smtp.smtp("RCPT TO:<shared@contoso.test>").await.starts_with("250 "));
+    world.sandbox.faults().clear_all();
+    world.fault("smtp-drop-after-data=1");
+    assert!(smtp.smtp("DATA").await.starts_with("354 "));
+    smtp.send(format!("From: {ALICE}\r\nMessage-ID: <1@contoso.test>\r\n\r\ntext\r\n.\r\n")).await;
+    let told = smtp.reply().await;
+    let id = told.rsplit_once("queued as ").unwrap().1.to_owned();
+    clock.turn(Duration::minutes(3));
+    world.ops.retry_queued(&id).await.unwrap();
+    eventually("it to be found", async || {
+        let kept = world.ops.queue().await.unwrap();
+        kept.first().is_none_or(|one| one.recipients[0].state == RecipientState::Delivered)
+    })
+    .await;
+    clock.turn(Duration::minutes(3));
+    settled(&world).await;
+    let submitted: Vec<Vec<String>> = world.sandbox.submissions().into_iter().map(|one| one.recipients).collect();
+    assert_eq!(submitted, [vec![BOB.to_owned()], vec!["shared@contoso.test".to_owned()]]);
+}
