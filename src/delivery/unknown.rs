@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use tracing::info;
 
 use crate::auth::Permit;
-use crate::base::Protocol;
+use crate::base::{Fault, Protocol, Whose};
 use crate::delivery::attempt::Outcome;
 use crate::delivery::courier::Courier;
 use crate::delivery::{Delivery, DeliveryError};
@@ -16,6 +16,10 @@ use crate::upstream::reader::{self, ReadError};
 
 /// How long Exchange may take to file the copy of a message.
 pub(in crate::delivery) const FILING_TIME: chrono::Duration = chrono::Duration::minutes(2);
+
+/// How long a look is tried again where the way to the mailbox is not open; and how often.
+const LOOKING_TIME: chrono::Duration = chrono::Duration::hours(1);
+const BETWEEN_LOOKS: chrono::Duration = chrono::Duration::minutes(1);
 
 /// How long a look may take.
 const LOOK_TIME: Duration = Duration::from_secs(60);
@@ -42,6 +46,8 @@ enum Look {
     Absent,
     /// Nothing can be told.
     Unclear(String),
+    /// Nothing can be told now.
+    Later(String),
 }
 
 /// What is to be done with a message now.
@@ -68,9 +74,16 @@ impl Courier {
             self.store.postpone_one(&message.id, unknown_at + FILING_TIME).await?;
             return Ok(Known::Settled);
         }
-        let look = timeout(LOOK_TIME, self.look(message))
-            .await
-            .unwrap_or_else(|_| Look::Unclear("it took too long".to_owned()));
+        let late = |_| Look::Later("it took too long".to_owned());
+        let look = match timeout(LOOK_TIME, self.look(message)).await.unwrap_or_else(late) {
+            // Sending would most likely fail in the same way; and what is sent now may be there twice.
+            Look::Later(_) if now < unknown_at + LOOKING_TIME => {
+                self.store.postpone_one(&message.id, now + BETWEEN_LOOKS).await?;
+                return Ok(Known::Settled);
+            }
+            Look::Later(why) => Look::Unclear(why),
+            look => look,
+        };
         info!(mailbox.id = %message.mailbox, queue.id = message.id, ?look, "a message whose outcome was unknown was looked for");
         match look {
             Look::Found => {
@@ -88,7 +101,7 @@ impl Courier {
             Look::Unclear(_) if self.settings.unknown_outcome == UnknownOutcome::Resend => {
                 Ok(Known::Send(Box::new(as_known())))
             }
-            Look::Unclear(why) => {
+            Look::Unclear(why) | Look::Later(why) => {
                 self.hold_unknown(message, &why).await?;
                 Ok(Known::Settled)
             }
@@ -161,21 +174,26 @@ impl Courier {
 
 impl Delivery {
     async fn look_for(&self, permit: &Permit, id: &str, earlier: &[String]) -> Look {
-        match self.looked_for(permit, id, earlier).await {
-            Ok(look) => look,
-            Err(why) => Look::Unclear(why),
-        }
+        self.looked_for(permit, id, earlier).await.unwrap_or_else(|nothing| nothing)
     }
 
-    async fn looked_for(&self, permit: &Permit, id: &str, earlier: &[String]) -> Result<Look, String> {
-        let token = self.broker.token_for(permit).await.map_err(|error| error.to_string())?;
-        let words = |error: ReadError| error.to_string();
+    async fn looked_for(&self, permit: &Permit, id: &str, earlier: &[String]) -> Result<Look, Look> {
+        let of_fault = |fault: &dyn Fault, words: String| match fault.whose() {
+            Whose::Nobody => Look::Later(words),
+            _ => Look::Unclear(words),
+        };
+        let token = self.broker.token_for(permit).await.map_err(|error| of_fault(&*error, error.to_string()))?;
+        let words = |error: ReadError| match &error {
+            ReadError::Road(road) => of_fault(road, error.to_string()),
+            _ => Look::Later(error.to_string()),
+        };
         let mut session = self.upstream.reader(permit, &token, LOOK_TIME).await.map_err(words)?;
         let configured = self.sent_folders.get(permit.tenant()).map(String::as_str);
         let folder = reader::sent_folder(&mut session, configured).await.map_err(words)?;
-        let folder = folder.ok_or("the folder of sent messages was not found; `sent_folder` can name it")?;
+        let missing = "the folder of sent messages was not found; `sent_folder` can name it";
+        let folder = folder.ok_or_else(|| Look::Unclear(missing.to_owned()))?;
         // Never SELECT: what was not read is to stay so.
-        session.examine(&folder).await.map_err(|error| error.to_string())?;
+        session.examine(&folder).await.map_err(|error| Look::Later(error.to_string()))?;
         let mut look = Look::Unclear("the mailbox keeps no copies of what it sends, as far as is known".to_owned());
         if reader::holds(&mut session, id).await.map_err(words)? {
             look = Look::Found;

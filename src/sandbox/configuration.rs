@@ -143,14 +143,16 @@ imap = "{imap}"
 pop3 = "{pop3}"
 smtp = "{smtp}"
 smtp_tls = "starttls"
+graph = "{graph}"
 ca_file = "ca.pem"
 # For the application:
-{for_application}scopes = {{ imap = "{scope}", pop3 = "{scope}", smtp = "{scope}" }}
+{for_application}scopes = {{ imap = "{scope}", pop3 = "{scope}", smtp = "{scope}", graph = "https://graph.microsoft.com/.default" }}
 # For users' sign-ins:
 {for_users}[tenant.endpoints.scopes]
 {for_users}imap = "{users}/IMAP.AccessAsUser.All offline_access"
 {for_users}pop3 = "{users}/POP.AccessAsUser.All offline_access"
 {for_users}smtp = "{users}/SMTP.Send offline_access"
+{for_users}graph = "https://graph.microsoft.com/Mail.Send offline_access"
 "#,
         tenant_id = sandbox.tenant_id(),
         client_id = sandbox.client_id(),
@@ -161,6 +163,7 @@ ca_file = "ca.pem"
         imap = sandbox.imap_address(),
         pop3 = sandbox.pop3_address(),
         smtp = sandbox.smtp_address(),
+        graph = sandbox.graph_url(),
     ));
     text
 }

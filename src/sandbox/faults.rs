@@ -95,6 +95,11 @@ faults! {
     ConsentMissing "consent-missing" Kind::Text, "users' tokens are refused for these scopes or resources, separated by commas (65001)";
     RefreshInactive "refresh-inactive" Kind::MaybeAddresses, "refresh tokens have not been used for 90 days (700082)";
 
+    GraphThrottle "graph-throttle" Kind::Number(10), "Graph answers 429 with this Retry-After, in seconds";
+    GraphDenied "graph-denied" Kind::Switch, "Graph refuses every sender (403 ErrorAccessDenied), as without Mail.Send";
+    GraphReply "graph-reply" Kind::Text, "Graph answers with this status and error code, such as `503 ServiceUnavailable`";
+    GraphHang "graph-hang" Kind::Switch, "Graph never answers";
+    GraphDropAfter "graph-drop-after" Kind::Times, "Graph takes the message and never answers";
     MailUnreachable "mail-unreachable" Kind::Switch, "all three mail ports close the connection at once";
     MailboxNoPermission "mailbox-no-permission" Kind::Addresses, "application tokens have no right on these mailboxes";
     TlsWrongName "tls-wrong-name" Kind::Switch, "the certificate of the mail servers is for another name";

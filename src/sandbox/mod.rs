@@ -9,6 +9,7 @@ mod connection;
 mod entra;
 mod faults;
 mod frontend;
+mod graph;
 mod http;
 mod imap;
 mod limits;
@@ -49,6 +50,8 @@ pub struct Options {
     pub smtp_port: u16,
     /// The port of POP3 (implicit TLS); 0 is a free one.
     pub pop3_port: u16,
+    /// The port of Graph; 0 is a free one.
+    pub graph_port: u16,
     /// The faults that it has from the start.
     pub faults: Vec<(FaultName, Option<String>)>,
     /// The addresses of its mailboxes.
@@ -67,6 +70,7 @@ impl Default for Options {
             imap_port: 0,
             smtp_port: 0,
             pop3_port: 0,
+            graph_port: 0,
             faults: Vec::new(),
             mailboxes: mailboxes.map(str::to_owned).to_vec(),
             tarpit: Duration::from_millis(50),
@@ -120,6 +124,7 @@ pub struct Sandbox {
     imap_address: SocketAddr,
     smtp_address: SocketAddr,
     pop3_address: SocketAddr,
+    graph_address: SocketAddr,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -140,6 +145,7 @@ impl Sandbox {
         let imap = server::bind(options.imap_port)?;
         let smtp = server::bind(options.smtp_port)?;
         let pop3 = server::bind(options.pop3_port)?;
+        let graph = server::bind(options.graph_port)?;
         let origin = format!("http://{}", token.address);
         let tenant = Arc::new(Tenant::make(&options, faults, origin)?);
         let stop = CancellationToken::new();
@@ -148,16 +154,23 @@ impl Sandbox {
             imap_address: imap.address,
             smtp_address: smtp.address,
             pop3_address: pop3.address,
+            graph_address: graph.address,
             tenant: Arc::clone(&tenant),
             stop: stop.clone(),
             tasks: tasks.clone(),
         };
         tasks.spawn(http::serve(token.listener, entra::Service { tenant: Arc::clone(&tenant), stop: stop.clone() }));
+        tasks.spawn(graph::serve(graph.listener, Arc::clone(&tenant), stop.clone()));
         let running = server::Running { tenant, stop, tasks };
         running.spawn(imap.listener, imap::serve);
         running.spawn(smtp.listener, smtp::serve);
         running.spawn(pop3.listener, pop3::serve);
         Ok(sandbox)
+    }
+
+    /// Where Graph is.
+    pub fn graph_url(&self) -> String {
+        format!("http://{}", self.graph_address)
     }
 
     /// The token endpoint.

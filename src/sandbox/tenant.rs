@@ -86,16 +86,20 @@ pub struct Tally {
     pub tls_handshakes: u64,
     /// TLS handshakes that resumed an earlier session.
     pub tls_resumptions: u64,
+    /// Requests to Graph.
+    pub graph_requests: u64,
     /// Messages that were one too many at once, in a minute, or in a day.
     pub over_limits: u64,
     /// The octets that came in clear before TLS, of all connections together; cut at 1 MiB.
     pub clear_octets: Vec<u8>,
 }
 
-/// A message that was accepted by SMTP.
+/// A message that was accepted, by SMTP or Graph.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Submission {
+    /// It came by Graph and not by SMTP.
+    pub by_graph: bool,
     /// The mailbox that was logged in.
     pub mailbox: String,
     /// The reverse-path of MAIL, without its brackets.

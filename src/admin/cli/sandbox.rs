@@ -12,7 +12,7 @@ use crate::admin::cli::set_up::SetUp;
 use crate::admin::cli::signals::Signals;
 use crate::sandbox::{FaultName, Faults, Options, Sandbox, SandboxError, WrittenGrant, is_redirect_uri};
 
-/// Run the simulated tenant alone: token service, IMAP, SMTP and POP3 on loopback
+/// Run the simulated tenant alone: token service, IMAP, SMTP, POP3 and Graph on loopback
 ///
 /// A configuration that makes `postern serve` use it goes to stdout. It runs until SIGTERM or SIGINT, and nothing of what it
 /// holds outlives it.
@@ -33,6 +33,9 @@ pub(super) struct SandboxCommand {
     /// The port of POP3 [default: a free one]
     #[arg(long, value_name = "PORT", default_value_t = 0, hide_default_value = true)]
     pop3_port: u16,
+    /// The port of Graph [default: a free one]
+    #[arg(long, value_name = "PORT", default_value_t = 0, hide_default_value = true)]
+    graph_port: u16,
     /// The grant in the configuration: client_credentials (the application itself), authorization_code or device_code (users)
     #[arg(long, value_name = "GRANT", value_parser = written_grant, default_value = "client_credentials")]
     grant: WrittenGrant,
@@ -94,6 +97,7 @@ struct Document<'a> {
     imap: String,
     smtp: String,
     pop3: String,
+    graph: String,
 }
 
 impl SandboxCommand {
@@ -112,6 +116,7 @@ impl SandboxCommand {
             imap_port: self.imap_port,
             smtp_port: self.smtp_port,
             pop3_port: self.pop3_port,
+            graph_port: self.graph_port,
             faults: self.faults,
             ..Options::default()
         };
@@ -140,6 +145,7 @@ impl SandboxCommand {
                 imap: sandbox.imap_address().to_string(),
                 smtp: sandbox.smtp_address().to_string(),
                 pop3: sandbox.pop3_address().to_string(),
+                graph: sandbox.graph_url(),
             })?;
         } else {
             output.data(&text)?;
@@ -151,6 +157,7 @@ impl SandboxCommand {
         output.note(&format!("imap    {} (implicit TLS)", sandbox.imap_address()));
         output.note(&format!("smtp    {} (STARTTLS)", sandbox.smtp_address()));
         output.note(&format!("pop3    {} (implicit TLS)", sandbox.pop3_address()));
+        output.note(&format!("graph   {}", sandbox.graph_url()));
         output.note(&format!("mailboxes: {mailboxes}"));
         output.note(&format!("try it: postern --config '{}' serve", folder.path.join("postern.toml").display()));
         output.note("the simulated tenant is ready");

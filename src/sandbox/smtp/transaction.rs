@@ -280,6 +280,7 @@ impl Session {
             });
         }
         self.tenant.note_submission(Submission {
+            by_graph: false,
             mailbox,
             mail_from: envelope.mail_from,
             mail_parameters: envelope.mail_parameters,
