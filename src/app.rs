@@ -31,7 +31,7 @@ use crate::listener::certificate::{self, CertificateError, Material};
 use crate::listener::tls::ServerTls;
 use crate::listener::{self, BindError, Listener, Permits, Security};
 use crate::session::{self, Road, TlsPort};
-use crate::store::StoreError;
+use crate::store::{Route, StoreError};
 use crate::telemetry::{Incidents, Journal};
 use crate::upstream::Upstream;
 
@@ -139,6 +139,16 @@ fn mailbox_limits(config: &Config) -> HashMap<TenantName, Limits> {
     config.tenants.iter().map(of).collect()
 }
 
+/// The ways by which mail goes out.
+fn routes(config: &Config) -> HashMap<TenantName, Vec<Route>> {
+    let route = |route: &config::Route| match route {
+        config::Route::Smtp => Route::Smtp,
+        config::Route::Graph => Route::Graph,
+    };
+    let of = |tenant: &config::Tenant| (tenant.name.clone(), tenant.routes.iter().map(route).collect());
+    config.tenants.iter().map(of).collect()
+}
+
 /// The folder of sent messages, for tenants that name it.
 fn sent_folders(config: &Config) -> HashMap<TenantName, String> {
     config.tenants.iter().filter_map(|tenant| Some((tenant.name.clone(), tenant.sent_folder.clone()?))).collect()
@@ -215,6 +225,7 @@ impl App {
             journal: Arc::new(Journal::new(Arc::clone(&foundation.store))),
             way_time: session::Settings::default().way_time,
             hostname: foundation::hostname(config),
+            routes: Arc::new(routes(config)),
             sent_folders: Arc::new(sent_folders(config)),
             traffic: Traffic::new(delivery_clock.clone(), mailbox_limits(config)),
             keeping: Keeping {

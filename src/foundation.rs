@@ -16,7 +16,7 @@ use crate::auth::app_password::Pepper;
 use crate::base::{Fault, Protocol, Proxy, TenantName, Whose};
 use crate::broker::vault::{Change, KeySource, Settled, Vault, VaultError};
 use crate::broker::{Access, Credential, SecretSource, TenantSettings};
-use crate::config::{self, Config, SmtpTls};
+use crate::config::{self, Config, Route, SmtpTls};
 use crate::store::{SqliteStore, Store, StoreError};
 use crate::upstream;
 
@@ -235,11 +235,19 @@ pub fn broker_tenants(config: &Config, trust: &Trust, proxy: Option<&Proxy>) -> 
             credential: credential(&tenant.credential),
             client_secret_expires: tenant.client_secret_expires,
             access: access.collect(),
+            graph: graph_access(tenant),
             tls: Arc::clone(trust.get(&tenant.name)?),
             proxy: proxy.cloned(),
         })
     });
     settings.collect()
+}
+
+/// Mail goes out by Graph with the grant of SMTP.
+fn graph_access(tenant: &config::Tenant) -> Option<Access> {
+    let scopes = tenant.endpoints.scopes.graph.as_ref().filter(|_| tenant.routes.contains(&Route::Graph))?;
+    let scopes = scopes.split_ascii_whitespace().map(str::to_owned).collect();
+    Some(Access { delegated: tenant.grants.smtp.is_delegated(), scopes })
 }
 
 fn credential(written: &config::Credential) -> Credential {
@@ -278,6 +286,7 @@ pub fn upstream(config: &Config, trust: &Trust, proxy: Option<&Proxy>) -> upstre
             imap: tenant.endpoints.imap.clone(),
             pop3: tenant.endpoints.pop3.clone(),
             smtp: tenant.endpoints.smtp.clone(),
+            graph: tenant.endpoints.graph.clone(),
             smtp_implicit_tls: tenant.endpoints.smtp_tls == SmtpTls::Implicit,
             tls: Arc::clone(trust.get(&tenant.name)?),
         };

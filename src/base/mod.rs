@@ -11,6 +11,7 @@ pub mod jitter;
 pub mod names;
 pub mod proxy;
 pub mod secret;
+pub mod web;
 
 pub use client_certificate::{ClientCertificate, ClientCertificateError, SignatureAlgorithm};
 pub use clock::Clock;

@@ -140,7 +140,7 @@ impl TokenService {
         // The browser goes to the authorization endpoint, we do not.
         let asked: Vec<&Url> = std::iter::once(addresses.token).chain(addresses.device).collect();
         Ok(Self {
-            http: http::client(&asked, tls, proxy)?,
+            http: crate::base::web::client(&asked, tls, proxy)?,
             token_url: TokenUrl::from_url(addresses.token.clone()),
             authorize_url: addresses.authorize.cloned().map(AuthUrl::from_url),
             device_url: addresses.device.cloned().map(DeviceAuthorizationUrl::from_url),

@@ -65,6 +65,8 @@ pub struct TenantSettings {
     pub client_secret_expires: Option<NaiveDate>,
     /// For each protocol, who signs in and for which scopes.
     pub access: HashMap<Protocol, Access>,
+    /// The same for sending by Graph, where that is a way.
+    pub graph: Option<Access>,
     /// The trust anchors for the token endpoint.
     pub tls: Arc<rustls::ClientConfig>,
     /// The proxy that the way to the token endpoint leads through.
@@ -298,6 +300,29 @@ impl Broker {
                 Ok(token)
             }
             Advice::Renew => self.renew_apart(key, cell, None, need).await,
+        }
+    }
+
+    /// An access token for sending from the mailbox of this permit by Graph; with `rejected` a new one, if that one is not new itself.
+    ///
+    /// # Errors
+    /// As [`token_for`](Broker::token_for).
+    pub async fn graph_token(
+        self: &Arc<Self>,
+        permit: &Permit,
+        rejected: Option<AccessToken>,
+    ) -> Result<AccessToken, Arc<BrokerError>> {
+        let none = || Arc::new(BrokerError::NoTenant { tenant: permit.tenant().to_string() });
+        let known = self.tenants.get(permit.tenant()).ok_or_else(none)?;
+        let access = known.settings.graph.as_ref().ok_or_else(none)?;
+        let account = access.delegated.then(|| permit.account().clone());
+        let key = Key { tenant: permit.tenant().clone(), account, scopes: access.scopes.clone() };
+        match rejected {
+            None => self.token(key, Need::Short).await,
+            Some(rejected) => {
+                let cell = Arc::clone(&self.tokens.entry(key.clone()).or_default());
+                self.renew_apart(key, cell, Some(rejected), Need::Short).await
+            }
         }
     }
 

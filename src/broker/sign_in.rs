@@ -344,6 +344,9 @@ impl Tenant {
     /// Everything a person is asked to consent to.
     fn all_delegated_scopes(&self) -> Vec<String> {
         let mut all: Vec<String> = self.delegated_groups().into_iter().flat_map(|(_, scopes)| scopes).collect();
+        all.extend(
+            self.settings.graph.iter().filter(|access| access.delegated).flat_map(|access| access.scopes.clone()),
+        );
         all.sort();
         all.dedup();
         all

@@ -176,12 +176,23 @@ pub struct Tenant {
     pub client_secret_expires: Option<NaiveDate>,
     /// What else a browser takes along to the sign-in.
     pub authorize_params: Vec<(String, String)>,
+    /// The ways by which mail goes out, in the order to try.
+    pub routes: Vec<Route>,
     /// The folder of sent messages, where it is none of those that are known.
     pub sent_folder: Option<String>,
     /// How much Exchange takes from each of its mailboxes.
     pub mailbox_limits: MailboxLimits,
     /// Where everything is.
     pub endpoints: Endpoints,
+}
+
+/// A way by which mail goes out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// SMTP submission.
+    Smtp,
+    /// Microsoft Graph's sendMail.
+    Graph,
 }
 
 /// How much Exchange takes from one mailbox.

@@ -12,7 +12,7 @@ use crate::config::cloud::{self, Preset};
 use crate::config::credential;
 use crate::config::files::{self, Base};
 use crate::config::model::{
-    Cloud, Credential, Endpoints, Grant, Grants, HostPort, MailboxLimits, Scopes, SmtpTls, Tenant,
+    Cloud, Credential, Endpoints, Grant, Grants, HostPort, MailboxLimits, Route, Scopes, SmtpTls, Tenant,
 };
 use crate::config::raw::{Report, Section, TextOrTable, Written, choose};
 
@@ -64,7 +64,7 @@ fn tenant(section: Section<'_>, name: Option<String>, around: &Around<'_>) -> Op
     let client_id = client_id(&section, cloud);
     let credential = application_credential(&section, grants, cloud, around);
     let client_secret_expires = client_secret_expires(&section, around.now);
-    routes(&section);
+    let routes = routes(&section);
     let sent_folder = section.filled_text("sent_folder", "Write the name of the folder, such as \"Sent Items\".");
     let sent_folder = sent_folder.map(|name| name.value.to_owned());
     let authorize_params = authorize_params(&section);
@@ -104,6 +104,7 @@ fn tenant(section: Section<'_>, name: Option<String>, around: &Around<'_>) -> Op
         credential,
         client_secret_expires,
         authorize_params,
+        routes: routes?,
         sent_folder,
         mailbox_limits,
         endpoints: endpoints?,
@@ -313,27 +314,36 @@ fn mailbox_limits(section: Section<'_>) -> MailboxLimits {
     limits
 }
 
-fn routes(section: &Section<'_>) {
-    let Some(routes) = section.texts("routes") else { return };
+/// `routes`; `None` stands for a fault that has been noted.
+fn routes(section: &Section<'_>) -> Option<Vec<Route>> {
+    const REMEDY: &str = "Write routes = [\"smtp\"], [\"smtp\", \"graph\"], [\"graph\", \"smtp\"] or [\"graph\"].";
+    if !section.has("routes") {
+        return Some(vec![Route::Smtp]);
+    }
+    let routes = section.texts("routes")?;
+    let mut found = Vec::new();
+    let mut wrong = routes.value.is_empty();
+    if wrong {
+        section.report().fault(&routes.place, "no route is named", REMEDY);
+    }
     for route in &routes.value {
-        match route.value {
-            "smtp" => {}
-            "graph" => {
-                section.report().fault(
-                    &route.place,
-                    "the route `graph` is not in this version yet",
-                    "Write routes = [\"smtp\"].",
-                );
-            }
+        let known = match route.value {
+            "smtp" => Route::Smtp,
+            "graph" => Route::Graph,
             other => {
                 let message = format!("`{}` is not a route", other.escape_debug());
-                section.report().fault(&route.place, message, "Write routes = [\"smtp\"].");
+                section.report().fault(&route.place, message, REMEDY);
+                wrong = true;
+                continue;
             }
+        };
+        if found.contains(&known) {
+            section.report().fault(&route.place, "this route is named twice", REMEDY);
+            wrong = true;
         }
+        found.push(known);
     }
-    if routes.value.is_empty() {
-        section.report().fault(&routes.place, "no route is named", "Write routes = [\"smtp\"], or remove it.");
-    }
+    (!wrong).then_some(found)
 }
 
 fn endpoints(
@@ -364,7 +374,13 @@ fn endpoints(
     let smtp = written.and_then(|s| host(s, "smtp")).or_else(|| Some(on(preset?.smtp_host, 587)));
     let smtp_tls = smtp_tls(written, smtp.as_ref());
     let ca_file = written.and_then(|s| ca_file(s, around.base));
-    let scopes = scopes(written, preset, grants, around.spoken);
+    let mut scopes = scopes(written, preset, grants, around.spoken);
+    if let (None, Some(graph)) = (&scopes.graph, &graph) {
+        let origin = graph.origin().ascii_serialization();
+        let delegated = grants.of(Protocol::Smtp).is_delegated();
+        let permission = if delegated { "Mail.Send offline_access" } else { ".default" };
+        scopes.graph = Some(format!("{origin}/{permission}"));
+    }
 
     if preset.is_none() {
         let place = |key: &str| match written {

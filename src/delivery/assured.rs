@@ -4,6 +4,8 @@
 //! While the message comes it goes two ways, to Exchange and into a draft on disk; which of the two counts is decided at its end. Where
 //! the disk cannot take a draft, Exchange alone counts, as in `direct`.
 
+mod by_graph;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +13,7 @@ use tracing::{info, warn};
 
 use crate::auth::{AuthError, Cleared, Permit};
 use crate::base::{Fault, Reference, Whose};
-use crate::delivery::attempt::{Hindrance, is_final, said};
+use crate::delivery::attempt::{Hindrance, UNFIT_CODE, is_final, said};
 use crate::delivery::courier::first_pause;
 use crate::delivery::governor::Asks;
 use crate::delivery::live::{Begun, Live, Named};
@@ -20,7 +22,7 @@ use crate::delivery::spool::{Draft, SpoolError};
 use crate::delivery::told::{self, About};
 use crate::delivery::unknown::FILING_TIME;
 use crate::delivery::{Delivery, DeliveryError, Keeping, LIMITS_CODE, recipient_of};
-use crate::store::{JournalOutcome, QueueState, QueuedMessage, QueuedRecipient, RecipientState};
+use crate::store::{DeliveryMode, JournalOutcome, QueueState, QueuedMessage, QueuedRecipient, RecipientState, Route};
 use crate::upstream::UpstreamError;
 use crate::wire::answer;
 use crate::wire::smtp::{MailFrom, RcptTo, Reply};
@@ -29,6 +31,8 @@ use crate::wire::smtp::{MailFrom, RcptTo, Reply};
 pub struct Assured {
     delivery: Delivery,
     permit: Arc<Permit>,
+    /// Whether a message may be kept. If not, it is gathered for Graph alone.
+    keeps: bool,
     transaction: Option<Transaction>,
 }
 
@@ -38,6 +42,8 @@ struct Transaction {
     recipients: Vec<Recipient>,
     /// The transaction with Exchange, as long as there is one.
     live: Option<Box<Live>>,
+    /// Graph comes before SMTP.
+    graph_first: bool,
     /// Why there is none, or why some recipients wait.
     hindrance: Option<Hindrance>,
     /// Why nothing can be kept; then Exchange alone counts.
@@ -68,6 +74,11 @@ impl Transaction {
         self.mail.address()
     }
 
+    /// Everybody.
+    fn all(&self) -> Vec<String> {
+        self.recipients.iter().map(|recipient| address(&recipient.rcpt)).collect()
+    }
+
     /// Those whom Exchange has taken.
     fn taken(&self) -> Vec<String> {
         self.recipients
@@ -89,18 +100,30 @@ impl Transaction {
 }
 
 impl Assured {
-    pub(in crate::delivery) fn new(delivery: Delivery, permit: Arc<Permit>) -> Self {
-        Self { delivery, permit, transaction: None }
+    pub(in crate::delivery) fn new(delivery: Delivery, permit: Arc<Permit>, mode: DeliveryMode) -> Self {
+        Self { delivery, permit, keeps: mode == DeliveryMode::Assured, transaction: None }
     }
 
     fn about<'a>(&'a self, sender: Option<&'a str>, what: &'static str) -> About<'a> {
         About { permit: &self.permit, incidents: &self.delivery.incidents, sender, what }
     }
 
-    fn note(&self, transaction: &Transaction, outcome: JournalOutcome, recipients: Vec<String>, reply: &Reply) {
+    fn note_by(
+        &self,
+        route: Route,
+        transaction: &Transaction,
+        outcome: JournalOutcome,
+        recipients: Vec<String>,
+        reply: &Reply,
+    ) {
         let envelope = Envelope::of_client(&self.permit, transaction.sender())
-            .with_content(transaction.octets, transaction.message_id.clone());
+            .with_content(transaction.octets, transaction.message_id.clone())
+            .by(route);
         self.delivery.note(envelope, outcome, recipients, Some(said(reply)));
+    }
+
+    fn note(&self, transaction: &Transaction, outcome: JournalOutcome, recipients: Vec<String>, reply: &Reply) {
+        self.note_by(Route::Smtp, transaction, outcome, recipients, reply);
     }
 
     /// MAIL, with what policy said of it.
@@ -115,6 +138,7 @@ impl Assured {
             mail,
             recipients: Vec::new(),
             live: None,
+            graph_first: self.delivery.routes(&self.permit).first() == Some(&Route::Graph),
             hindrance: None,
             no_room,
             draft: None,
@@ -124,7 +148,11 @@ impl Assured {
             refused: None,
             is_unknown: false,
         };
-        let reply = self.begin_live(&mut transaction).await;
+        let reply = match (&transaction.no_room, transaction.graph_first) {
+            (Some(full), true) => self.full(full, transaction.sender()),
+            (None, true) => Reply::new(250, "2.1.0 Sender OK"),
+            (_, false) => self.begin_live(&mut transaction).await,
+        };
         if reply.is_positive() {
             self.transaction = Some(transaction);
         }
@@ -424,6 +452,11 @@ impl Assured {
             }
         }
         let everybody_has_it = accepted.is_some() && transaction.recipients.iter().all(|recipient| recipient.is_taken);
+        if accepted.is_none()
+            && let Some(reply) = self.by_graph(&mut transaction).await
+        {
+            return reply;
+        }
         match accepted {
             Some(reply) if everybody_has_it => told::exchange(&reply, self.about(transaction.sender(), MESSAGE)),
             accepted => self.keep(transaction, accepted.as_ref()).await,
@@ -432,6 +465,17 @@ impl Assured {
 
     /// Keeps the message for those who have not got it, and says so.
     async fn keep(&self, mut transaction: Transaction, accepted: Option<&Reply>) -> Reply {
+        if !self.keeps {
+            let hindrance = transaction.hindrance.take();
+            let (reason, whose) = hindrance.map_or_else(
+                || ("there is no way to send the message now".to_owned(), Whose::Nobody),
+                |hindrance| (hindrance.obstacle.reason, hindrance.whose),
+            );
+            return told::trouble(
+                &DeliveryError::Hindered { reason, whose },
+                self.about(transaction.sender(), MESSAGE),
+            );
+        }
         let Some(draft) = transaction.draft.take() else {
             let full = transaction.no_room.take();
             let full = full.unwrap_or(SpoolError::Full { why: "there is no draft of the message".to_owned() });
@@ -440,7 +484,8 @@ impl Assured {
         let now = self.delivery.keeping.clock.now();
         let Transaction { mail, recipients, hindrance, is_unknown, message_id, .. } = transaction;
         let for_setup = hindrance.as_ref().is_some_and(|hindrance| hindrance.whose != Whose::Nobody);
-        let for_limits = hindrance.as_ref().is_some_and(|hindrance| hindrance.obstacle.code == LIMITS_CODE);
+        let at_once = |hindrance: &Hindrance| [LIMITS_CODE, UNFIT_CODE].contains(&hindrance.obstacle.code.as_str());
+        let for_limits = hindrance.as_ref().is_some_and(at_once);
         let accepted = accepted.map(said);
         let id = draft.id().to_owned();
         let message = QueuedMessage {

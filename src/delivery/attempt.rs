@@ -4,15 +4,20 @@ use std::time::Duration;
 
 use crate::auth::Permit;
 use crate::base::{Fault, Whose};
+use crate::delivery::by_graph::{self, Whole};
 use crate::delivery::governor::{Asks, Room, Waits};
 use crate::delivery::live::{Begun, Live, Named};
 use crate::delivery::remedy::{Sending, remedy_for};
 use crate::delivery::spool::SpoolError;
 use crate::delivery::told::printable;
-use crate::delivery::{Delivery, DeliveryError};
-use crate::store::{Obstacle, QueuedMessage, RecipientState};
+use crate::delivery::{Delivery, DeliveryError, recipient_of, sender_of};
+use crate::store::{Obstacle, QueuedMessage, RecipientState, Route};
 use crate::upstream::UpstreamError;
+use crate::upstream::graph::LONGEST_MESSAGE_OCTETS;
 use crate::wire::smtp::{MailFrom, RcptTo, Reply};
+
+/// How long a second way waits for room.
+const SECOND_ROOM_TIME: Duration = Duration::from_secs(1);
 
 /// Octets that are read from the spool at a time.
 const PIECE_OCTETS: usize = 64 * 1024;
@@ -45,6 +50,16 @@ impl Hindrance {
         Self { obstacle: Obstacle { code: remedy.code.to_owned(), reason, remedy: remedy.text }, whose, of_mailbox }
     }
 
+    /// The message cannot go by Graph.
+    pub(in crate::delivery) fn unfit(why: &str) -> Self {
+        let obstacle = Obstacle {
+            code: UNFIT_CODE.to_owned(),
+            reason: format!("the message cannot be sent by Microsoft Graph: {why}"),
+            remedy: None,
+        };
+        Self { obstacle, whose: Whose::Nobody, of_mailbox: false }
+    }
+
     fn of_spool(error: &SpoolError) -> Self {
         let obstacle = Obstacle { code: error.code().to_owned(), reason: error.to_string(), remedy: error.remedy() };
         Self { obstacle, whose: Whose::Administrator, of_mailbox: false }
@@ -52,8 +67,10 @@ impl Hindrance {
 }
 
 /// What an attempt came to.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::delivery) struct Outcome {
+    /// The way that was tried.
+    pub(in crate::delivery) route: Route,
     /// The recipients about which something was said: place in the message's list, state, reply.
     pub(in crate::delivery) recipients: Vec<(usize, RecipientState, Option<String>)>,
     /// What stands in the way of those that still wait.
@@ -61,6 +78,25 @@ pub(in crate::delivery) struct Outcome {
     /// The places of the recipients that may have got the message although nobody said so.
     pub(in crate::delivery) unknown: Option<Vec<usize>>,
 }
+
+impl Default for Outcome {
+    fn default() -> Self {
+        Self { route: Route::Smtp, recipients: Vec::new(), hindrance: None, unknown: None }
+    }
+}
+
+impl Outcome {
+    /// Whether nothing has come of it, and another way may do better.
+    fn wants_another_way(&self) -> bool {
+        let nobody = self.recipients.iter().all(|(_, state, _)| *state == RecipientState::Waiting);
+        let hindered =
+            |hindrance: &Hindrance| hindrance.whose != Whose::Nobody || hindrance.obstacle.code == UNFIT_CODE;
+        nobody && self.unknown.is_none() && self.hindrance.as_ref().is_some_and(hindered)
+    }
+}
+
+/// The obstacle of a message that cannot go by Graph.
+pub(in crate::delivery) const UNFIT_CODE: &str = "graph-unfit";
 
 /// Who sends the messages of a mailbox that wait.
 pub(in crate::delivery) struct Sender<'a> {
@@ -78,13 +114,102 @@ impl<'a> Sender<'a> {
         self.delivery.traffic.room(&self.permit, Asks::Courier, patience).await
     }
 
-    /// Tries to deliver a message to the recipients that still wait.
+    /// Tries to deliver a message to the recipients that still wait, by one way after the other.
     pub(in crate::delivery) async fn attempt(&self, message: &QueuedMessage, room: Room) -> Outcome {
+        let routes = self.delivery.routes(&self.permit);
+        let mut room = Some(room);
+        let mut best: Option<Outcome> = None;
+        for route in &routes {
+            let free = match room.take() {
+                Some(room) => room,
+                None => match self.room(SECOND_ROOM_TIME).await {
+                    Ok(room) => room,
+                    Err(_) => break,
+                },
+            };
+            let outcome = match route {
+                Route::Smtp => self.by_smtp(message, free).await,
+                Route::Graph => self.by_graph(message, free, routes.contains(&Route::Smtp)).await,
+            };
+            if !outcome.wants_another_way() {
+                return outcome;
+            }
+            if *route == Route::Smtp && routes.contains(&Route::Graph) {
+                self.delivery.traffic.smtp_is_off(&self.permit);
+            }
+            // That it cannot go by Graph is not what somebody has to mend.
+            let is_unfit = |best: &Outcome| best.hindrance.as_ref().is_some_and(|one| one.obstacle.code == UNFIT_CODE);
+            if best.as_ref().is_none_or(is_unfit) {
+                best = Some(outcome);
+            }
+        }
+        best.unwrap_or_default()
+    }
+
+    async fn by_smtp(&self, message: &QueuedMessage, room: Room) -> Outcome {
         let mut outcome = Outcome::default();
         if let Err(hindrance) = self.transact(message, room, &mut outcome).await {
             outcome.hindrance = Some(hindrance);
         }
         outcome
+    }
+
+    async fn by_graph(&self, message: &QueuedMessage, room: Room, or_smtp: bool) -> Outcome {
+        let mut outcome = Outcome { route: Route::Graph, ..Outcome::default() };
+        let places: Vec<usize> = waiting(message).collect();
+        let prepared = match self.prepared(message).await {
+            Ok(prepared) => prepared,
+            Err(hindrance) => return Outcome { hindrance: Some(hindrance), ..outcome },
+        };
+        let content = match prepared {
+            Ok(content) => content,
+            Err(why) if or_smtp => return Outcome { hindrance: Some(Hindrance::unfit(why)), ..outcome },
+            Err(why) => {
+                refuse(&mut outcome, &places, &by_graph::cannot_go(why));
+                return outcome;
+            }
+        };
+        match self.delivery.send_by_graph(&self.permit, &content, room).await {
+            Ok(()) => {
+                let taken =
+                    |place: &usize| (*place, RecipientState::Delivered, Some("202 Accepted by Graph".to_owned()));
+                outcome.recipients.extend(places.iter().map(taken));
+            }
+            Err(error) => match by_graph::as_reply(&error) {
+                Some(reply) => refuse(&mut outcome, &places, &reply),
+                None => {
+                    outcome.unknown = by_graph::is_unknown(&error).then_some(places);
+                    outcome.hindrance = Some(Hindrance::of_way(&error));
+                }
+            },
+        }
+        outcome
+    }
+
+    /// The message as Graph gets it, or why it cannot go that way.
+    async fn prepared(&self, message: &QueuedMessage) -> Result<Result<Vec<u8>, &'static str>, Hindrance> {
+        if message.size_octets > LONGEST_MESSAGE_OCTETS {
+            return Ok(Err("it is larger than the 3 MB that Graph takes"));
+        }
+        let mut reading =
+            self.delivery.keeping.spool.read(&message.id).await.map_err(|error| Hindrance::of_spool(&error))?;
+        let (mut content, mut buffer) = (Vec::new(), vec![0; PIECE_OCTETS]);
+        loop {
+            let piece = reading.piece(&mut buffer).await.map_err(|error| Hindrance::of_spool(&error))?;
+            if piece.is_empty() {
+                break;
+            }
+            content.extend_from_slice(piece);
+        }
+        let sender = sender_of(message);
+        let addresses: Vec<String> = message.waiting().filter_map(recipient_of).collect();
+        let whole = Whole {
+            content: &content,
+            sender: sender.as_deref(),
+            waiting: &addresses,
+            is_served: message.recipients.iter().any(|one| one.state == RecipientState::Delivered),
+        };
+        Ok(whole.for_graph(self.permit.mailbox().as_str()))
     }
 
     async fn transact(&self, message: &QueuedMessage, room: Room, outcome: &mut Outcome) -> Result<(), Hindrance> {

@@ -267,7 +267,7 @@ impl Courier {
             return Ok(true);
         }
         let outcome = sender.attempt(message, room).await;
-        self.delivery.note_attempt(message, &outcome.recipients);
+        self.delivery.note_attempt(message, &outcome.recipients, outcome.route);
         let of_mailbox = outcome.hindrance.as_ref().is_some_and(|hindrance| hindrance.of_mailbox);
         self.end(message, outcome).await?;
         Ok(!of_mailbox)

@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::timeout;
+use dashmap::DashMap;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::auth::Permit;
 use crate::base::catalogue;
-use crate::base::{Clock, Fault, TenantName, Whose};
+use crate::base::{Clock, Fault, Mailbox, TenantName, Whose};
 use crate::delivery::attempt::is_final;
 use crate::delivery::governor::{Asks, Governor, Limits, Room, Waits};
 use crate::delivery::pool::{Key, Pool, Pooled};
@@ -31,6 +32,8 @@ pub struct Traffic {
     pub governor: Arc<Governor>,
     /// Connections that wait for a message.
     pub pool: Arc<Pool>,
+    /// Mailboxes that SMTP does not serve until somebody mends its set-up, and since when.
+    pub smtp_off: Arc<DashMap<Mailbox, Instant>>,
     /// The limits of each tenant's mailboxes, where they are not Exchange's own.
     pub limits: Arc<HashMap<TenantName, Limits>>,
 }
@@ -38,7 +41,12 @@ pub struct Traffic {
 impl Traffic {
     /// Nothing sent yet, no connection.
     pub fn new(clock: Clock, limits: HashMap<TenantName, Limits>) -> Self {
-        Self { governor: Arc::new(Governor::new(clock)), pool: Arc::default(), limits: Arc::new(limits) }
+        Self {
+            governor: Arc::new(Governor::new(clock)),
+            pool: Arc::default(),
+            smtp_off: Arc::default(),
+            limits: Arc::new(limits),
+        }
     }
 
     /// Parts from connections that nobody uses until `stop`, then from all; forgets mailboxes that send nothing.
@@ -50,6 +58,7 @@ impl Traffic {
             }
             self.pool.part(stop.is_cancelled()).await;
             self.governor.tidy();
+            self.smtp_off.retain(|_, since| since.elapsed() < Duration::from_secs(3600));
         }
     }
 

@@ -3,6 +3,7 @@
 
 mod assured;
 mod attempt;
+mod by_graph;
 mod composing;
 pub mod courier;
 mod direct;
@@ -33,8 +34,9 @@ use crate::delivery::live::Traffic;
 use crate::delivery::noted::Envelope;
 use crate::delivery::spool::{Spool, SpoolError};
 use crate::delivery::told::About;
-use crate::store::{DeliveryMode, JournalOutcome, QueuedMessage, QueuedRecipient, Store, StoreError};
+use crate::store::{DeliveryMode, JournalOutcome, QueuedMessage, QueuedRecipient, Route, Store, StoreError};
 use crate::telemetry::{Incidents, Journal};
+use crate::upstream::graph::GraphError;
 use crate::upstream::smtp::Submission;
 use crate::upstream::{Upstream, UpstreamError};
 use crate::wire::header::Unfit;
@@ -62,6 +64,8 @@ pub struct Delivery {
     pub way_time: Duration,
     /// Our own name, in reports.
     pub hostname: String,
+    /// The ways by which mail goes out, where they are not SMTP alone.
+    pub routes: Arc<HashMap<TenantName, Vec<Route>>>,
     /// The folder of sent messages, for tenants that name it.
     pub sent_folders: Arc<HashMap<TenantName, String>>,
     /// What Exchange takes from each mailbox, and the connections to it.
@@ -121,6 +125,17 @@ pub enum DeliveryError {
     /// Exchange's limits for the mailbox are used up.
     #[error("{0}")]
     Limits(Waits),
+    /// Graph.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// A message that is not kept cannot be sent now.
+    #[error("{reason}")]
+    Hindered {
+        /// Why.
+        reason: String,
+        /// Whose move it is.
+        whose: Whose,
+    },
     /// The header of the message may not go on.
     #[error("{}", unfit(.0))]
     Unfit(Unfit),
@@ -142,6 +157,8 @@ impl Fault for DeliveryError {
             Self::Slow { .. } => "exchange-slow",
             Self::Report(_) => "report-not-made",
             Self::Limits(_) => "exchange-limits",
+            Self::Graph(error) => error.code(),
+            Self::Hindered { .. } => "message-not-sent",
             Self::Unfit(Unfit::Loop) => "mail-loop",
             Self::Unfit(Unfit::Sender(_)) => "sender-not-allowed",
             Self::Unfit(Unfit::UnclearSender) => "sender-unclear",
@@ -156,6 +173,8 @@ impl Fault for DeliveryError {
             Self::Broker(error) => error.whose(),
             Self::Slow { .. } | Self::Limits(_) => Whose::Nobody,
             Self::Report(_) => Whose::Administrator,
+            Self::Graph(error) => error.whose(),
+            Self::Hindered { whose, .. } => *whose,
             Self::Unfit(_) => Whose::User,
             Self::Spool(error) => error.whose(),
             Self::Store(error) => error.whose(),
@@ -166,7 +185,8 @@ impl Fault for DeliveryError {
     fn remedy(&self) -> Option<String> {
         match self {
             Self::Broker(error) => error.remedy(),
-            Self::Slow { .. } | Self::Limits(_) => None,
+            Self::Slow { .. } | Self::Limits(_) | Self::Hindered { .. } => None,
+            Self::Graph(error) => error.remedy(),
             Self::Unfit(Unfit::Loop) => Some("Take the forwarding rule out that sends it back.".to_owned()),
             Self::Unfit(_) => Some(
                 "Name an allowed sender in that program, or issue it an app password for more senders (`--sender`) or with `--force-from`."
@@ -183,6 +203,9 @@ impl Fault for DeliveryError {
         match self {
             Self::Broker(error) => error.answer(reference),
             Self::Slow { .. } | Self::Report(_) | Self::Limits(_) => Answer::TryLater(reference),
+            Self::Graph(error) => error.answer(reference),
+            Self::Hindered { whose: Whose::Nobody, .. } => Answer::TryLater(reference),
+            Self::Hindered { .. } => Answer::MustAct(reference),
             Self::Unfit(Unfit::Loop) => Answer::MailLoop(reference),
             Self::Unfit(_) => Answer::SenderNotAllowed(reference),
             Self::Spool(error) => error.answer(reference),
@@ -195,9 +218,11 @@ impl Fault for DeliveryError {
 impl Delivery {
     /// A delivery for the session of this permit.
     pub fn begin(&self, permit: Arc<Permit>) -> Delivering {
+        let by_graph = self.routes(&permit).first() == Some(&Route::Graph);
         let mode = match permit.delivery() {
-            DeliveryMode::Assured => Mode::Assured(Box::new(Assured::new(self.clone(), Arc::clone(&permit)))),
-            DeliveryMode::Direct => Mode::Direct(Box::new(Direct::new(self.clone(), Arc::clone(&permit)))),
+            // Graph wants the whole message at once, so it has to be gathered; kept it is not.
+            DeliveryMode::Direct if !by_graph => Mode::Direct(Box::new(Direct::new(self.clone(), Arc::clone(&permit)))),
+            mode => Mode::Assured(Box::new(Assured::new(self.clone(), Arc::clone(&permit), mode))),
         };
         Delivering { delivery: self.clone(), permit, mode, sender: None, composing: None }
     }

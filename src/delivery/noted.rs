@@ -15,6 +15,7 @@ pub(in crate::delivery) struct Envelope<'a> {
     sender: Option<String>,
     size_octets: u64,
     message_id: Option<String>,
+    route: Route,
 }
 
 impl<'a> Envelope<'a> {
@@ -27,6 +28,7 @@ impl<'a> Envelope<'a> {
             sender: sender.map(str::to_owned),
             size_octets: 0,
             message_id: None,
+            route: Route::Smtp,
         }
     }
 
@@ -44,7 +46,13 @@ impl<'a> Envelope<'a> {
             sender: sender_of(message),
             size_octets: message.size_octets,
             message_id: message.message_id.clone(),
+            route: Route::Smtp,
         }
+    }
+
+    /// It goes, or was refused, by this way.
+    pub(in crate::delivery) fn by(self, route: Route) -> Self {
+        Self { route, ..self }
     }
 }
 
@@ -67,7 +75,7 @@ impl Delivery {
             recipients,
             size_octets: envelope.size_octets,
             message_id: envelope.message_id,
-            route: goes.then_some(Route::Smtp),
+            route: goes.then_some(envelope.route),
             outcome,
             reply,
         });
@@ -78,6 +86,7 @@ impl Delivery {
         &self,
         message: &QueuedMessage,
         settled: &[(usize, RecipientState, Option<String>)],
+        route: Route,
     ) {
         let mut groups: Vec<(JournalOutcome, &Option<String>, Vec<String>)> = Vec::new();
         for (place, state, reply) in settled {
@@ -93,7 +102,7 @@ impl Delivery {
             }
         }
         for (outcome, reply, addresses) in groups {
-            self.note(Envelope::of_queued(message), outcome, addresses, reply.clone());
+            self.note(Envelope::of_queued(message).by(route), outcome, addresses, reply.clone());
         }
     }
 }

@@ -167,7 +167,7 @@ impl Courier {
     /// The message waits on, if only for its sender to be told.
     async fn defer(&self, message: &QueuedMessage, outcome: Outcome) -> Result<(), DeliveryError> {
         let now = self.clock.now();
-        let Outcome { recipients, hindrance, unknown } = outcome;
+        let Outcome { recipients, hindrance, unknown, .. } = outcome;
         let (state, pause) = match &hindrance {
             Some(Hindrance { whose: Whose::Administrator | Whose::User, .. }) => (QueueState::HeldForSetup, HELD_PAUSE),
             Some(Hindrance { obstacle, .. }) if is_quota(&obstacle.code) => (QueueState::Waiting, QUOTA_PAUSE),

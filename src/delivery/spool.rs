@@ -301,6 +301,17 @@ impl Draft {
         self.file.write_all(piece).await.map_err(|source| SpoolError::File { path: self.path.clone(), source })
     }
 
+    /// What has come so far, read back.
+    ///
+    /// # Errors
+    /// [`SpoolError::File`].
+    pub async fn content(&mut self) -> Result<Vec<u8>, SpoolError> {
+        let path = self.path.clone();
+        let failed = |source| SpoolError::File { path: path.clone(), source };
+        self.file.flush().await.map_err(failed)?;
+        tokio::fs::read(&self.path).await.map_err(failed)
+    }
+
     /// Makes the message part of the spool: flushed, with its folder, when this returns.
     ///
     /// # Errors

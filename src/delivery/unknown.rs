@@ -11,7 +11,9 @@ use crate::base::{Fault, Protocol, Whose};
 use crate::delivery::attempt::Outcome;
 use crate::delivery::courier::Courier;
 use crate::delivery::{Delivery, DeliveryError};
-use crate::store::{AttemptEnd, JournalFilter, JournalOutcome, Obstacle, QueueState, QueuedMessage, RecipientState};
+use crate::store::{
+    AttemptEnd, JournalFilter, JournalOutcome, Obstacle, QueueState, QueuedMessage, RecipientState, Route,
+};
 use crate::upstream::reader::{self, ReadError};
 
 /// How long Exchange may take to file the copy of a message.
@@ -93,7 +95,7 @@ impl Courier {
                 };
                 let recipients = message.recipients.iter().enumerate().filter_map(place).collect();
                 let outcome = Outcome { recipients, ..Outcome::default() };
-                self.delivery.note_attempt(message, &outcome.recipients);
+                self.delivery.note_attempt(message, &outcome.recipients, Route::Smtp);
                 self.end(&as_known(), outcome).await?;
                 Ok(Known::Settled)
             }

@@ -89,7 +89,8 @@ async fn secure(
     let mut tls = dial::with_verifier(verifier).map_err(|reason| UpstreamError::Tls { host: host.clone(), reason })?;
     // A resumed session presents nothing.
     tls.resumption = Resumption::disabled();
-    let endpoints = Endpoints { imap: None, pop3: None, smtp: None, smtp_implicit_tls: false, tls: Arc::new(tls) };
+    let endpoints =
+        Endpoints { imap: None, pop3: None, smtp: None, smtp_implicit_tls: false, graph: None, tls: Arc::new(tls) };
     let stream = match opening {
         Opening::Implicit => stream,
         Opening::SmtpStartTls => smtp::ask_for_tls(stream, host, settings).await?,

@@ -2,6 +2,7 @@
 
 mod conversation;
 pub mod dial;
+pub mod graph;
 mod imap;
 pub mod look;
 mod pop3;
@@ -14,10 +15,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dashmap::DashSet;
+use dashmap::{DashMap, DashSet};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 use tracing::info;
+use url::Url;
 
 use crate::auth::Permit;
 use crate::base::{Answer, Family, Fault, HostPort, Mailbox, Protocol, Proxy, Reference, TenantName, Whose};
@@ -69,6 +71,8 @@ pub struct Endpoints {
     pub smtp: Option<HostPort>,
     /// Submission with implicit TLS instead of STARTTLS.
     pub smtp_implicit_tls: bool,
+    /// Microsoft Graph.
+    pub graph: Option<Url>,
     /// The trust anchors for these hosts, and their session tickets.
     pub tls: Arc<rustls::ClientConfig>,
 }
@@ -283,12 +287,14 @@ pub struct Upstream {
     settings: Settings,
     /// The mailboxes whose submissions are let in under the name of the account that signs in for them.
     by_account: DashSet<Mailbox>,
+    /// The clients for Graph that were made so far.
+    graphs: DashMap<TenantName, reqwest::Client>,
 }
 
 impl Upstream {
     /// Takes the settings; nothing is connected yet.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, by_account: DashSet::new() }
+        Self { settings, by_account: DashSet::new(), graphs: DashMap::new() }
     }
 
     /// Opens an IMAP or POP3 connection for the mailbox of this permit and logs in with its token. IMAP is probed, since Exchange

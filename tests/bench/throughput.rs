@@ -14,6 +14,7 @@ use postern::base::Protocol;
 use tokio::time::timeout;
 
 use crate::common::client::Client;
+use crate::common::content::{message, octets};
 use crate::common::ground::{Ground, Way};
 use crate::common::process::{Cost, Measured};
 use crate::common::report::Report;
@@ -174,24 +175,4 @@ impl Meter {
         let used = process.map(Measured::used).transpose()?;
         Ok(Taken { time, cost: used.zip(self.used).map(|(after, before)| after - before) })
     }
-}
-
-fn octets(mib: usize) -> usize {
-    mib * 1024 * 1024
-}
-
-/// A message of so many MiB, in lines as base64 has them; of 2 KiB for none.
-fn message(mib: usize) -> Vec<u8> {
-    let size = if mib == 0 { 2048 } else { octets(mib) };
-    let mut message = b"Subject: benchmark\r\n\r\n".to_vec();
-    let line = [b'A'; 76];
-    while message.len() + 78 + 2 < size {
-        message.extend_from_slice(&line);
-        message.extend_from_slice(b"\r\n");
-    }
-    while message.len() + 2 < size {
-        message.push(b'B');
-    }
-    message.extend_from_slice(b"\r\n");
-    message
 }

@@ -15,6 +15,7 @@ mod doctor;
 mod expiry;
 mod governor;
 mod grants;
+mod graph;
 mod imap;
 mod journal;
 mod keys;

@@ -2,6 +2,7 @@
 
 mod administration;
 mod answers;
+mod routes;
 
 use crate::base::Whose;
 use crate::base::catalogue::exchange::TOKEN_NOT_ACCEPTED;
@@ -11,6 +12,7 @@ use crate::base::catalogue::{Area, Certainty, Entry, Retry, Step, Told};
 
 pub(super) use self::administration::ADMINISTRATION;
 pub(super) use self::answers::ANSWERS;
+pub(super) use self::routes::ROUTES;
 
 /// A failure that someone has to mend.
 const MEND: Entry = Entry { certainty: Certainty::Own, source: "Postern", ..Entry::of(Area::Own) };

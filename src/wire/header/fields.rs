@@ -70,7 +70,7 @@ pub(super) fn addresses(field: &Field<'_>) -> Option<Vec<String>> {
 }
 
 /// How many `@` stand outside of quoted strings and comments; `None` where those do not end.
-fn bare_ats(value: &[u8]) -> Option<usize> {
+pub(super) fn bare_ats(value: &[u8]) -> Option<usize> {
     let (mut count, mut comments, mut quoted) = (0, 0_usize, false);
     let mut octets = value.iter();
     while let Some(octet) = octets.next() {

@@ -208,6 +208,47 @@ impl HeaderEditor {
     }
 }
 
+/// Everybody in the To, Cc and Bcc of a message. `None` where that cannot be told with certainty, and of a message that was sent on (with
+/// `Resent-` fields), where these are not whom it is for.
+pub fn recipients(header: &[u8]) -> Option<Vec<String>> {
+    let mut all = Vec::new();
+    for field in fields(header) {
+        if ["resent-to", "resent-cc", "resent-bcc"].iter().any(|name| field.is(name)) {
+            return None;
+        }
+        if ["to", "cc", "bcc"].iter().any(|name| field.is(name)) && fields::bare_ats(field.value())? > 0 {
+            all.extend(fields::addresses(&field)?);
+        }
+    }
+    Some(all)
+}
+
+/// Everybody in the From of a message; `None` where that cannot be told with certainty.
+pub fn authors(header: &[u8]) -> Option<Vec<String>> {
+    let mut all = Vec::new();
+    for field in fields(header).into_iter().filter(|field| field.is("from")) {
+        all.extend(fields::addresses(&field)?);
+    }
+    Some(all)
+}
+
+/// The header of a message, with the CRLF of its last line.
+pub fn header_of(message: &[u8]) -> &[u8] {
+    if message.starts_with(b"\r\n") {
+        return &[];
+    }
+    let end = memchr::memmem::find(message, b"\r\n\r\n").map_or(message.len(), |at| at + 2);
+    message.get(..end).unwrap_or(message)
+}
+
+/// A `Bcc` with these, one a line.
+pub fn bcc(addresses: &[String]) -> Vec<u8> {
+    if addresses.is_empty() {
+        return Vec::new();
+    }
+    format!("Bcc: {}\r\n", addresses.join(",\r\n ")).into_bytes()
+}
+
 fn add(out: &mut Vec<u8>, name: &str, value: &str) {
     out.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
 }

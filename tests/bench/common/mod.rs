@@ -4,6 +4,7 @@
 #![allow(dead_code, missing_docs)]
 
 pub mod client;
+pub mod content;
 pub mod forwarder;
 pub mod ground;
 pub mod process;

@@ -1,44 +1,15 @@
 //! IMAP by a client of others: async-imap, over a connection of its own.
-//!
-//! It writes every line to the `log` crate, tokens included, which has no listener in this program (`telemetry::log`).
 
 use std::time::Duration;
 
 use futures::TryStreamExt;
 use tokio::time::timeout;
-use zeroize::Zeroizing;
 
 use crate::admin::ops::doctor::login::{Failed, PATIENCE, in_one_line};
 use crate::auth::Permit;
-use crate::base::Mailbox;
 use crate::broker::AccessToken;
-use crate::upstream::{ServerStream, Upstream};
-
-/// A session of async-imap.
-pub(in crate::admin::ops::doctor) type Session = async_imap::Session<ServerStream>;
-
-/// XOAUTH2: `user={user}^Aauth=Bearer {token}^A^A` once, then nothing, so that a refusal is said in full.
-struct Bearer(Option<Zeroizing<Vec<u8>>>);
-
-impl Bearer {
-    fn new(user: &Mailbox, token: &AccessToken) -> Self {
-        let token = token.expose().expose();
-        // Room for all of it at once: growing would leave copies behind.
-        let mut message = Zeroizing::new(Vec::with_capacity(user.as_str().len() + token.len() + 32));
-        for part in ["user=", user.as_str(), "\u{1}auth=Bearer ", token, "\u{1}\u{1}"] {
-            message.extend_from_slice(part.as_bytes());
-        }
-        Self(Some(message))
-    }
-}
-
-impl async_imap::Authenticator for Bearer {
-    type Response = Zeroizing<Vec<u8>>;
-
-    fn process(&mut self, _challenge: &[u8]) -> Self::Response {
-        self.0.take().unwrap_or_default()
-    }
-}
+use crate::upstream::Upstream;
+use crate::upstream::reader::{ReadError, Session};
 
 /// Opens a session.
 pub(in crate::admin::ops::doctor) async fn session(
@@ -46,17 +17,17 @@ pub(in crate::admin::ops::doctor) async fn session(
     permit: &Permit,
     token: &AccessToken,
 ) -> Result<Session, Failed> {
-    let stream = upstream.connect(permit).await.map_err(Failed::Road)?;
-    let mut client = async_imap::Client::new(stream);
-    let logged_in = timeout(PATIENCE, async {
-        match client.read_response().await {
-            Ok(Some(_)) => {}
-            Ok(None) => return Err(in_words("there was no greeting")),
-            Err(error) => return Err(in_words(&error.to_string())),
-        }
-        client.authenticate("XOAUTH2", Bearer::new(permit.mailbox(), token)).await.map_err(|(error, _)| failed(&error))
-    });
-    logged_in.await.unwrap_or(Err(Failed::Silent))
+    upstream.reader(permit, token, PATIENCE).await.map_err(unread)
+}
+
+/// Why a mailbox could not be read.
+pub(in crate::admin::ops::doctor) fn unread(error: ReadError) -> Failed {
+    match error {
+        ReadError::Road(error) => Failed::Road(error),
+        ReadError::Said(error) => failed(&error),
+        ReadError::NoGreeting => in_words("there was no greeting"),
+        ReadError::Silent => Failed::Silent,
+    }
 }
 
 /// Opens the inbox, and says how many messages are in it.

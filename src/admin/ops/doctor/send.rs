@@ -8,13 +8,14 @@ use lettre::Message;
 use lettre::message::Mailbox as Correspondent;
 use tokio::time::{Instant, sleep};
 
-use crate::admin::ops::doctor::imap::{self, Session};
-use crate::admin::ops::doctor::login::{Failed, Patient};
+use crate::admin::ops::doctor::imap;
+use crate::admin::ops::doctor::login::{Failed, PATIENCE, Patient};
 use crate::admin::ops::doctor::smtp::Sender;
 use crate::admin::ops::doctor::step::{Check, Outcome};
 use crate::auth::Permit;
 use crate::base::{Mailbox, Protocol};
 use crate::config::SmtpTls;
+use crate::upstream::reader::{self, ReadError, Session};
 
 /// How long the test mail is looked for.
 const ARRIVAL_TIME: Duration = Duration::from_secs(60);
@@ -41,21 +42,6 @@ struct Known {
     attribute: NameAttribute<'static>,
     names: &'static [&'static str],
 }
-
-const SENT: Known = Known {
-    attribute: NameAttribute::Sent,
-    names: &[
-        "Sent Items",
-        "Gesendete Elemente",
-        "&AMk-l&AOk-ments envoy&AOk-s",
-        "Elementos enviados",
-        "Posta inviata",
-        "Verzonden items",
-        "Itens Enviados",
-        "Elementy wys&AUI-ane",
-        "Sent",
-    ],
-};
 
 const JUNK: Known = Known {
     attribute: NameAttribute::Junk,
@@ -121,7 +107,7 @@ impl Patient<'_> {
                 folders.extend(folder(&mut session, &JUNK).await?);
                 folders
             }
-            false => folder(&mut session, &SENT).await?.into_iter().collect(),
+            false => sent_folder(&mut session, self.tenant.sent_folder.as_deref()).await?.into_iter().collect(),
         };
         let place = loop {
             if let Some(place) = search(&mut session, &folders, &mail.id).await? {
@@ -186,6 +172,12 @@ fn message(from: &Mailbox, to: &Mailbox, id: &str) -> Result<Message, String> {
              Nothing has to be done with it.\n"
         ))
         .map_err(|error| error.to_string())
+}
+
+/// The folder of sent mails.
+async fn sent_folder(session: &mut Session, configured: Option<&str>) -> Result<Option<String>, Failed> {
+    let found = tokio::time::timeout(PATIENCE, reader::sent_folder(session, configured)).await;
+    found.unwrap_or(Err(ReadError::Silent)).map_err(imap::unread)
 }
 
 /// The name of one of Exchange's own folders.
