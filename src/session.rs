@@ -263,7 +263,7 @@ async fn converse(road: &Road, incoming: Incoming, before_login: BeforeLogin) ->
                         };
                         match way {
                             Some(way) => opened = Some((way, permit)),
-                            None => mail = Some(Mail::new(road, permit)),
+                            None => mail = Some(Mail::new(road, permit, client.is_secured())),
                         }
                         front.judge(Ok(welcome));
                     }

@@ -5,6 +5,29 @@ use crate::base::{Clock, Reference};
 use crate::delivery::DeliveryError;
 use crate::wire::header::{HeaderEditor, Rules, Senders};
 
+/// How a message comes.
+#[derive(Debug, Default)]
+pub(in crate::delivery) struct Arrival {
+    /// The sender of its envelope, as it goes on.
+    pub(in crate::delivery) sender: Option<String>,
+    /// The client is inside TLS.
+    pub(in crate::delivery) is_secured: bool,
+    /// Its MAIL said `SMTPUTF8`.
+    pub(in crate::delivery) is_utf8: bool,
+}
+
+impl Arrival {
+    /// The word for it in `Received`. Nobody hands in a message without having logged in (RFC 3848; RFC 6531, section 4.3).
+    fn protocol(&self) -> &'static str {
+        match (self.is_utf8, self.is_secured) {
+            (false, false) => "ESMTPA",
+            (false, true) => "ESMTPSA",
+            (true, false) => "UTF8SMTPA",
+            (true, true) => "UTF8SMTPSA",
+        }
+    }
+}
+
 /// A message that is coming.
 pub(in crate::delivery) struct Composing {
     editor: HeaderEditor,
@@ -12,20 +35,21 @@ pub(in crate::delivery) struct Composing {
 }
 
 impl Composing {
-    /// For one message of this permit, with this sender of the envelope.
-    pub(in crate::delivery) fn new(permit: &Permit, sender: Option<&str>, hostname: &str, clock: &Clock) -> Self {
+    /// For one message of this permit.
+    pub(in crate::delivery) fn new(permit: &Permit, arrival: &Arrival, hostname: &str, clock: &Clock) -> Self {
         let mailbox = permit.mailbox().as_str();
         let senders = permit.senders();
         let date = clock.now().to_rfc2822();
         // The mailbox's own domain: the name of this machine is nobody's business.
         let domain = mailbox.rsplit('@').next().unwrap_or("localhost");
         let id = [Reference::fresh(), Reference::fresh(), Reference::fresh()].map(|part| part.to_string()).concat();
+        let protocol = arrival.protocol();
         let rules = Rules {
             // RFC 5321, section 4.4, without the `from` clause: where the client is, and what it calls itself, stays in the house.
-            received: format!("by {hostname} (Postern)\r\n\twith ESMTPA id {id};\r\n\t{date}"),
+            received: format!("by {hostname} (Postern)\r\n\twith {protocol} id {id};\r\n\t{date}"),
             date,
             message_id: format!("{id}@{domain}"),
-            from: sender.unwrap_or(mailbox).to_owned(),
+            from: arrival.sender.as_deref().unwrap_or(mailbox).to_owned(),
             senders: Senders(senders.allowed.clone()),
             force_from: senders.force_from.then(|| mailbox.to_owned()),
         };

@@ -28,7 +28,7 @@ use tokio::time::timeout;
 use crate::auth::{AuthError, Cleared, Permit};
 use crate::base::{Answer, Clock, Fault, Reference, TenantName, Whose};
 use crate::broker::{Broker, BrokerError};
-use crate::delivery::composing::Composing;
+use crate::delivery::composing::{Arrival, Composing};
 use crate::delivery::governor::Waits;
 use crate::delivery::live::Traffic;
 use crate::delivery::noted::Envelope;
@@ -94,8 +94,7 @@ pub struct Delivering {
     delivery: Delivery,
     permit: Arc<Permit>,
     mode: Mode,
-    /// The sender of the envelope, as it goes on.
-    sender: Option<String>,
+    arrival: Arrival,
     composing: Option<Composing>,
 }
 
@@ -216,15 +215,21 @@ impl Fault for DeliveryError {
 }
 
 impl Delivery {
-    /// A delivery for the session of this permit.
-    pub fn begin(&self, permit: Arc<Permit>) -> Delivering {
+    /// A delivery for the session of this permit, whose client is inside TLS or is not.
+    pub fn begin(&self, permit: Arc<Permit>, is_secured: bool) -> Delivering {
         let by_graph = self.routes(&permit).first() == Some(&Route::Graph);
         let mode = match permit.delivery() {
             // Graph wants the whole message at once, so it has to be gathered; kept it is not.
             DeliveryMode::Direct if !by_graph => Mode::Direct(Box::new(Direct::new(self.clone(), Arc::clone(&permit)))),
             mode => Mode::Assured(Box::new(Assured::new(self.clone(), Arc::clone(&permit), mode))),
         };
-        Delivering { delivery: self.clone(), permit, mode, sender: None, composing: None }
+        Delivering {
+            delivery: self.clone(),
+            permit,
+            mode,
+            arrival: Arrival { is_secured, ..Arrival::default() },
+            composing: None,
+        }
     }
 
     /// Takes from the journal to how many recipients each mailbox has sent in the last day.
@@ -295,7 +300,9 @@ impl Delivering {
     pub async fn mail(&mut self, cleared: Result<Cleared, AuthError>) -> Reply {
         self.composing = None;
         let cleared = cleared.map(|cleared| cleared.with_room(ADDED_OCTETS));
-        self.sender = cleared.as_ref().ok().and_then(|cleared| cleared.mail().address().map(str::to_owned));
+        let mail = cleared.as_ref().ok().map(Cleared::mail);
+        self.arrival.sender = mail.and_then(|mail| mail.address().map(str::to_owned));
+        self.arrival.is_utf8 = mail.is_some_and(|mail| mail.smtputf8);
         match &mut self.mode {
             Mode::Assured(assured) => assured.mail(cleared).await,
             Mode::Direct(direct) => direct.mail(cleared).await,
@@ -318,7 +325,7 @@ impl Delivering {
         };
         if reply.is_intermediate() {
             let Delivery { hostname, keeping, .. } = &self.delivery;
-            self.composing = Some(Composing::new(&self.permit, self.sender.as_deref(), hostname, &keeping.clock));
+            self.composing = Some(Composing::new(&self.permit, &self.arrival, hostname, &keeping.clock));
         }
         reply
     }
@@ -364,10 +371,11 @@ impl Delivering {
     }
 
     fn refused(&self, refusal: &DeliveryError) -> Reply {
-        let envelope = Envelope::of_client(&self.permit, self.sender.as_deref());
+        let sender = self.arrival.sender.as_deref();
+        let envelope = Envelope::of_client(&self.permit, sender);
         self.delivery.note(envelope, JournalOutcome::Refused, Vec::new(), Some(refusal.to_string()));
         let incidents = &self.delivery.incidents;
-        let about = About { permit: &self.permit, incidents, sender: self.sender.as_deref(), what: "the message" };
+        let about = About { permit: &self.permit, incidents, sender, what: "the message" };
         told::trouble(refusal, about)
     }
 

@@ -30,6 +30,11 @@ impl ClientStream {
         }
     }
 
+    /// Whether it is inside TLS.
+    pub fn is_secured(&self) -> bool {
+        matches!(self, Self::Secured(_))
+    }
+
     /// The version of TLS, for the log: `TLSv1_3`, or `none`.
     pub fn tls_version(&self) -> &'static str {
         match self {

@@ -58,8 +58,8 @@ impl Pace {
 }
 
 impl Mail {
-    pub(in crate::session) fn new(road: &Road, permit: Arc<Permit>) -> Self {
-        let delivering = road.delivery.begin(Arc::clone(&permit));
+    pub(in crate::session) fn new(road: &Road, permit: Arc<Permit>, is_secured: bool) -> Self {
+        let delivering = road.delivery.begin(Arc::clone(&permit), is_secured);
         Self { permit, delivering, phase: Phase::Commands, accepted: 0, content_octets: 0 }
     }
 

@@ -220,7 +220,8 @@ fn an_app_password_lives_from_issue_to_revocation_in_fixed_documents() {
 
     let scopes =
         ["--protocol", "smtp,imap", "--network", "10.1.0.0/16", "--network", "10.0.0.5", "--expires", "2099-05-31"];
-    let issue = [&["password", "issue", "alice@contoso.test", "--label", "Scanner"][..], &scopes].concat();
+    let senders = ["--sender", "Alice@Contoso.test,@contoso.test", "--sender", "@contoso.test", "--force-from"];
+    let issue = [&["password", "issue", "alice@contoso.test", "--label", "Scanner"][..], &scopes, &senders].concat();
     let issued = place.json(&issue, 0);
     assert_eq!(keys(&issued), ["expires_at", "id", "label", "login", "mailbox", "password", "replaces"]);
     assert_eq!(issued["expires_at"], "2099-05-31T23:59:59Z");
@@ -249,7 +250,14 @@ fn an_app_password_lives_from_issue_to_revocation_in_fixed_documents() {
     );
     assert_eq!(listed[0]["protocols"], serde_json::json!(["smtp", "imap"]));
     assert_eq!(listed[0]["networks"], serde_json::json!(["10.1.0.0/16", "10.0.0.5/32"]));
+    assert_eq!(listed[0]["senders"], serde_json::json!(["alice@contoso.test", "@contoso.test"]));
     assert_eq!((&listed[0]["state"], &listed[0]["delivery"]), (&"active".into(), &"assured".into()));
+    let mut shown = place.json(&["password", "show", id], 0);
+    assert_eq!(shown.as_object_mut().unwrap().remove("force_from"), Some(true.into()));
+    assert_eq!(shown, listed[0], "else as in the list");
+    let shown = place.run(&["password", "show", id]);
+    let line = "alice@contoso.test, @contoso.test; replaced by alice@contoso.test";
+    assert!(text(&shown.stdout).contains(line), "{}", text(&shown.stdout));
 
     assert_eq!(place.json(&["password", "revoke", id], 0)["state"], "revoked");
     assert_eq!(place.json(&["password", "revoke", id], 0)["state"], "revoked", "twice is no fault");

@@ -1,8 +1,10 @@
 //! Who may stand as the sender of a message, and what is mended in its header.
 
-use postern::store::{DeliveryMode, SenderScope};
+use postern::base::Protocol;
+use postern::store::{DeliveryMode, JournalFilter, JournalOutcome, SenderScope};
+use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::common::{World, eventually, reference};
+use crate::common::{Peer, World, eventually, plain, reference};
 
 const ALICE: &str = "alice@contoso.test";
 const BOB: &str = "bob@contoso.test";
@@ -17,7 +19,12 @@ fn scope(allowed: &[&str], force_from: bool) -> SenderScope {
 async fn send(world: &World, mode: DeliveryMode, senders: SenderScope, from: &str, message: &str) -> String {
     let issued = world.issue_with(ALICE, |request| (request.delivery, request.senders) = (mode, senders)).await;
     let mut smtp = world.smtp(ALICE, issued.password.expose()).await;
-    let told = smtp.smtp(&format!("MAIL FROM:<{from}> SIZE=100")).await;
+    hand_in(&mut smtp, &format!("<{from}> SIZE=100"), message).await
+}
+
+/// The same in a session that has logged in.
+async fn hand_in<S: AsyncRead + AsyncWrite + Unpin>(smtp: &mut Peer<S>, from: &str, message: &str) -> String {
+    let told = smtp.smtp(&format!("MAIL FROM:{from}")).await;
     if !told.starts_with("250 ") {
         return told;
     }
@@ -27,6 +34,11 @@ async fn send(world: &World, mode: DeliveryMode, senders: SenderScope, from: &st
     let told = smtp.reply().await;
     assert!(smtp.smtp("NOOP").await.starts_with("250 "), "the session goes on");
     told
+}
+
+/// The Message-ID in the header of a message, without angle brackets.
+fn message_id(message: &str) -> &str {
+    message.split_once("\r\nMessage-ID: <").unwrap().1.split_once('>').unwrap().0
 }
 
 /// What arrived last.
@@ -64,6 +76,74 @@ async fn what_a_script_leaves_out_is_added_and_nothing_else_is_changed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_received_line_says_how_the_message_came_and_not_from_where() {
+    let world = World::start().await;
+    let issued = world.issue(ALICE).await;
+    let mut smtp = world.smtp(ALICE, &issued).await;
+    let whole = "From: alice@contoso.test\r\n\r\n\r\n";
+    for (sender, protocol) in [("<alice@contoso.test>", "ESMTPA"), ("<alice@contoso.test> SMTPUTF8", "UTF8SMTPA")] {
+        assert!(hand_in(&mut smtp, sender, whole).await.starts_with("250 2.0.0 "));
+        assert!(arrived(&world).contains(&format!(" (Postern)\r\n\twith {protocol} id ")), "{}", arrived(&world));
+    }
+    let mut smtp = world.connect_tls(Protocol::Smtp).await;
+    smtp.reply().await;
+    assert!(smtp.smtp("EHLO secret-name.test").await.starts_with("250-"));
+    assert!(smtp.smtp(&format!("AUTH PLAIN {}", plain(ALICE, &issued))).await.starts_with("235 "));
+    assert!(hand_in(&mut smtp, "<alice@contoso.test>", whole).await.starts_with("250 2.0.0 "));
+    let message = arrived(&world);
+    assert!(message.contains(" (Postern)\r\n\twith ESMTPSA id "), "{message}");
+    assert!(!message.contains("secret-name") && !message.contains("127.0.0.1"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_message_id_that_goes_out_is_the_one_that_is_known_here() {
+    let world = World::start().await;
+    for message in ["Subject: made\r\n\r\n", "Subject: given\r\nMessage-ID: <own@script.test>\r\n\r\n"] {
+        for mode in BOTH {
+            send(&world, mode, SenderScope::default(), ALICE, message).await;
+            let sent = message_id(&arrived(&world)).to_owned();
+            eventually("the journal", async || {
+                let newest = world.ops.journal(&JournalFilter::default(), 1).await.unwrap();
+                newest.first().is_some_and(|entry| entry.message_id.as_ref() == Some(&sent))
+            })
+            .await;
+        }
+        world.fault("mail-unreachable");
+        let told = send(&world, DeliveryMode::Assured, SenderScope::default(), ALICE, message).await;
+        assert!(told.contains("queued as"), "{told}");
+        let queued = world.ops.queue().await.unwrap().remove(0);
+        let spool = world.config.data_dir.join("spool");
+        let kept = std::fs::read_dir(spool).unwrap().map(|file| std::fs::read(file.unwrap().path()).unwrap());
+        let kept = String::from_utf8(kept.last().unwrap()).unwrap();
+        assert_eq!(queued.message_id.as_deref(), Some(message_id(&kept)));
+        assert!(message_id(&kept).ends_with(if message.contains("own@") {
+            "own@script.test"
+        } else {
+            "@contoso.test"
+        }));
+        world.sandbox.faults().clear_all();
+        eventually("it to go out", async || {
+            world.ops.retry_all_queued().await.unwrap();
+            world.ops.queue().await.unwrap().is_empty()
+        })
+        .await;
+        assert_eq!(arrived(&world), kept, "what was kept is what goes out");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_message_in_many_pieces_keeps_its_body_octet_for_octet() {
+    let world = World::start().await;
+    let body: String = (0..20_000).map(|line| format!("{line} Grüße\tand  more \r\n")).collect();
+    let given = "Subject:  Gr\u{fc}\u{df}e\r\n folded\r\nX-Odd : kept\r\nfrom: alice@contoso.test\r\n";
+    for mode in BOTH {
+        let message = format!("{given}\r\n{body}");
+        assert!(send(&world, mode, SenderScope::default(), ALICE, &message).await.starts_with("250 2.0.0 "));
+        assert!(arrived(&world).ends_with(&message), "{mode:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_goes_in_circles_is_refused() {
     let world = World::start().await;
     for mode in BOTH {
@@ -94,14 +174,40 @@ async fn a_password_for_certain_senders_sends_for_them_only() {
             (&[ALICE], "", "shared@contoso.test"),
             (&["@contoso.test"], ALICE, "alice@sub.contoso.test"),
             (&[ALICE], ALICE, "alice@contoso.test, shared@contoso.test"),
+            (&[ALICE], ALICE, "alice@contoso.test\r\nSender: shared@contoso.test"),
+            (&[ALICE], ALICE, "shared@contoso.test <alice@contoso.test>"),
+            // Two addresses, or one? Nobody knows what the next reader sees.
+            (&[ALICE], ALICE, "<@shared.contoso.test:alice@contoso.test>"),
         ] {
             let told = send(&world, mode, scope(allowed, false), envelope, &text(from)).await;
             assert!(told.starts_with("550 5.7.1 This password may not send as that sender, ref "), "{from}: {told}");
             reference(&told);
         }
+        // What would be added where From is missing is looked at as well; a report has no sender in its envelope.
+        let bare = "Subject: s\r\n\r\n";
+        let told = send(&world, mode, scope(&["@sales.contoso.test"], false), "", bare).await;
+        assert!(told.starts_with("550 5.7.1 "), "{told}");
         assert_eq!(world.sandbox.submissions().len(), before, "nothing of it went out");
+        let told = send(&world, mode, scope(&["@contoso.test"], false), "shared@contoso.test", bare).await;
+        assert!(told.starts_with("250 2.0.0 "), "{told}");
+        assert!(arrived(&world).contains("\r\nFrom: shared@contoso.test\r\n"), "{}", arrived(&world));
+        eventually("the journal", async || {
+            let filter = JournalFilter { outcome: Some(JournalOutcome::Refused), ..JournalFilter::default() };
+            let refused = world.ops.journal(&filter, 100).await.unwrap();
+            refused
+                .iter()
+                .any(|entry| entry.reply.as_deref() == Some("the app password may not send as shared@contoso.test"))
+        })
+        .await;
+    }
+    // Nor is it kept where Exchange is away.
+    world.fault("mail-unreachable");
+    for from in ["shared@contoso.test", "alice@contoso.test <shared@contoso.test>"] {
+        let told = send(&world, DeliveryMode::Assured, scope(&[ALICE], false), ALICE, &text(from)).await;
+        assert!(told.starts_with("550 5.7.1 This password may not send as that sender, ref "), "{told}");
     }
     assert!(world.ops.queue().await.unwrap().is_empty());
+    assert_eq!(std::fs::read_dir(world.config.data_dir.join("spool")).unwrap().count(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

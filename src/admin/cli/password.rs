@@ -13,7 +13,7 @@ use crate::admin::cli::listing::{self, Column};
 use crate::admin::cli::output::{Entry, Output, Tone};
 use crate::admin::cli::set_up::SetUp;
 use crate::admin::cli::values::{self, Expiry, timestamp};
-use crate::admin::cli::view::{IssuedDocument, PasswordDocument, protocols};
+use crate::admin::cli::view::{IssuedDocument, PasswordDocument, ShownPasswordDocument, protocols};
 use crate::admin::ops::{IssueRequest, Issued, Ops, PasswordRow, PasswordState, RevokeOutcome, delivery_mode};
 use crate::base::{Mailbox, Protocol};
 use crate::config::{self, Config};
@@ -263,7 +263,7 @@ fn or_never(moment: Option<DateTime<Utc>>) -> Entry {
 
 fn show(output: &Output, row: &PasswordRow) -> Result<(), Failure> {
     if output.is_json() {
-        return output.json(&PasswordDocument::from(row));
+        return output.json(&ShownPasswordDocument::from(row));
     }
     let mut cells = vec![
         vec!["id".into(), row.id.clone().into()],

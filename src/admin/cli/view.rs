@@ -49,6 +49,20 @@ pub(super) struct PasswordDocument {
     last_used_at: Option<String>,
 }
 
+/// An app password in `password show`: as in the list, and what the list has no room for.
+#[derive(Debug, Serialize)]
+pub(super) struct ShownPasswordDocument {
+    #[serde(flatten)]
+    listed: PasswordDocument,
+    force_from: bool,
+}
+
+impl From<&PasswordRow> for ShownPasswordDocument {
+    fn from(row: &PasswordRow) -> Self {
+        Self { listed: row.into(), force_from: row.senders.force_from }
+    }
+}
+
 impl From<&PasswordRow> for PasswordDocument {
     fn from(row: &PasswordRow) -> Self {
         Self {

@@ -60,51 +60,91 @@ pub(super) fn fields(header: &[u8]) -> Vec<Field<'_>> {
 
 /// The addresses in a field; `None` where they cannot be told with certainty. That is so as well where more `@` stand outside of quoted
 /// strings and comments than addresses were found: another reader could find another one.
+///
+/// Many scripts write `info@contoso.example <info@contoso.example>`, which needs quotes (RFC 5322, section 3.4). Who stands there is
+/// certain all the same, if both are counted.
 pub(super) fn addresses(field: &Field<'_>) -> Option<Vec<String>> {
-    let text = [b"From:", field.value(), b"\r\n"].concat();
+    let value = field.value();
+    let found = parsed(value)?;
+    if bare_ats(value)? == found.len() {
+        return Some(found);
+    }
+    let (name, rest) = value.split_at_checked(angle(value)?)?;
+    let mut both = parsed(name)?;
+    both.extend(parsed(rest)?);
+    (both.len() == 2 && bare_ats(name) == Some(1) && bare_ats(rest) == Some(1)).then_some(both)
+}
+
+/// The addresses that the library reads in this value. Of a quoted local part it does not say what it is, so there are none then;
+/// Exchange has no such addresses either.
+fn parsed(value: &[u8]) -> Option<Vec<String>> {
+    let text = [b"From:", value, b"\r\n"].concat();
     let message = MessageParser::new().with_address_headers().parse_headers(&text)?;
     let found: Vec<String> =
         message.from()?.iter().map(|address| address.address().map(str::to_owned)).collect::<Option<_>>()?;
-    let plain = found.iter().all(|address| address.chars().filter(|c| *c == '@').count() == 1);
-    (plain && !found.is_empty() && bare_ats(field.value()) == Some(found.len())).then_some(found)
+    let is_plain = |address: &String| {
+        let sides = address.split_once('@');
+        sides.is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty() && !domain.contains('@'))
+    };
+    (!found.is_empty() && found.iter().all(is_plain)).then_some(found)
 }
 
-/// How many `@` stand outside of quoted strings and comments; `None` where those do not end.
-pub(super) fn bare_ats(value: &[u8]) -> Option<usize> {
-    let (mut count, mut comments, mut quoted) = (0, 0_usize, false);
-    let mut octets = value.iter();
-    while let Some(octet) = octets.next() {
+/// What an octet of a field's value belongs to (RFC 5322, sections 3.2.2 and 3.2.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Comment,
+    Quoted,
+    Bare,
+}
+
+/// The octets of a value that are not escaped, each with its place and what it belongs to; last, whether quoted strings and comments end.
+fn parts(value: &[u8], mut each: impl FnMut(usize, u8, Part)) -> bool {
+    let (mut comments, mut quoted) = (0_usize, false);
+    let mut octets = value.iter().copied().enumerate();
+    while let Some((place, octet)) = octets.next() {
         match octet {
             b'\\' if quoted || comments > 0 => {
                 octets.next();
             }
             b'"' if comments == 0 => quoted = !quoted,
             b'(' if !quoted => comments += 1,
-            b')' if !quoted => comments = comments.checked_sub(1)?,
-            b'@' if !quoted && comments == 0 => count += 1,
-            _ => {}
+            b')' if !quoted => match comments.checked_sub(1) {
+                Some(left) => comments = left,
+                None => return false,
+            },
+            _ if quoted => each(place, octet, Part::Quoted),
+            _ if comments > 0 => each(place, octet, Part::Comment),
+            _ => each(place, octet, Part::Bare),
         }
     }
-    (!quoted && comments == 0).then_some(count)
+    !quoted && comments == 0
 }
 
-/// What stands before the address in angle brackets, as it is written.
+/// How many `@` stand outside of quoted strings and comments; `None` where those do not end.
+pub(super) fn bare_ats(value: &[u8]) -> Option<usize> {
+    let mut count = 0;
+    let ends = parts(value, |_, octet, part| count += usize::from(octet == b'@' && part == Part::Bare));
+    ends.then_some(count)
+}
+
+/// Where the first angle bracket opens that belongs to an address.
+fn angle(value: &[u8]) -> Option<usize> {
+    let mut first = None;
+    parts(value, |place, octet, part| {
+        if octet == b'<' && part == Part::Bare {
+            first.get_or_insert(place);
+        }
+    });
+    first
+}
+
+/// What stands before the address in angle brackets, as it is written; `None` where that is more than a name, as in a group.
 pub(super) fn display_name<'a>(field: &Field<'a>) -> Option<&'a [u8]> {
     let value = field.value();
-    let mut quoted = false;
-    let mut escaped = false;
-    for (place, octet) in value.iter().enumerate() {
-        match octet {
-            _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            b'<' if !quoted => {
-                return value.get(..place).map(<[u8]>::trim_ascii).filter(|name| !name.is_empty());
-            }
-            _ => {}
-        }
-    }
-    None
+    let name = value.get(..angle(value)?)?.trim_ascii();
+    let mut is_more = false;
+    let ends = parts(name, |_, octet, part| is_more |= part == Part::Bare && b":;,@<>".contains(&octet));
+    (ends && !is_more && !name.is_empty()).then_some(name)
 }
 
 /// The Message-ID, without angle brackets.

@@ -7,7 +7,7 @@ mod fields;
 
 use crate::wire::header::fields::{Field, fields};
 
-/// A header longer than this is not looked through: it passes as it is, with a `Received` in front.
+/// A header longer than this, with the empty line behind it, is not looked through: it passes as it is, with a `Received` in front.
 const LONGEST_HEADER_OCTETS: usize = 256 * 1024;
 
 /// With so many `Received` a message goes round in circles (RFC 5321, section 6.3).
@@ -64,6 +64,8 @@ pub enum Unfit {
 pub struct HeaderEditor {
     rules: Rules,
     held: Vec<u8>,
+    /// Its first line has been seen, and may begin a header.
+    has_begun: bool,
     /// How far the end of the header was looked for.
     searched: usize,
     is_through: bool,
@@ -73,7 +75,7 @@ pub struct HeaderEditor {
 impl HeaderEditor {
     /// For one message.
     pub fn new(rules: Rules) -> Self {
-        Self { rules, held: Vec::new(), searched: 0, is_through: false, message_id: None }
+        Self { rules, held: Vec::new(), has_begun: false, searched: 0, is_through: false, message_id: None }
     }
 
     /// Whether the header is through, so that what comes passes as it is.
@@ -98,8 +100,10 @@ impl HeaderEditor {
         self.held.extend_from_slice(piece);
         match self.end_of_header() {
             Some(end) => self.let_through(end, out),
-            None if self.held.len() > LONGEST_HEADER_OCTETS => self.let_through_unread(out),
-            None => Ok(()),
+            None if self.held.len() <= LONGEST_HEADER_OCTETS => Ok(()),
+            None if self.has_begun || fields::may_begin(self.looked_through()) => self.let_through_unread(out),
+            // One line without end, and no field.
+            None => self.let_through(0, out),
         }
     }
 
@@ -111,18 +115,25 @@ impl HeaderEditor {
         if self.is_through { Ok(()) } else { self.let_through(self.held.len(), out) }
     }
 
+    /// As much of what is held as is looked through: the same however the message comes in pieces.
+    fn looked_through(&self) -> &[u8] {
+        self.held.get(..LONGEST_HEADER_OCTETS).unwrap_or(&self.held)
+    }
+
     /// Where the header ends: behind its last field. A message that does not begin like a header has none.
     fn end_of_header(&mut self) -> Option<usize> {
-        if self.held.starts_with(b"\r\n") {
-            return Some(0);
-        }
-        let first_line = memchr::memmem::find(&self.held, b"\r\n")?;
-        if !fields::may_begin(self.held.get(..first_line).unwrap_or_default()) {
-            return Some(0);
-        }
+        // What was searched is not searched again, however small the pieces are; an end may lie across two of them.
         let from = self.searched.saturating_sub(3);
-        let found = memchr::memmem::find(self.held.get(from..).unwrap_or_default(), b"\r\n\r\n");
-        self.searched = self.held.len();
+        self.searched = self.looked_through().len();
+        if !self.has_begun {
+            let unseen = self.looked_through().get(from..).unwrap_or_default();
+            let first_line = from + memchr::memmem::find(unseen, b"\r\n")?;
+            if !fields::may_begin(self.held.get(..first_line).unwrap_or_default()) {
+                return Some(0);
+            }
+            self.has_begun = true;
+        }
+        let found = memchr::memmem::find(self.looked_through().get(from..).unwrap_or_default(), b"\r\n\r\n");
         found.map(|at| from + at + 2)
     }
 
@@ -136,7 +147,8 @@ impl HeaderEditor {
             return Err(Unfit::Loop);
         }
         self.check_senders(&found)?;
-        let forced = self.rules.force_from.clone().and_then(|address| forced(&found, &address));
+        let is_forced = self.rules.force_from.is_some();
+        let forced = self.rules.force_from.as_ref().and_then(|address| forced(&found, address));
         self.message_id = fields::message_id(&found);
         self.begin(out);
         if !found.iter().any(|field| field.is("from")) {
@@ -158,8 +170,8 @@ impl HeaderEditor {
                         out.extend_from_slice(forced);
                     }
                 }
-                // Whoever stands in From has sent it now.
-                Some(_) if field.is("sender") => {}
+                // Whoever stands in From alone has sent it now, and then there should be none (RFC 5322, section 3.6.2).
+                _ if is_forced && field.is("sender") => {}
                 _ => out.extend_from_slice(field.octets),
             }
         }
@@ -174,15 +186,19 @@ impl HeaderEditor {
 
     /// What is too long to be looked through passes, unless something had to be found in it.
     fn let_through_unread(&mut self, out: &mut Vec<u8>) -> Result<(), Unfit> {
-        let held = std::mem::take(&mut self.held);
-        if fields(&held).iter().filter(|field| field.is("received")).count() >= MOST_RECEIVED {
+        let mut found = fields(self.looked_through());
+        // Of the last one only a part has been seen.
+        found.pop();
+        if found.iter().filter(|field| field.is("received")).count() >= MOST_RECEIVED {
             return Err(Unfit::Loop);
         }
         if !self.rules.senders.is_anybody() || self.rules.force_from.is_some() {
             return Err(Unfit::UnclearSender);
         }
+        // One that is missing so far may still come, and two would be wrong (RFC 5322, section 3.6): none is added.
+        self.message_id = fields::message_id(&found);
         self.begin(out);
-        out.extend_from_slice(&held);
+        out.append(&mut self.held);
         self.is_through = true;
         Ok(())
     }
@@ -194,6 +210,11 @@ impl HeaderEditor {
     fn check_senders(&self, found: &[Field<'_>]) -> Result<(), Unfit> {
         if self.rules.senders.is_anybody() {
             return Ok(());
+        }
+        // What would be added is looked at as what is there.
+        let will_add = self.rules.force_from.is_none() && !found.iter().any(|field| field.is("from"));
+        if will_add && !self.rules.senders.allow(&self.rules.from) {
+            return Err(Unfit::Sender(self.rules.from.clone()));
         }
         for field in found
             .iter()

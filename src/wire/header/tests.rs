@@ -91,6 +91,12 @@ fn only_those_may_send_who_are_named() {
         "From: anybody@sales.contoso.test (not bob@contoso.test)\r\nSender: alice@contoso.test",
         "From:\r\n Alice <alice@contoso.test>,\r\n =?utf-8?q?B=C3=B6b?= <x@sales.contoso.test>",
         "Subject: no From",
+        "From: alice@contoso.test <alice@contoso.test>",
+        "From: (bob@contoso.test \\( <bob@contoso.test>) Alice <alice@contoso.test>",
+        "From: \"x\\\" <bob@contoso.test>\" <alice@contoso.test>",
+        "From: =?utf-8?q?bob=40contoso.test?= <alice@contoso.test>",
+        "From: a group: alice@contoso.test;",
+        "From: alice@contoso.test\r\nFrom: alice@contoso.test",
     ] {
         assert!(edited(&format!("{allowed}\r\n\r\n"), restricted()).is_ok(), "{allowed}");
     }
@@ -104,7 +110,17 @@ fn only_those_may_send_who_are_named() {
         ("From: group: alice@contoso.test, bob@contoso.test;", Unfit::Sender("bob@contoso.test".to_owned())),
         ("From: ", Unfit::UnclearSender),
         ("From: alice", Unfit::UnclearSender),
-        ("From: bob@contoso.test <alice@contoso.test>", Unfit::UnclearSender),
+        // The name of one who may not, without quotes: another reader may take it for the address.
+        ("From: bob@contoso.test <alice@contoso.test>", Unfit::Sender("bob@contoso.test".to_owned())),
+        ("From: alice@contoso.test <bob@contoso.test>", Unfit::Sender("bob@contoso.test".to_owned())),
+        ("From: <alice@contoso.test> bob@contoso.test", Unfit::Sender("bob@contoso.test".to_owned())),
+        ("From: a@sales.contoso.test <b@sales.contoso.test>, c@sales.contoso.test", Unfit::UnclearSender),
+        ("From: \"bob@evil.test\"@sales.contoso.test", Unfit::UnclearSender),
+        ("From: bob@evil.test(alice@contoso.test)", Unfit::Sender("bob@evil.test".to_owned())),
+        ("From: a\\@evil.test@sales.contoso.test", Unfit::UnclearSender),
+        ("From: =?utf-8?q?bob=40evil.test?=", Unfit::UnclearSender),
+        ("From: nobody:;", Unfit::UnclearSender),
+        ("Resent-Sender: bob@contoso.test\r\nFrom: alice@contoso.test", Unfit::Sender("bob@contoso.test".to_owned())),
         ("From: <@evil.test:alice@contoso.test>", Unfit::UnclearSender),
         ("From: \"alice@contoso.test", Unfit::UnclearSender),
         ("From: (alice@contoso.test", Unfit::UnclearSender),
@@ -113,10 +129,44 @@ fn only_those_may_send_who_are_named() {
         assert!(told.is_err(), "{refused}: {told:?}");
         assert!(told == Err(named.clone()) || told == Err(Unfit::UnclearSender), "{refused}: {told:?}, not {named:?}");
     }
-    let long = format!("X: {}\r\n", "a".repeat(900)).repeat(400);
-    assert_eq!(edited_in(long.as_bytes(), restricted(), &[5000; 99]), Err(Unfit::UnclearSender));
-    let (passed, id) = edited_in(long.as_bytes(), rules(), &[5000; 99]).unwrap();
-    assert_eq!((passed, id), (format!("{RECEIVED}{long}"), None), "what is too long to be read passes");
+    // What is added where From is missing is looked at as what is there.
+    let others = Rules { senders: Senders(vec!["@sales.contoso.test".to_owned()]), ..rules() };
+    assert_eq!(edited("Subject: s\r\n\r\n", others), Err(Unfit::Sender("alice@contoso.test".to_owned())));
+}
+
+#[test]
+fn a_header_that_is_too_long_to_be_looked_through_passes_as_it_is_however_it_comes() {
+    let long = |octets: usize| {
+        let end = "\r\n\r\nbody\r\n";
+        let begin = "Message-ID: <own@x>\r\nX: ";
+        let filler = "a".repeat(octets + "body\r\n".len() - begin.len() - end.len());
+        format!("{begin}{filler}{end}")
+    };
+    let in_pieces = |message: &str, rules: &Rules, octets: usize| {
+        edited_in(message.as_bytes(), rules.clone(), &vec![octets; message.len() / octets + 1])
+    };
+    for (octets, is_read) in
+        [(-3, true), (-2, true), (-1, true), (0, true), (1, false), (2, false), (3, false), (5000, false)]
+    {
+        let message = long(LONGEST_HEADER_OCTETS.checked_add_signed(octets).unwrap());
+        let restricted = Rules { senders: Senders(vec!["@contoso.test".to_owned()]), ..rules() };
+        for piece in [1, 2, 3, 5000, message.len()] {
+            let (text, id) = in_pieces(&message, &rules(), piece).unwrap();
+            assert_eq!(text.strip_suffix(&message).is_some_and(|added| added.contains("From: ")), is_read, "{octets}");
+            assert_eq!(id.as_deref(), Some("own@x"));
+            assert!(is_read || text == format!("{RECEIVED}{message}"));
+            assert_eq!(in_pieces(&message, &restricted, piece).err(), (!is_read).then_some(Unfit::UnclearSender));
+        }
+    }
+    let looping = format!("{}{}", "Received: x\r\n".repeat(50), long(LONGEST_HEADER_OCTETS));
+    assert_eq!(in_pieces(&looping, &rules(), 7000), Err(Unfit::Loop));
+    // Nor is one found where a field is cut, and one line without end is no header.
+    let cut = format!("X: {}\r\nMessage-ID: <cut@x>\r\n", "a".repeat(LONGEST_HEADER_OCTETS - 20));
+    assert_eq!(in_pieces(&cut, &rules(), 7000).unwrap(), (format!("{RECEIVED}{cut}"), None));
+    let line = format!("{}\r\n", "no field ".repeat(LONGEST_HEADER_OCTETS / 9 + 1));
+    let whole = in_pieces(&line, &rules(), line.len()).unwrap();
+    assert_eq!(whole, in_pieces(&line, &rules(), 1).unwrap());
+    assert!(whole.0.ends_with(&format!("\r\n\r\n{line}")));
 }
 
 #[test]
@@ -136,12 +186,21 @@ fn a_sender_is_put_in_its_place_and_can_still_be_answered() {
         ),
         ("From: a@x, b@x\r\nReply-To: r@x\r\nSubject: s", "From: alice@contoso.test\r\nReply-To: r@x\r\nSubject: s"),
         ("From: a@x\r\nTo: t@x\r\nFrom: b@x", "From: alice@contoso.test\r\nReply-To: a@x\r\nTo: t@x"),
-        ("From: Alice <ALICE@contoso.test>\r\nSender: s@x", "From: Alice <ALICE@contoso.test>\r\nSender: s@x"),
+        ("From: Alice <ALICE@contoso.test>\r\nSender: s@x", "From: Alice <ALICE@contoso.test>"),
+        // Brackets in a comment are none, and of a group only the address is taken.
+        ("From: (a <b) Bob <b@x>", "From: (a <b) Bob <alice@contoso.test>\r\nReply-To: (a <b) Bob <b@x>"),
+        ("From: crew: Bob <b@x>;", "From: alice@contoso.test\r\nReply-To: crew: Bob <b@x>;"),
+        ("From: crm@x <crm@x>", "From: alice@contoso.test\r\nReply-To: crm@x <crm@x>"),
+        ("From: \"a, b\" <b@x>", "From: \"a, b\" <alice@contoso.test>\r\nReply-To: \"a, b\" <b@x>"),
+        // Whom nobody could answer is not put into Reply-To.
+        ("From: root (Cron Daemon)", "From: alice@contoso.test"),
+        ("From: ", "From: alice@contoso.test"),
         (
             "From: =?utf-8?b?w4Q=?=\r\n <crm@x>",
             "From: =?utf-8?b?w4Q=?= <alice@contoso.test>\r\nReply-To: =?utf-8?b?w4Q=?=\r\n <crm@x>",
         ),
         ("Subject: s", "From: alice@contoso.test\r\nSubject: s"),
+        ("Sender: s@x\r\nSubject: s", "From: alice@contoso.test\r\nSubject: s"),
     ] {
         assert_eq!(forced(message), expected, "{message}");
     }
@@ -161,6 +220,34 @@ proptest! {
         prop_assert!(text.ends_with(&message), "nothing of it is changed, and what is added stands in front:\n{}", text);
         prop_assert!(text.len() - message.len() < 250);
         prop_assert!(id.is_some() || message.to_ascii_lowercase().contains("message-id"));
+    }
+
+    #[test]
+    fn whatever_stands_in_from_the_mailbox_alone_stands_there_afterwards(
+        from in "([ -~]|@|<|>|\\(|\\)|\"|,|:|;|\r\n |b@x|<b@x>|é){0,12}",
+        others in prop::collection::vec("X-[a-z]: [ -~]{0,20}|Sender: [a-z]@x|From: [a-z]@x|Reply-To: r@x|To: [a-z]@y", 0..6),
+        place in 0..6_usize,
+        body in "[ -~\r\n]{0,60}",
+        pieces in prop::collection::vec(1..40_usize, 0..40),
+    ) {
+        let mut lines = others;
+        lines.insert(place.min(lines.len()), format!("From: {from}"));
+        let message = format!("{}\r\n\r\n{body}", lines.join("\r\n"));
+        let rules = Rules { force_from: Some("alice@contoso.test".to_owned()), ..rules() };
+        let (text, _) = edited_in(message.as_bytes(), rules, &pieces).unwrap();
+        let (header, kept_body) = text.split_once("\r\n\r\n").unwrap();
+        prop_assert_eq!(kept_body, message.split_once("\r\n\r\n").unwrap().1);
+        let header = format!("{header}\r\n");
+        let fields = fields(header.as_bytes());
+        let froms: Vec<_> = fields.iter().filter(|field| field.is("from")).collect();
+        prop_assert_eq!(froms.len(), 1);
+        prop_assert_eq!(fields::addresses(froms[0]), Some(vec!["alice@contoso.test".to_owned()]), "{}", header);
+        prop_assert!(!fields.iter().any(|field| field.is("sender")));
+        // The other fields are there in their order, octet for octet.
+        let named = |field: &&str| !["From:", "Sender:", "Reply-To:", "Received:", "Date:", "Message-ID:"].iter().any(|name| field.starts_with(name));
+        let kept: Vec<&str> = header.split("\r\n").filter(|line| !line.is_empty() && !line.starts_with([' ', '\t'])).filter(named).collect();
+        let given: Vec<&str> = lines.iter().map(String::as_str).filter(named).collect();
+        prop_assert_eq!(kept, given);
     }
 }
 

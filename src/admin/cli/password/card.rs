@@ -28,6 +28,14 @@ pub(in crate::admin::cli) fn text(config: &Config, row: &PasswordRow) -> String 
         let networks: Vec<String> = row.networks.iter().map(ToString::to_string).collect();
         lines.push(format!("  only from  {}", networks.join(", ")));
     }
+    let allowed = row.senders.allowed.join(", ");
+    let sends_as = match (allowed.is_empty(), row.senders.force_from) {
+        (true, false) => None,
+        (false, false) => Some(allowed),
+        (true, true) => Some(format!("{}, whatever sender is named", row.mailbox)),
+        (false, true) => Some(format!("{}, where one of these is named: {allowed}", row.mailbox)),
+    };
+    lines.extend(sends_as.map(|whom| format!("  sends as   {whom}")));
     lines.push(format!("  ends       {}", row.expires_at.map_or_else(|| "never".to_owned(), timestamp)));
     lines.push(format!("  to revoke  postern password revoke {}", row.id));
     lines.join("\n")
@@ -111,7 +119,23 @@ mod tests {
         ] {
             assert!(card.contains(part), "{part}\n{card}");
         }
-        assert!(!card.contains("IMAP"), "{card}");
+        assert!(!card.contains("IMAP") && !card.contains("sends as"), "{card}");
+    }
+
+    #[test]
+    fn the_card_says_whom_its_messages_come_from() {
+        let config = Config::built_in("data".into());
+        for (allowed, force_from, line) in [
+            (&["@contoso.test", "x@y.test"][..], false, "  sends as   @contoso.test, x@y.test\n"),
+            (&[], true, "  sends as   alice@contoso.test, whatever sender is named\n"),
+            (&["@contoso.test"], true, "  sends as   alice@contoso.test, where one of these is named: @contoso.test\n"),
+        ] {
+            let mut row = row(&[Protocol::Smtp], &[]);
+            row.senders.allowed = allowed.iter().map(|&one| one.to_owned()).collect();
+            row.senders.force_from = force_from;
+            let card = text(&config, &row);
+            assert!(card.contains(line), "{line}\n{card}");
+        }
     }
 
     #[test]
