@@ -171,6 +171,13 @@ mod tests {
                 &["a@x.test", "b@x.test"],
                 false,
             ),
+            // Graph would send it to one of them.
+            (
+                "From: alice@contoso.test\r\nTo: a@x.test <b@x.test>\r\n\r\n",
+                Some(MAILBOX),
+                &["a@x.test", "b@x.test"],
+                false,
+            ),
             ("From: alice@contoso.test\r\nResent-To: b@x.test\r\n\r\n", Some(MAILBOX), &["b@x.test"], false),
         ] {
             assert!(fit(content, sender, waiting, is_served).is_err(), "{content} {sender:?} {waiting:?}");

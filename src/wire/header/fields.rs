@@ -60,19 +60,22 @@ pub(super) fn fields(header: &[u8]) -> Vec<Field<'_>> {
 
 /// The addresses in a field; `None` where they cannot be told with certainty. That is so as well where more `@` stand outside of quoted
 /// strings and comments than addresses were found: another reader could find another one.
-///
-/// Many scripts write `info@contoso.example <info@contoso.example>`, which needs quotes (RFC 5322, section 3.4). Who stands there is
-/// certain all the same, if both are counted.
 pub(super) fn addresses(field: &Field<'_>) -> Option<Vec<String>> {
-    let value = field.value();
-    let found = parsed(value)?;
-    if bare_ats(value)? == found.len() {
-        return Some(found);
-    }
-    let (name, rest) = value.split_at_checked(angle(value)?)?;
-    let mut both = parsed(name)?;
-    both.extend(parsed(rest)?);
-    (both.len() == 2 && bare_ats(name) == Some(1) && bare_ats(rest) == Some(1)).then_some(both)
+    let found = parsed(field.value())?;
+    (bare_ats(field.value())? == found.len()).then_some(found)
+}
+
+/// All addresses that a reader may find in a field; `None` where they cannot be told with certainty.
+///
+/// Many scripts write `info@contoso.example <info@contoso.example>`, which needs quotes (RFC 5322, section 3.4). Which of the two counts is
+/// not certain, but there are no others. For whom a message goes to that is not enough: one of the two would not get it.
+pub(super) fn all_addresses(field: &Field<'_>) -> Option<Vec<String>> {
+    addresses(field).or_else(|| {
+        let (name, rest) = field.value().split_at_checked(angle(field.value())?)?;
+        let mut both = parsed(name)?;
+        both.extend(parsed(rest)?);
+        (both.len() == 2 && bare_ats(name) == Some(1) && bare_ats(rest) == Some(1)).then_some(both)
+    })
 }
 
 /// The addresses that the library reads in this value. Of a quoted local part it does not say what it is, so there are none then;

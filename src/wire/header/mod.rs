@@ -220,7 +220,7 @@ impl HeaderEditor {
             .iter()
             .filter(|field| ["from", "sender", "resent-from", "resent-sender"].iter().any(|name| field.is(name)))
         {
-            let addresses = fields::addresses(field).ok_or(Unfit::UnclearSender)?;
+            let addresses = fields::all_addresses(field).ok_or(Unfit::UnclearSender)?;
             if let Some(wrong) = addresses.into_iter().find(|address| !self.rules.senders.allow(address)) {
                 return Err(Unfit::Sender(wrong));
             }
@@ -279,7 +279,7 @@ fn forced(found: &[Field<'_>], address: &str) -> Option<Vec<u8>> {
     let mut froms = found.iter().filter(|field| field.is("from"));
     let from = froms.next()?;
     let is_alone = froms.next().is_none();
-    let addresses = fields::addresses(from).unwrap_or_default();
+    let addresses = fields::all_addresses(from).unwrap_or_default();
     if is_alone && matches!(addresses.as_slice(), [one] if one.eq_ignore_ascii_case(address)) {
         return None;
     }

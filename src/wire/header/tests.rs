@@ -256,9 +256,15 @@ fn whom_a_header_names_is_read_or_said_to_be_unclear() {
     let header = "To: A <a@x.test>,\r\n \"b@not.test\" <b@x.test>\r\nCC: undisclosed-recipients:;\r\nBcc:\r\nbcc: c@x.test (and d@not.test)\r\nSubject: e@not.test\r\n";
     assert_eq!(recipients(header.as_bytes()).unwrap(), ["a@x.test", "b@x.test", "c@x.test"]);
     assert_eq!(recipients(b"Subject: s\r\n").unwrap(), Vec::<String>::new());
-    for unclear in
-        ["To: a@x.test b@x.test\r\n", "To: \"a@x.test\r\n", "Resent-To: a@x.test\r\n", "Cc: <@r:a@x.test>\r\n"]
-    {
+    for unclear in [
+        "To: a@x.test b@x.test\r\n",
+        "To: \"a@x.test\r\n",
+        "Resent-To: a@x.test\r\n",
+        "Cc: <@r:a@x.test>\r\n",
+        // One of the two is a name only, and would not get it.
+        "To: a@x.test <b@x.test>\r\n",
+        "Cc: \"a b\"@x.test\r\n",
+    ] {
         assert_eq!(recipients(unclear.as_bytes()), None, "{unclear}");
     }
     assert_eq!(authors(b"From: A <a@x.test>\r\n").unwrap(), ["a@x.test"]);
