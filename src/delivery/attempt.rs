@@ -288,6 +288,8 @@ impl<'a> Sender<'a> {
                     outcome.unknown = Some(taken);
                     return Err(Hindrance::of_reply(&reply, "the message", permit, sender));
                 }
+                // A refusal, whenever it is said, is no acceptance.
+                Err(UpstreamError::BrokeOff { reply, .. }) => reply,
                 Err(error) => {
                     outcome.unknown = Some(taken);
                     return Err(of_way(error));

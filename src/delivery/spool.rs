@@ -27,6 +27,9 @@ const PLENTY_OCTETS: u64 = 10 * 1024 * 1024 * 1024;
 /// A complete message.
 const COMPLETE: &str = "eml";
 
+/// The folder for whole messages that the queue does not know.
+const LEFT_OVER: &str = "left-over";
+
 /// A message that is still coming.
 const DRAFT: &str = "part";
 
@@ -108,7 +111,8 @@ impl Spool {
         let mut used = 0;
         for entry in std::fs::read_dir(&folder).map_err(failed)? {
             // A file that has just gone uses nothing.
-            used += entry.and_then(|entry| entry.metadata()).map_or(0, |metadata| metadata.len());
+            let metadata = entry.and_then(|entry| entry.metadata());
+            used += metadata.map_or(0, |metadata| if metadata.is_file() { metadata.len() } else { 0 });
         }
         Ok(Self { folder, limit_octets, used_octets: Arc::new(AtomicU64::new(used)) })
     }
@@ -194,8 +198,9 @@ impl Spool {
         removed.map_err(|source| SpoolError::File { path, source })
     }
 
-    /// Removes what belongs to no message of the queue: nobody was told that it is kept. Only for whoever serves the folder, before it
-    /// takes messages in. Returns how many files.
+    /// Removes drafts, of which nobody was told that they are kept, and sets whole messages aside that the queue does not know: most are
+    /// done with, but where the store was restored or emptied they were acknowledged. Only for whoever serves the folder, before it takes
+    /// messages in. Returns how many files.
     ///
     /// # Errors
     /// [`SpoolError::File`].
@@ -207,12 +212,23 @@ impl Spool {
         let mut swept = 0;
         for entry in std::fs::read_dir(&self.folder).map_err(failed(&self.folder))? {
             let path = entry.map_err(failed(&self.folder))?.path();
-            let is_known = path.extension().is_some_and(|extension| extension == COMPLETE)
-                && path.file_stem().and_then(|stem| stem.to_str()).is_some_and(|stem| known.contains(stem));
-            if !is_known {
-                let octets = std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
+            let is = |wanted: &str| path.extension().is_some_and(|extension| extension == wanted);
+            let octets = || std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
+            if is(DRAFT) {
+                let octets = octets();
                 remove_durably(&path).map_err(failed(&path))?;
                 less(&self.used_octets, octets);
+                swept += 1;
+            } else if is(COMPLETE)
+                && !path.file_stem().and_then(|stem| stem.to_str()).is_some_and(|stem| known.contains(stem))
+            {
+                let octets = octets();
+                let aside = self.folder.join(LEFT_OVER);
+                make_private_folder(&aside).map_err(failed(&aside))?;
+                let to = aside.join(path.file_name().unwrap_or_default());
+                std::fs::rename(&path, &to).map_err(failed(&path))?;
+                less(&self.used_octets, octets);
+                tracing::warn!(code = "spool-left-over", file = %to.display(), "a message that the queue does not know was set aside");
                 swept += 1;
             }
         }
@@ -435,6 +451,10 @@ mod tests {
         assert_eq!(whole(&spool, &ids[0]).await, b"kept");
         assert!(spool.read(&ids[1]).await.is_err());
         assert_eq!(spool.used_octets.load(Ordering::Relaxed), 4);
+        let aside = spool.folder.join(LEFT_OVER).join(format!("{}.eml", ids[1]));
+        assert_eq!(std::fs::read(aside).unwrap(), b"kept", "a restored store may have forgotten it");
+        assert!(!spool.folder.join("abc.part").exists());
+        assert_eq!(spool.sweep(&known).unwrap(), 0);
     }
 
     #[tokio::test]

@@ -26,6 +26,9 @@ const BETWEEN_LOOKS: chrono::Duration = chrono::Duration::minutes(1);
 /// How long a look may take.
 const LOOK_TIME: Duration = Duration::from_secs(60);
 
+/// The beginning of a message, with the `Received` that we have put in front.
+const HEAD_OCTETS: usize = 4096;
+
 /// How many earlier messages are looked for, to see whether the mailbox keeps copies at all.
 const EARLIER_MESSAGES: usize = 3;
 
@@ -147,6 +150,17 @@ impl Courier {
         if !message.recipients.iter().any(|one| one.is_unknown && one.state == RecipientState::Waiting) {
             return Look::Unclear("for which of its recipients is not known".to_owned());
         }
+        // A copy may be that of the transaction in which the others got it.
+        if message.recipients.iter().any(|one| one.state == RecipientState::Delivered) {
+            return Look::Unclear(
+                "some of its recipients have it, so that a copy says nothing of the others".to_owned(),
+            );
+        }
+        let Some(mark) = self.mark(message).await else {
+            return Look::Unclear(
+                "the message in the spool does not have the line by which its copy is known".to_owned(),
+            );
+        };
         let permit = match self.auth.permit_for_queued(&message.mailbox, Protocol::Imap).await {
             Ok(permit) => permit,
             Err(error) => return Look::Unclear(error.to_string()),
@@ -155,7 +169,16 @@ impl Courier {
             Ok(earlier) => earlier,
             Err(error) => return Look::Unclear(error.to_string()),
         };
-        self.delivery.look_for(&permit, id, &earlier).await
+        self.delivery.look_for(&permit, id, &mark, &earlier).await
+    }
+
+    /// What stands in the copy of this message that Exchange files, and in none that a mail program files: what we have added to it.
+    async fn mark(&self, message: &QueuedMessage) -> Option<String> {
+        let mut reading = self.spool.read(&message.id).await.ok()?;
+        let mut buffer = vec![0; HEAD_OCTETS];
+        let head = reading.piece(&mut buffer).await.ok()?;
+        // A report has its Message-ID from us, and nobody else knows it.
+        if message.is_report { message.message_id.clone() } else { own_received_id(head) }
     }
 
     /// The Message-IDs of the newest messages that Exchange has taken from the mailbox before.
@@ -175,11 +198,11 @@ impl Courier {
 }
 
 impl Delivery {
-    async fn look_for(&self, permit: &Permit, id: &str, earlier: &[String]) -> Look {
-        self.looked_for(permit, id, earlier).await.unwrap_or_else(|nothing| nothing)
+    async fn look_for(&self, permit: &Permit, id: &str, mark: &str, earlier: &[String]) -> Look {
+        self.looked_for(permit, id, mark, earlier).await.unwrap_or_else(|nothing| nothing)
     }
 
-    async fn looked_for(&self, permit: &Permit, id: &str, earlier: &[String]) -> Result<Look, Look> {
+    async fn looked_for(&self, permit: &Permit, id: &str, mark: &str, earlier: &[String]) -> Result<Look, Look> {
         let of_fault = |fault: &dyn Fault, words: String| match fault.whose() {
             Whose::Nobody => Look::Later(words),
             _ => Look::Unclear(words),
@@ -197,11 +220,15 @@ impl Delivery {
         // Never SELECT: what was not read is to stay so.
         session.examine(&folder).await.map_err(|error| Look::Later(error.to_string()))?;
         let mut look = Look::Unclear("the mailbox keeps no copies of what it sends, as far as is known".to_owned());
-        if reader::holds(&mut session, id).await.map_err(words)? {
+        let copies = reader::copies(&mut session, id).await.map_err(words)?;
+        if copies.iter().any(|header| memchr::memmem::find(header, mark.as_bytes()).is_some()) {
             look = Look::Found;
+        } else if !copies.is_empty() {
+            // Many mail programs file copies themselves as soon as they hear 250 from us.
+            look = Look::Unclear("a copy is there, but a mail program may have filed it".to_owned());
         } else {
             for known in earlier {
-                if reader::holds(&mut session, known).await.map_err(words)? {
+                if !reader::copies(&mut session, known).await.map_err(words)?.is_empty() {
                     look = Look::Absent;
                     break;
                 }
@@ -209,5 +236,32 @@ impl Delivery {
         }
         drop(timeout(Duration::from_secs(2), session.logout()).await);
         Ok(look)
+    }
+}
+
+/// The `id` of the `Received` that we have put in front of a message; nobody else knows it.
+fn own_received_id(head: &[u8]) -> Option<String> {
+    let line = head.strip_prefix(b"Received: by ")?;
+    let (_, behind) = String::from_utf8_lossy(line.get(..line.len().min(1024))?).split_once(" id ").map(own)?;
+    let (id, _) = behind.split_once(';')?;
+    (id.len() >= 12 && id.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-')).then(|| id.to_owned())
+}
+
+fn own((before, behind): (&str, &str)) -> (String, String) {
+    (before.to_owned(), behind.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_known_by_the_id_that_only_we_know() {
+        let id = "7Q2M4K9D7Q2M4K9D7Q2M4K9D";
+        let head = format!("Received: by mail.test (Postern)\r\n\twith ESMTPSA id {id};\r\n\tnow\r\nFrom: a@b\r\n");
+        assert_eq!(own_received_id(head.as_bytes()).as_deref(), Some(id));
+        for other in ["From: a@b\r\n", "Received: by x with SMTP id 1; now\r\n", "Received: by x"] {
+            assert_eq!(own_received_id(other.as_bytes()), None, "{other}");
+        }
     }
 }

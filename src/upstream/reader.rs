@@ -63,6 +63,9 @@ pub const SENT_NAMES: &[&str] = &[
     "Sent",
 ];
 
+/// So many copies of one message are looked at.
+const MOST_COPIES: usize = 20;
+
 /// The mailbox could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
@@ -140,12 +143,18 @@ pub async fn sent_folder(session: &mut Session, configured: Option<&str>) -> Res
     Ok(found.map(|name| name.name().to_owned()))
 }
 
-/// Whether a message with this Message-ID (without angle brackets) is in the folder that is open.
+/// The headers of the messages with this Message-ID (without angle brackets) in the folder that is open; `MOST_COPIES` at most.
 ///
 /// # Errors
 /// [`ReadError`].
-pub async fn holds(session: &mut Session, message_id: &str) -> Result<bool, ReadError> {
-    Ok(!session.uid_search(format!("HEADER Message-ID \"<{message_id}>\"")).await?.is_empty())
+pub async fn copies(session: &mut Session, message_id: &str) -> Result<Vec<Vec<u8>>, ReadError> {
+    let found = session.uid_search(format!("HEADER Message-ID \"<{message_id}>\"")).await?;
+    if found.is_empty() {
+        return Ok(Vec::new());
+    }
+    let uids: Vec<String> = found.iter().take(MOST_COPIES).map(u32::to_string).collect();
+    let fetched: Vec<_> = session.uid_fetch(uids.join(","), "(UID BODY.PEEK[HEADER])").await?.try_collect().await?;
+    Ok(fetched.iter().filter_map(|one| one.header().map(<[u8]>::to_vec)).collect())
 }
 
 /// Whether a Message-ID can stand in a SEARCH as it is.

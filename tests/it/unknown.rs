@@ -148,3 +148,26 @@ async fn who_was_not_in_the_lost_transaction_still_gets_the_message() {
     let submitted: Vec<Vec<String>> = world.sandbox.submissions().into_iter().map(|one| one.recipients).collect();
     assert_eq!(submitted, [vec![BOB.to_owned()], vec!["shared@contoso.test".to_owned()]]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_copy_of_an_earlier_transaction_says_nothing_of_who_was_not_in_it() {
+    let (world, clock, mut smtp) = world("", |text| text).await;
+    assert!(smtp.smtp(&format!("MAIL FROM:<{ALICE}>")).await.starts_with("250 "));
+    assert!(smtp.smtp(&format!("RCPT TO:<{BOB}>")).await.starts_with("250 "));
+    world.fault("smtp-recipient-reply=452 4.5.3 Too many recipients");
+    assert!(smtp.smtp("RCPT TO:<shared@contoso.test>").await.starts_with("250 "));
+    world.sandbox.faults().clear_all();
+    assert!(smtp.smtp("DATA").await.starts_with("354 "));
+    smtp.send(format!("From: {ALICE}\r\nMessage-ID: <1@contoso.test>\r\n\r\ntext\r\n.\r\n")).await;
+    let told = smtp.reply().await;
+    let id = told.rsplit_once("queued as ").unwrap().1.to_owned();
+    // Bob has it, and its copy is there; the attempt for the other is lost, and Exchange does not have that one.
+    world.fault("smtp-drop-lost=1");
+    clock.turn(Duration::minutes(3));
+    eventually("the attempt to be lost", async || world.ops.queued(&id).await.unwrap().is_unknown).await;
+    clock.turn(Duration::minutes(3));
+    settled(&world).await;
+    assert!(!waits(&world, &id).await);
+    let submitted: Vec<Vec<String>> = world.sandbox.submissions().into_iter().map(|one| one.recipients).collect();
+    assert_eq!(submitted, [vec![BOB.to_owned()], vec!["shared@contoso.test".to_owned()]]);
+}
