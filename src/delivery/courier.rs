@@ -14,7 +14,7 @@ use tracing::{error, info};
 use crate::auth::Auth;
 use crate::base::{Clock, Fault, Mailbox, Protocol};
 use crate::delivery::attempt::{Hindrance, Outcome, Sender, waiting};
-use crate::delivery::spool::Spool;
+use crate::delivery::spool::{Spool, Swept};
 use crate::delivery::unknown::{Known, UnknownOutcome};
 use crate::delivery::{Delivery, DeliveryError, Keeping, LIMITS_CODE};
 use crate::store::{Obstacle, QueueState, QueuedMessage, Store, StoreError};
@@ -91,9 +91,16 @@ impl Courier {
         let waiting = known.len();
         let spool = self.spool.clone();
         let swept = tokio::task::spawn_blocking(move || spool.sweep(&known)).await;
-        let swept = swept.unwrap_or(Ok(0))?;
-        if waiting + swept > 0 {
-            info!(broken_off = unknown, left_over_files_removed = swept, "mail that waits in the queue: {waiting}");
+        let Swept { removed, set_aside } = swept.unwrap_or_else(|_| Ok(Swept::default()))?;
+        if set_aside > 0 {
+            error!(
+                code = "spool-left-over",
+                remedy = "See whether the store was restored or replaced; `postern explain spool-left-over` says what to do with them.",
+                "the queue does not know {set_aside} message(s) in the spool; they are kept in `spool/left-over`"
+            );
+        }
+        if waiting + removed > 0 {
+            info!(broken_off = unknown, left_over_files_removed = removed, "mail that waits in the queue: {waiting}");
         }
         Ok(())
     }

@@ -90,7 +90,8 @@ impl Courier {
             drop(self.spool.remove(&report.id).await);
         }
         noted?;
-        if kept.is_some() {
+        if let Some(report) = &kept {
+            self.spool.settle(&report.id).await;
             self.wake();
         }
         Ok(())
@@ -100,7 +101,8 @@ impl Courier {
     async fn done(&self, message: &QueuedMessage) -> Result<(), DeliveryError> {
         let delivered = |recipient: &&QueuedRecipient| recipient.state == RecipientState::Delivered;
         let delivered = message.recipients.iter().filter(delivered).count();
-        // First the row: a file without one is swept, a row without its file would be damage.
+        // First the row: a row without its file would be damage.
+        self.spool.retire(&message.id).await;
         self.store.dequeue(&message.id).await?;
         info!(
             mailbox.id = %message.mailbox,
@@ -156,6 +158,8 @@ impl Courier {
         for recipient in ended.recipients.iter_mut().filter(|one| one.state == RecipientState::Waiting) {
             recipient.state = RecipientState::Failed;
         }
+        // Its row goes with that.
+        self.spool.retire(&message.id).await;
         self.tell(&ended, Reported::TooOld).await?;
         let expired = message.waiting().filter_map(recipient_of).collect();
         let why = message.obstacle.as_ref().map(|obstacle| obstacle.reason.clone());

@@ -1,7 +1,8 @@
 //! Messages on disk: one file each, flushed before anybody is told that the message is kept.
 //!
 //! A draft is written while the message comes, and becomes part of the spool only when it is complete: the file is flushed, renamed, and
-//! its folder flushed. What a process that was killed leaves half-written is swept away at the next start; nobody was told of it.
+//! its folder flushed. The name says how far a message has come, so that what a killed process leaves can be told apart at the next start:
+//! `part` is still coming, `new` is whole and perhaps not in the queue yet, `eml` is in the queue, `gone` is perhaps not in it any more.
 
 use std::collections::HashSet;
 use std::io;
@@ -26,6 +27,12 @@ const PLENTY_OCTETS: u64 = 10 * 1024 * 1024 * 1024;
 
 /// A complete message.
 const COMPLETE: &str = "eml";
+
+/// A whole message that the queue may not know yet.
+const NEW: &str = "new";
+
+/// A message that the queue may not know any more.
+const GONE: &str = "gone";
 
 /// The folder for whole messages that the queue does not know.
 const LEFT_OVER: &str = "left-over";
@@ -88,6 +95,15 @@ impl Fault for SpoolError {
     fn answer(&self, reference: Reference) -> Answer {
         Answer::DiskGuard(reference)
     }
+}
+
+/// What was found at the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Files that were of no more use.
+    pub removed: usize,
+    /// Messages that the queue has forgotten.
+    pub set_aside: usize,
 }
 
 /// The folder of messages.
@@ -175,10 +191,30 @@ impl Spool {
     /// # Errors
     /// [`SpoolError::File`].
     pub async fn read(&self, id: &str) -> Result<Reading, SpoolError> {
-        let path = self.path(id);
-        match File::open(&path).await {
-            Ok(file) => Ok(Reading { file, path }),
-            Err(source) => Err(SpoolError::File { path, source }),
+        let mut missing = None;
+        // The last once more: it may have got that name meanwhile.
+        for stage in [COMPLETE, NEW, GONE, COMPLETE] {
+            let path = self.path(id, stage);
+            match File::open(&path).await {
+                Ok(file) => return Ok(Reading { file, path }),
+                Err(source) if source.kind() == io::ErrorKind::NotFound => {
+                    missing = Some(SpoolError::File { path, source });
+                }
+                Err(source) => return Err(SpoolError::File { path, source }),
+            }
+        }
+        Err(missing.unwrap_or(SpoolError::Random))
+    }
+
+    /// The queue has a message that was kept. Where this fails the next start makes up for it.
+    pub async fn settle(&self, id: &str) {
+        drop(tokio::fs::rename(self.path(id, NEW), self.path(id, COMPLETE)).await);
+    }
+
+    /// A message is about to be taken out of the queue: what a process that is killed behind that leaves is of no more use.
+    pub async fn retire(&self, id: &str) {
+        for stage in [COMPLETE, NEW] {
+            drop(tokio::fs::rename(self.path(id, stage), self.path(id, GONE)).await);
         }
     }
 
@@ -187,56 +223,62 @@ impl Spool {
     /// # Errors
     /// [`SpoolError::File`].
     pub async fn remove(&self, id: &str) -> Result<(), SpoolError> {
-        let path = self.path(id);
+        let path = self.path(id, COMPLETE);
         let used = Arc::clone(&self.used_octets);
-        let removing = path.clone();
+        let removing = [COMPLETE, NEW, GONE].map(|stage| self.path(id, stage));
         let removed = tokio::task::spawn_blocking(move || {
-            let octets = std::fs::metadata(&removing).map_or(0, |metadata| metadata.len());
-            remove_durably(&removing).map(|()| less(&used, octets))
+            for path in removing {
+                if let Ok(metadata) = std::fs::metadata(&path) {
+                    remove_durably(&path)?;
+                    less(&used, metadata.len());
+                }
+            }
+            Ok(())
         });
         let removed = removed.await.unwrap_or_else(|error| Err(io::Error::other(error)));
         removed.map_err(|source| SpoolError::File { path, source })
     }
 
-    /// Removes drafts, of which nobody was told that they are kept, and sets whole messages aside that the queue does not know: most are
-    /// done with, but where the store was restored or emptied they were acknowledged. Only for whoever serves the folder, before it takes
-    /// messages in. Returns how many files.
+    /// Tidies up after a process that ended in the middle: what nobody was told of and what is done with is removed. A message that was in
+    /// the queue and that `known` lacks is set aside, since a store that was restored or emptied may have forgotten it. Only for whoever
+    /// serves the folder, before it takes messages in.
     ///
     /// # Errors
     /// [`SpoolError::File`].
-    pub fn sweep(&self, known: &HashSet<String>) -> Result<usize, SpoolError> {
+    pub fn sweep(&self, known: &HashSet<String>) -> Result<Swept, SpoolError> {
         let failed = |path: &Path| {
             let path = path.to_owned();
             move |source| SpoolError::File { path, source }
         };
-        let mut swept = 0;
+        let mut swept = Swept::default();
         for entry in std::fs::read_dir(&self.folder).map_err(failed(&self.folder))? {
             let path = entry.map_err(failed(&self.folder))?.path();
-            let is = |wanted: &str| path.extension().is_some_and(|extension| extension == wanted);
-            let octets = || std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
-            if is(DRAFT) {
-                let octets = octets();
-                remove_durably(&path).map_err(failed(&path))?;
-                less(&self.used_octets, octets);
-                swept += 1;
-            } else if is(COMPLETE)
-                && !path.file_stem().and_then(|stem| stem.to_str()).is_some_and(|stem| known.contains(stem))
-            {
-                let octets = octets();
-                let aside = self.folder.join(LEFT_OVER);
-                make_private_folder(&aside).map_err(failed(&aside))?;
-                let to = aside.join(path.file_name().unwrap_or_default());
-                std::fs::rename(&path, &to).map_err(failed(&path))?;
-                less(&self.used_octets, octets);
-                tracing::warn!(code = "spool-left-over", file = %to.display(), "a message that the queue does not know was set aside");
-                swept += 1;
+            let name =
+                |part: Option<&std::ffi::OsStr>| part.and_then(|part| part.to_str()).unwrap_or_default().to_owned();
+            let (id, stage) = (name(path.file_stem()), name(path.extension()));
+            let octets = std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
+            match (stage.as_str(), known.contains(&id)) {
+                (NEW | GONE, true) => std::fs::rename(&path, self.path(&id, COMPLETE)).map_err(failed(&path))?,
+                (DRAFT, _) | (NEW | GONE, false) => {
+                    remove_durably(&path).map_err(failed(&path))?;
+                    less(&self.used_octets, octets);
+                    swept.removed += 1;
+                }
+                (COMPLETE, false) => {
+                    let aside = self.folder.join(LEFT_OVER);
+                    make_private_folder(&aside).map_err(failed(&aside))?;
+                    std::fs::rename(&path, aside.join(format!("{id}.{COMPLETE}"))).map_err(failed(&path))?;
+                    less(&self.used_octets, octets);
+                    swept.set_aside += 1;
+                }
+                _ => {}
             }
         }
         Ok(swept)
     }
 
-    fn path(&self, id: &str) -> PathBuf {
-        self.folder.join(format!("{id}.{COMPLETE}"))
+    fn path(&self, id: &str, stage: &str) -> PathBuf {
+        self.folder.join(format!("{id}.{stage}"))
     }
 }
 
@@ -328,7 +370,7 @@ impl Draft {
         tokio::fs::read(&self.path).await.map_err(failed)
     }
 
-    /// Makes the message part of the spool: flushed, with its folder, when this returns.
+    /// Makes the message part of the spool: flushed, with its folder, when this returns. Once it is in the queue, [`Spool::settle`] is due.
     ///
     /// # Errors
     /// [`SpoolError::File`]; then it is gone.
@@ -339,7 +381,7 @@ impl Draft {
         };
         self.file.flush().await.map_err(failed(&self.path))?;
         self.file.sync_all().await.map_err(failed(&self.path))?;
-        let (from, to) = (self.path.clone(), self.spool.path(&self.id));
+        let (from, to) = (self.path.clone(), self.spool.path(&self.id, NEW));
         let renaming = to.clone();
         let renamed = tokio::task::spawn_blocking(move || {
             std::fs::rename(&from, &renaming)?;
@@ -417,7 +459,7 @@ mod tests {
         {
             use std::os::unix::fs::PermissionsExt;
             let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
-            assert_eq!((mode(&spool.folder), mode(&spool.path(&id))), (0o700, 0o600));
+            assert_eq!((mode(&spool.folder), mode(&spool.path(&id, NEW))), (0o700, 0o600));
         }
         // The next process finds it, and counts it.
         let again = Spool::open(folder.path(), 1_000_000).unwrap();
@@ -437,24 +479,43 @@ mod tests {
         assert_eq!(std::fs::read_dir(&spool.folder).unwrap().count(), 0);
         assert_eq!(spool.used_octets.load(Ordering::Relaxed), 0);
 
-        let mut ids = Vec::new();
-        for _ in 0..2 {
-            let mut draft = spool.begin().await.unwrap();
-            draft.write(b"kept").await.unwrap();
-            ids.push(draft.id().to_owned());
-            draft.keep().await.unwrap();
+        // A known one and an unknown one of each stage.
+        let mut known = HashSet::new();
+        for stage in [NEW, COMPLETE, GONE] {
+            for is_known in [true, false] {
+                let mut draft = spool.begin().await.unwrap();
+                draft.write(stage.as_bytes()).await.unwrap();
+                let id = draft.id().to_owned();
+                draft.keep().await.unwrap();
+                if stage != NEW {
+                    spool.settle(&id).await;
+                }
+                if stage == GONE {
+                    spool.retire(&id).await;
+                }
+                assert!(spool.path(&id, stage).exists());
+                assert_eq!(whole(&spool, &id).await, stage.as_bytes(), "whatever its name");
+                if is_known {
+                    known.insert(id);
+                }
+            }
         }
         std::fs::write(spool.folder.join("abc.part"), b"half").unwrap();
         let spool = Spool::open(folder.path(), 1_000_000).unwrap();
-        let known = HashSet::from([ids[0].clone()]);
-        assert_eq!(spool.sweep(&known).unwrap(), 2);
-        assert_eq!(whole(&spool, &ids[0]).await, b"kept");
-        assert!(spool.read(&ids[1]).await.is_err());
-        assert_eq!(spool.used_octets.load(Ordering::Relaxed), 4);
-        let aside = spool.folder.join(LEFT_OVER).join(format!("{}.eml", ids[1]));
-        assert_eq!(std::fs::read(aside).unwrap(), b"kept", "a restored store may have forgotten it");
-        assert!(!spool.folder.join("abc.part").exists());
-        assert_eq!(spool.sweep(&known).unwrap(), 0);
+        assert_eq!(spool.sweep(&known).unwrap(), Swept { removed: 3, set_aside: 1 });
+        for id in &known {
+            assert!(spool.path(id, COMPLETE).exists());
+        }
+        let aside: Vec<_> = std::fs::read_dir(spool.folder.join(LEFT_OVER)).unwrap().collect();
+        assert_eq!(aside.len(), 1);
+        assert_eq!(
+            std::fs::read(aside[0].as_ref().unwrap().path()).unwrap(),
+            b"eml",
+            "a restored store may have forgotten it"
+        );
+        assert_eq!(std::fs::read_dir(&spool.folder).unwrap().count(), known.len() + 1);
+        assert_eq!(spool.used_octets.load(Ordering::Relaxed), (NEW.len() + COMPLETE.len() + GONE.len()) as u64);
+        assert_eq!(spool.sweep(&known).unwrap(), Swept::default());
     }
 
     #[tokio::test]

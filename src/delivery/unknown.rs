@@ -29,6 +29,9 @@ const LOOK_TIME: Duration = Duration::from_secs(60);
 /// The beginning of a message, with the `Received` that we have put in front.
 const HEAD_OCTETS: usize = 4096;
 
+/// What stands in the header of each message that went through us.
+const OURS: &[u8] = b" (Postern)";
+
 /// How many earlier messages are looked for, to see whether the mailbox keeps copies at all.
 const EARLIER_MESSAGES: usize = 3;
 
@@ -178,7 +181,7 @@ impl Courier {
         let mut buffer = vec![0; HEAD_OCTETS];
         let head = reading.piece(&mut buffer).await.ok()?;
         // A report has its Message-ID from us, and nobody else knows it.
-        if message.is_report { message.message_id.clone() } else { own_received_id(head) }
+        if message.is_report { message.message_id.clone() } else { own_received_id(head).map(str::to_owned) }
     }
 
     /// The Message-IDs of the newest messages that Exchange has taken from the mailbox before.
@@ -228,7 +231,9 @@ impl Delivery {
             look = Look::Unclear("a copy is there, but a mail program may have filed it".to_owned());
         } else {
             for known in earlier {
-                if !reader::copies(&mut session, known).await.map_err(words)?.is_empty() {
+                // One that a mail program has filed does not say that Exchange files any.
+                let copies = reader::copies(&mut session, known).await.map_err(words)?;
+                if copies.iter().any(|header| memchr::memmem::find(header, OURS).is_some()) {
                     look = Look::Absent;
                     break;
                 }
@@ -240,15 +245,12 @@ impl Delivery {
 }
 
 /// The `id` of the `Received` that we have put in front of a message; nobody else knows it.
-fn own_received_id(head: &[u8]) -> Option<String> {
-    let line = head.strip_prefix(b"Received: by ")?;
-    let (_, behind) = String::from_utf8_lossy(line.get(..line.len().min(1024))?).split_once(" id ").map(own)?;
-    let (id, _) = behind.split_once(';')?;
-    (id.len() >= 12 && id.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-')).then(|| id.to_owned())
-}
-
-fn own((before, behind): (&str, &str)) -> (String, String) {
-    (before.to_owned(), behind.to_owned())
+fn own_received_id(head: &[u8]) -> Option<&str> {
+    let value = head.strip_prefix(b"Received: by ")?;
+    let begin = memchr::memmem::find(value, b" id ")? + 4;
+    let id = value.get(begin..)?.split(|octet| *octet == b';').next()?;
+    let is_ours = id.len() >= 12 && id.iter().all(|octet| octet.is_ascii_alphanumeric() || *octet == b'-');
+    std::str::from_utf8(id).ok().filter(|_| is_ours)
 }
 
 #[cfg(test)]
@@ -259,7 +261,7 @@ mod tests {
     fn a_message_is_known_by_the_id_that_only_we_know() {
         let id = "7Q2M4K9D7Q2M4K9D7Q2M4K9D";
         let head = format!("Received: by mail.test (Postern)\r\n\twith ESMTPSA id {id};\r\n\tnow\r\nFrom: a@b\r\n");
-        assert_eq!(own_received_id(head.as_bytes()).as_deref(), Some(id));
+        assert_eq!(own_received_id(head.as_bytes()), Some(id));
         for other in ["From: a@b\r\n", "Received: by x with SMTP id 1; now\r\n", "Received: by x"] {
             assert_eq!(own_received_id(other.as_bytes()), None, "{other}");
         }

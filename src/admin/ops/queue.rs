@@ -67,11 +67,12 @@ impl Ops {
     /// [`OpsError::QueueUnknown`].
     pub async fn drop_queued(&self, id: &str) -> Result<(), OpsError> {
         let message = self.queued(id).await?;
+        let spool = Spool::open(&self.config.data_dir, self.config.delivery.spool_octets)?;
+        spool.retire(id).await;
         if !self.foundation.store.dequeue(id).await? {
             return Err(OpsError::QueueUnknown { id: id.to_owned() });
         }
         self.foundation.store.add_to_journal(&[dropped(&message, self.clock.now())]).await?;
-        let spool = Spool::open(&self.config.data_dir, self.config.delivery.spool_octets)?;
         Ok(spool.remove(id).await?)
     }
 

@@ -443,6 +443,21 @@ pub(in crate::base::catalogue) static ADMINISTRATION: &[Entry] = &[
         ..COMMAND
     },
     Entry {
+        code: "spool-left-over",
+        title: "there are messages in the spool that the queue does not know",
+        what: "At its start Postern found whole messages of which the store has no row any more. That happens where the store was restored from \
+               a backup, emptied or replaced while mail was waiting. They were acknowledged, and are not delivered: their files lie in \
+               `spool/left-over` in the data folder. From whom and for whom they were stood in the store.",
+        remedy: &[
+            Step::Do("See from whom and for whom they are, in the first lines of each file:"),
+            Step::Run("head -n 30 /var/lib/postern/spool/left-over/*.eml"),
+            Step::Do(
+                "Hand in again what has not arrived, with any mail program that sends files; then remove the files.",
+            ),
+        ],
+        ..COMMAND
+    },
+    Entry {
         code: "report-not-made",
         title: "no report can be made about a message that was not delivered",
         what: "A message could not be delivered, and neither can the mail be built that tells its sender so. The message stays in the queue.",
