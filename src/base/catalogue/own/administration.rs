@@ -449,8 +449,7 @@ pub(in crate::base::catalogue) static ADMINISTRATION: &[Entry] = &[
                a backup, emptied or replaced while mail was waiting. They were acknowledged, and are not delivered: their files lie in \
                `spool/left-over` in the data folder. From whom and for whom they were stood in the store.",
         remedy: &[
-            Step::Do("See from whom and for whom they are, in the first lines of each file:"),
-            Step::Run("head -n 30 /var/lib/postern/spool/left-over/*.eml"),
+            Step::Do("See from whom and for whom they are, in the first lines of each file in that folder."),
             Step::Do(
                 "Hand in again what has not arrived, with any mail program that sends files; then remove the files.",
             ),
