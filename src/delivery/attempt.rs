@@ -239,7 +239,7 @@ impl<'a> Sender<'a> {
                 hindrance = Some(unreadable("a recipient"));
                 continue;
             };
-            let reply = match live.recipient(permit, &rcpt).await.map_err(of_way)? {
+            let reply = match live.recipient(permit, &rcpt).await.map_err(broke)? {
                 Named::Said(reply) => reply,
                 Named::Waits(waits) => {
                     hindrance = Some(Hindrance::of_way(&DeliveryError::Limits(waits)));
@@ -264,7 +264,7 @@ impl<'a> Sender<'a> {
             live.reset().await;
             return hindrance.map_or(Ok(()), Err);
         }
-        let reply = live.data(permit).await.map_err(of_way)?;
+        let reply = live.data(permit).await.map_err(broke)?;
         let reply = if reply.code == 354 {
             let mut buffer = vec![0; PIECE_OCTETS];
             loop {
@@ -279,7 +279,7 @@ impl<'a> Sender<'a> {
                         refuse(outcome, &taken, &reply);
                         return hindrance.map_or(Ok(()), Err);
                     }
-                    Err(error) => return Err(of_way(error)),
+                    Err(error) => return Err(broke(error)),
                 }
             }
             match live.finish(permit).await {
@@ -292,7 +292,7 @@ impl<'a> Sender<'a> {
                 Err(UpstreamError::BrokeOff { reply, .. }) => reply,
                 Err(error) => {
                     outcome.unknown = Some(taken);
-                    return Err(of_way(error));
+                    return Err(broke(error));
                 }
             }
         } else if reply.is_positive() || reply.is_intermediate() {
@@ -336,8 +336,9 @@ pub(in crate::delivery) fn waiting(message: &QueuedMessage) -> impl Iterator<Ite
     recipients.filter(|(_, recipient)| recipient.state == RecipientState::Waiting).map(|(place, _)| place)
 }
 
-fn of_way(error: UpstreamError) -> Hindrance {
-    Hindrance::of_way(&DeliveryError::from(error))
+/// The connection broke within the transaction. That may be this message's doing, so the others of its mailbox need not wait for it.
+fn broke(error: UpstreamError) -> Hindrance {
+    Hindrance { of_mailbox: false, ..Hindrance::of_way(&DeliveryError::from(error)) }
 }
 
 fn unreadable(what: &str) -> Hindrance {

@@ -1,7 +1,7 @@
 //! Delivers what is in the queue: one message of a mailbox after the other, many mailboxes beside each other, until each message is
 //! delivered, returned to its sender, or held where the administrator sees it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::auth::Auth;
 use crate::base::{Clock, Fault, Mailbox, Protocol};
@@ -17,7 +17,7 @@ use crate::delivery::attempt::{Hindrance, Outcome, Sender, waiting};
 use crate::delivery::spool::{Spool, Swept};
 use crate::delivery::unknown::{Known, UnknownOutcome};
 use crate::delivery::{Delivery, DeliveryError, Keeping, LIMITS_CODE};
-use crate::store::{Obstacle, QueueState, QueuedMessage, Store, StoreError};
+use crate::store::{Obstacle, QueuedMessage, Store, StoreError};
 
 /// Mailboxes that are served beside each other.
 const MAILBOXES_AT_ONCE: usize = 32;
@@ -33,6 +33,21 @@ const ROOM_TIME: Duration = Duration::from_secs(5);
 
 /// How long a mailbox without room is left alone at least.
 const LEAST_WAIT: Duration = Duration::from_millis(200);
+
+/// How long a mailbox without room is left alone at most: whether that has changed is looked at once more by then.
+const LONGEST_REST: Duration = Duration::from_secs(3600);
+
+/// No pause is longer than this.
+const LONGEST_WAIT: chrono::Duration = chrono::Duration::hours(2);
+
+/// How often it is seen to that the clock was not set back.
+const HEEDING_TIME: Duration = Duration::from_secs(60);
+
+/// How long a mailbox is left alone of whose message it could not be noted what became of it.
+const LEAST_REST: Duration = Duration::from_secs(1);
+
+/// How long a mailbox is left alone whose messages cannot be read in the store.
+const UNREADABLE_REST: Duration = Duration::from_secs(60);
 
 /// What is to be tried within this time makes clients go behind it.
 const SOON: Duration = Duration::from_secs(600);
@@ -61,6 +76,10 @@ pub struct Courier {
     next_look: Mutex<Option<Duration>>,
     /// Messages of which it could not be noted how their attempt ended.
     unsettled: Mutex<HashSet<String>>,
+    /// Mailboxes that are left alone, and until when; by the clock's `elapsed`.
+    resting: Mutex<HashMap<Mailbox, Duration>>,
+    /// When it was last seen to that the times in the queue are none that the clock was set back from; by the clock's `elapsed`.
+    heeded_at: Mutex<Option<Duration>>,
 }
 
 impl Courier {
@@ -78,6 +97,8 @@ impl Courier {
             busy: Mutex::default(),
             next_look: Mutex::default(),
             unsettled: Mutex::default(),
+            resting: Mutex::default(),
+            heeded_at: Mutex::default(),
         })
     }
 
@@ -146,17 +167,36 @@ impl Courier {
             self.unsettled.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
         }
         let now = self.clock.now();
+        self.heed_clock(now).await?;
         let mailboxes = self.store.due(now).await?;
         self.look_at_backlogs(now, &mailboxes).await?;
         for mailbox in mailboxes {
             if rounds.len() >= MAILBOXES_AT_ONCE {
                 break;
             }
+            if self.is_resting(&mailbox) {
+                continue;
+            }
             let is_free = self.busy.lock().unwrap_or_else(PoisonError::into_inner).insert(mailbox.clone());
             if is_free {
                 let (courier, stop) = (Arc::clone(self), stop.clone());
                 rounds.spawn(async move { courier.round(mailbox, &stop).await });
             }
+        }
+        Ok(())
+    }
+
+    /// Now and then: what waits for a time that only a clock set wrongly can have named is tried now.
+    async fn heed_clock(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
+        let elapsed = self.clock.elapsed();
+        let heeded_at = *self.heeded_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if heeded_at.is_some_and(|at| elapsed.saturating_sub(at) < HEEDING_TIME) {
+            return Ok(());
+        }
+        let ahead = self.store.heed_clock(now, LONGEST_WAIT).await?;
+        *self.heeded_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(elapsed);
+        if ahead > 0 {
+            warn!("{ahead} message(s) waited for a time far ahead; the clock was set back, and they are tried now");
         }
         Ok(())
     }
@@ -192,6 +232,19 @@ impl Courier {
         *next = Some(next.map_or(at, |other| other.min(at)));
     }
 
+    /// A mailbox is not served for a while, so that what fails at once does not fail without end.
+    fn rest(&self, mailbox: &Mailbox, time: Duration) {
+        let until = self.clock.elapsed() + time;
+        self.resting.lock().unwrap_or_else(PoisonError::into_inner).insert(mailbox.clone(), until);
+    }
+
+    fn is_resting(&self, mailbox: &Mailbox) -> bool {
+        let mut resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.clock.elapsed();
+        resting.retain(|_, until| *until > now);
+        resting.contains_key(mailbox)
+    }
+
     /// Delivers the messages of a mailbox that are due.
     async fn round(&self, mailbox: Mailbox, stop: &CancellationToken) {
         let _busy = Busy { courier: self, mailbox: &mailbox };
@@ -202,6 +255,7 @@ impl Courier {
                 Ok(None) => break,
                 Err(error) => {
                     error!(code = error.code(), remedy = error.remedy(), mailbox.id = %mailbox, "the queue cannot be read: {error}");
+                    self.rest(&mailbox, UNREADABLE_REST);
                     break;
                 }
             };
@@ -216,9 +270,10 @@ impl Courier {
                         queue.id = message.id,
                         "what became of a message cannot be noted: {error}"
                     );
+                    // This one alone is not tried at each glance again; where the store fails, the next glance tells.
+                    drop(self.store.postpone_one(&message.id, now + first_pause()).await);
                     self.unsettled.lock().unwrap_or_else(PoisonError::into_inner).insert(message.id);
-                    // Not at each glance again; where the store fails, the next glance tells.
-                    drop(self.store.postpone(&mailbox, now + first_pause()).await);
+                    self.rest(&mailbox, LEAST_REST);
                     break;
                 }
             }
@@ -231,10 +286,6 @@ impl Courier {
         if waiting(message).next().is_none() {
             // Only its sender could not be told yet.
             self.settle(message).await?;
-            return Ok(true);
-        }
-        if message.state == QueueState::Waiting && self.is_too_old(message, began) {
-            self.expire(message).await?;
             return Ok(true);
         }
         let message = match self.know(message).await? {
@@ -264,7 +315,7 @@ impl Courier {
             Err(waits) => {
                 // No attempt; and nothing for the log, where it would stand every minute.
                 let wait = waits.wait.max(LEAST_WAIT);
-                let until = began + chrono::Duration::from_std(wait).unwrap_or_default();
+                let until = began + chrono::Duration::from_std(wait.min(LONGEST_REST)).unwrap_or_default();
                 self.store.postpone(&message.mailbox, until).await?;
                 self.look_again_in(wait);
                 return Ok(false);
@@ -278,10 +329,6 @@ impl Courier {
         let of_mailbox = outcome.hindrance.as_ref().is_some_and(|hindrance| hindrance.of_mailbox);
         self.end(message, outcome).await?;
         Ok(!of_mailbox)
-    }
-
-    fn is_too_old(&self, message: &QueuedMessage, now: DateTime<Utc>) -> bool {
-        message.attempts > 0 && message.age(now).to_std().is_ok_and(|age| age > self.settings.max_age)
     }
 }
 

@@ -50,8 +50,16 @@ impl Courier {
             return self.hold(&after, &outcome.recipients).await;
         }
         after.obstacle = outcome.hindrance.as_ref().map(|hindrance| hindrance.obstacle.clone());
-        self.defer(message, outcome).await?;
-        self.settle(&after).await
+        after.is_unknown |= outcome.unknown.is_some();
+        after.state = self.defer(message, outcome).await?;
+        self.settle(&after).await?;
+        if waiting(&after).next().is_some() && self.is_to_be_given_up(&after) {
+            for recipient in after.recipients.iter_mut().filter(|one| one.state == RecipientState::Failed) {
+                recipient.state = RecipientState::Returned;
+            }
+            self.expire(&after).await?;
+        }
+        Ok(())
     }
 
     /// Tells the sender of what has failed or takes long; the message goes if nobody waits for it any more.
@@ -69,12 +77,21 @@ impl Courier {
         Ok(())
     }
 
-    fn longest_life(&self) -> chrono::Duration {
-        chrono::Duration::from_std(self.settings.max_age).unwrap_or_else(|_| chrono::Duration::zero())
+    /// Whether it has waited too long, now that one more attempt was in vain. What may have arrived is looked for first, and what waits
+    /// for the set-up does not age.
+    fn is_to_be_given_up(&self, message: &QueuedMessage) -> bool {
+        message.state == QueueState::Waiting
+            && !message.is_unknown
+            && message.age(self.clock.now()) > self.longest_life()
     }
 
-    /// Puts a report into the queue, and notes in the same step that the sender is told. Those are left out who want no report.
-    async fn tell(&self, message: &QueuedMessage, why: Reported) -> Result<(), DeliveryError> {
+    fn longest_life(&self) -> chrono::Duration {
+        chrono::Duration::from_std(self.settings.max_age).unwrap_or(chrono::Duration::MAX)
+    }
+
+    /// Puts a report into the queue, and notes in the same step that the sender is told. Those are left out who want no report. False:
+    /// nothing is noted, as the message is gone or held by now, or as nobody wants to hear of it.
+    async fn tell(&self, message: &QueuedMessage, why: Reported) -> Result<bool, DeliveryError> {
         let now = self.clock.now();
         let told = match why {
             Reported::Refused => Told::Failed,
@@ -83,18 +100,18 @@ impl Courier {
         };
         let kept = report::keep(message, why, &self.delivery.hostname, &self.spool, now).await?;
         if kept.is_none() && matches!(told, Told::Delayed { .. }) {
-            return Ok(());
+            return Ok(false);
         }
         let noted = self.store.note_told(&message.id, told, kept.as_ref()).await;
-        if let (Err(_), Some(report)) = (&noted, &kept) {
+        if let (Ok(false) | Err(_), Some(report)) = (&noted, &kept) {
             drop(self.spool.remove(&report.id).await);
         }
-        noted?;
-        if let Some(report) = &kept {
+        let noted = noted?;
+        if let Some(report) = kept.filter(|_| noted) {
             self.spool.settle(&report.id).await;
             self.wake();
         }
-        Ok(())
+        Ok(noted)
     }
 
     /// The message goes.
@@ -158,9 +175,10 @@ impl Courier {
         for recipient in ended.recipients.iter_mut().filter(|one| one.state == RecipientState::Waiting) {
             recipient.state = RecipientState::Failed;
         }
-        // Its row goes with that.
-        self.spool.retire(&message.id).await;
-        self.tell(&ended, Reported::TooOld).await?;
+        // Its row goes with that; unless the administrator holds it since.
+        if !self.tell(&ended, Reported::TooOld).await? {
+            return Ok(());
+        }
         let expired = message.waiting().filter_map(recipient_of).collect();
         let why = message.obstacle.as_ref().map(|obstacle| obstacle.reason.clone());
         self.delivery.note(Envelope::of_queued(message), JournalOutcome::Expired, expired, why);
@@ -169,7 +187,7 @@ impl Courier {
     }
 
     /// The message waits on, if only for its sender to be told.
-    async fn defer(&self, message: &QueuedMessage, outcome: Outcome) -> Result<(), DeliveryError> {
+    async fn defer(&self, message: &QueuedMessage, outcome: Outcome) -> Result<QueueState, DeliveryError> {
         let now = self.clock.now();
         let Outcome { recipients, hindrance, unknown, .. } = outcome;
         let (state, pause) = match &hindrance {
@@ -201,9 +219,12 @@ impl Courier {
         self.store.end_attempt(&message.id, &end, now).await?;
         if of_mailbox {
             // The others would meet the same, and would overtake this one when it is over.
-            self.store.postpone(&message.mailbox, next_at).await?;
+            match end.obstacle.filter(|_| state == QueueState::HeldForSetup) {
+                Some(obstacle) => self.store.hold_for_setup(&message.mailbox, &obstacle, next_at, now).await?,
+                None => self.store.postpone(&message.mailbox, next_at).await?,
+            }
         }
-        Ok(())
+        Ok(state)
     }
 }
 

@@ -52,7 +52,9 @@ pub struct QueuedMessage {
 impl QueuedMessage {
     /// How long it has been waiting, the time aside that it was held.
     pub fn age(&self, now: DateTime<Utc>) -> chrono::Duration {
-        let held_now = self.held_since.map_or(chrono::Duration::zero(), |since| now - since);
+        // A clock that was set back makes nothing older.
+        let held_now =
+            self.held_since.map_or(chrono::Duration::zero(), |since| (now - since).max(chrono::Duration::zero()));
         (now - self.accepted_at - self.held - held_now).max(chrono::Duration::zero())
     }
 
@@ -221,11 +223,25 @@ pub trait Queue: Send + Sync {
     /// Notes how an attempt ended. What the administrator has decided meanwhile (`held`) stays.
     async fn end_attempt(&self, id: &str, end: &AttemptEnd, at: DateTime<Utc>) -> Result<(), StoreError>;
 
-    /// Notes that the sender of a message is told, and takes the report in that tells it, both or neither.
-    async fn note_told(&self, id: &str, told: Told, report: Option<&QueuedMessage>) -> Result<(), StoreError>;
+    /// Notes that the sender of a message is told, and takes the report in that tells it, both or neither. False: neither, as the
+    /// message is gone, or is held and must not be given up.
+    async fn note_told(&self, id: &str, told: Told, report: Option<&QueuedMessage>) -> Result<bool, StoreError>;
 
     /// Lets nothing of a mailbox that waits be tried before `until`.
     async fn postpone(&self, mailbox: &Mailbox, until: DateTime<Utc>) -> Result<(), StoreError>;
+
+    /// Everything of a mailbox that waits meets the same obstacle in its set-up: from now on it does not age, and is not tried before
+    /// `until`.
+    async fn hold_for_setup(
+        &self,
+        mailbox: &Mailbox,
+        obstacle: &Obstacle,
+        until: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError>;
+
+    /// Lets nothing wait for a time that is further ahead than any pause of ours: the clock was set back. Returns how many did.
+    async fn heed_clock(&self, now: DateTime<Utc>, longest_pause: chrono::Duration) -> Result<u64, StoreError>;
 
     /// Lets a message not be tried before `until`.
     async fn postpone_one(&self, id: &str, until: DateTime<Utc>) -> Result<(), StoreError>;

@@ -507,6 +507,40 @@ async fn time_that_it_is_held_does_not_count_and_the_administrators_word_outlast
 }
 
 #[tokio::test]
+async fn a_clock_that_is_set_back_keeps_nothing_waiting_and_makes_nothing_older() {
+    let (store, _folder) = store().await;
+    let hours = chrono::Duration::hours;
+    store.enqueue(&QueuedMessage { next_at: at(0) + hours(1), ..queued("soon", 0) }).await.unwrap();
+    store.enqueue(&QueuedMessage { next_at: at(0) + hours(3), ..queued("far", 0) }).await.unwrap();
+    let unknown = QueuedMessage {
+        is_unknown: true,
+        unknown_at: Some(at(500)),
+        held_since: Some(at(500)),
+        ..queued("unknown", 0)
+    };
+    store.enqueue(&unknown).await.unwrap();
+    assert_eq!(store.heed_clock(at(10), hours(2)).await.unwrap(), 2);
+    assert_eq!(store.heed_clock(at(10), hours(2)).await.unwrap(), 0);
+    let one = async |id: &str| store.queued_message(id).await.unwrap().unwrap();
+    assert_eq!((one("soon").await.next_at, one("far").await.next_at), (at(0) + hours(1), at(10)));
+    assert_eq!(one("unknown").await.unknown_at, Some(at(10)));
+    assert_eq!(one("unknown").await.age(at(10)), chrono::Duration::seconds(10));
+}
+
+#[tokio::test]
+async fn what_the_administrator_holds_is_not_given_up_and_nobody_is_told_that_it_is() {
+    let (store, _folder) = store().await;
+    store.enqueue(&queued("one", 0)).await.unwrap();
+    store.wish(QueuedOf::Id("one"), QueueWish::Hold, at(1)).await.unwrap();
+    assert!(!store.note_told("one", Told::GivenUp, Some(&queued("report", 2))).await.unwrap());
+    assert_eq!(store.queued_ids().await.unwrap(), ["one".to_owned()].into());
+    store.wish(QueuedOf::Id("one"), QueueWish::Release, at(3)).await.unwrap();
+    assert!(store.note_told("one", Told::GivenUp, Some(&queued("report", 4))).await.unwrap());
+    assert_eq!(store.queued_ids().await.unwrap(), ["report".to_owned()].into());
+    assert!(!store.note_told("one", Told::Failed, Some(&queued("other", 5))).await.unwrap(), "it is gone");
+}
+
+#[tokio::test]
 async fn the_journal_is_searched_counted_and_shortened() {
     let (store, _folder) = store().await;
     let entry = |second: i64, of: &str, recipients: &[&str], outcome| JournalEntry {

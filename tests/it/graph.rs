@@ -128,13 +128,7 @@ async fn what_cannot_go_by_graph_goes_by_smtp() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_graph_cannot_take_now_waits_and_what_it_refuses_is_refused() {
-    for fault in [
-        "graph-throttle=2",
-        "graph-reply=503 ServiceUnavailable",
-        "graph-reply=504 Timeout",
-        "graph-denied",
-        "token-status=503",
-    ] {
+    for fault in ["graph-throttle=2", "graph-reply=503 ServiceUnavailable", "graph-denied", "token-status=503"] {
         let world = world("graph").await;
         world.fault(fault);
         let told = send(&world, DeliveryMode::Assured, BOB, &[BOB], "one").await;
@@ -148,6 +142,14 @@ async fn what_graph_cannot_take_now_waits_and_what_it_refuses_is_refused() {
         world.sandbox.faults().clear_all();
         goes_out(&world).await;
         assert_eq!(went(&world), [(Route::Graph, vec![BOB.to_owned()])], "{fault}");
+    }
+    for fault in ["graph-reply=500 InternalServerError", "graph-reply=502 BadGateway", "graph-reply=504 Timeout"] {
+        let world = world("graph").await;
+        world.fault(fault);
+        let told = send(&world, DeliveryMode::Assured, BOB, &[BOB], "one").await;
+        assert!(told.contains("queued as"), "{fault}: {told}");
+        let kept = world.ops.queue().await.unwrap();
+        assert!(kept[0].is_unknown && kept[0].recipients[0].is_unknown, "it may be through, {fault}: {kept:?}");
     }
     let world = world("graph").await;
     world.fault("graph-reply=403 ErrorSendAsDenied");

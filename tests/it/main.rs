@@ -9,6 +9,7 @@ mod catalogue;
 mod cli;
 mod clients;
 #[cfg(unix)]
+mod courier;
 mod crash;
 mod delivery;
 mod doctor;

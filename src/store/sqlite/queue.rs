@@ -163,23 +163,27 @@ impl Queue for SqliteStore {
         changes.commit().await
     }
 
-    async fn note_told(&self, id: &str, told: Told, report: Option<&QueuedMessage>) -> Result<(), StoreError> {
+    async fn note_told(&self, id: &str, told: Told, report: Option<&QueuedMessage>) -> Result<bool, StoreError> {
         let mut changes = self.begin().await?;
         let noting = match told {
             Told::Failed => {
                 sqlx::query("UPDATE queued_recipient SET state = 'returned' WHERE message = $1 AND state = 'failed'")
                     .bind(id)
             }
-            Told::GivenUp => sqlx::query("DELETE FROM queued_message WHERE id = $1").bind(id),
+            Told::GivenUp => sqlx::query("DELETE FROM queued_message WHERE id = $1 AND state <> 'held'").bind(id),
             Told::Delayed { at } => sqlx::query("UPDATE queued_message SET warned_at = $2 WHERE id = $1")
                 .bind(id)
                 .bind(at.timestamp_millis()),
         };
-        noting.execute(changes.connection()?).await.map_err(failed)?;
+        let noted = noting.execute(changes.connection()?).await.map_err(failed)?;
+        if noted.rows_affected() == 0 {
+            return Ok(false);
+        }
         if let Some(report) = report {
             insert(changes.connection()?, report).await?;
         }
-        changes.commit().await
+        changes.commit().await?;
+        Ok(true)
     }
 
     async fn postpone(&self, mailbox: &Mailbox, until: DateTime<Utc>) -> Result<(), StoreError> {
@@ -192,6 +196,44 @@ impl Queue for SqliteStore {
         .await
         .map_err(failed)?;
         Ok(())
+    }
+
+    async fn hold_for_setup(
+        &self,
+        mailbox: &Mailbox,
+        obstacle: &Obstacle,
+        until: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        sqlx::query(
+            "UPDATE queued_message SET state = 'held-for-setup', held_since = $4, next_at = MAX(next_at, $3), code = $5, reason = $6, \
+             remedy = $7 WHERE mailbox = $1 AND attempt_at IS NULL AND state = $2",
+        )
+        .bind(mailbox.as_str())
+        .bind(QueueState::Waiting.name())
+        .bind(until.timestamp_millis())
+        .bind(now.timestamp_millis())
+        .bind(&obstacle.code)
+        .bind(&obstacle.reason)
+        .bind(obstacle.remedy.as_deref())
+        .execute(&self.pool)
+        .await
+        .map_err(failed)?;
+        Ok(())
+    }
+
+    async fn heed_clock(&self, now: DateTime<Utc>, longest_pause: chrono::Duration) -> Result<u64, StoreError> {
+        let done = sqlx::query(
+            "UPDATE queued_message SET next_at = CASE WHEN next_at > $2 THEN $1 ELSE next_at END, \
+             unknown_at = CASE WHEN unknown_at > $1 THEN $1 ELSE unknown_at END \
+             WHERE next_at > $2 OR (unknown_at > $1 AND is_unknown)",
+        )
+        .bind(now.timestamp_millis())
+        .bind((now + longest_pause).timestamp_millis())
+        .execute(&self.pool)
+        .await
+        .map_err(failed)?;
+        Ok(done.rows_affected())
     }
 
     async fn postpone_one(&self, id: &str, until: DateTime<Utc>) -> Result<(), StoreError> {

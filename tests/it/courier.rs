@@ -1,0 +1,93 @@
+//! How the courier goes about the queue: what one message meets, and what that means for the others of its mailbox and for its age.
+
+use postern::base::Clock;
+use postern::store::{DeliveryMode, QueueState, QueuedMessage};
+use tokio::net::TcpStream;
+
+use crate::common::{Peer, Plan, World, eventually};
+
+const ALICE: &str = "alice@contoso.test";
+const BOB: &str = "bob@contoso.test";
+const CAROL: &str = "carol@elsewhere.test";
+
+/// A world with messages in its queue, one for each recipient, none of which was tried yet; and its clock.
+async fn with_queue(recipients: &[&str]) -> (World, Clock) {
+    // Ahead of the command line, whose "at once" is by the system's clock.
+    let clock = Clock::by_hand(chrono::Utc::now() + chrono::Duration::minutes(30));
+    let world = World::planned(Plan { clock: clock.clone(), ..Plan::default() }).await;
+    let issued = world.issue_with(ALICE, |request| request.delivery = DeliveryMode::Assured).await;
+    let mut smtp: Peer<TcpStream> = world.smtp(ALICE, issued.password.expose()).await;
+    world.fault("mail-unreachable");
+    for recipient in recipients {
+        smtp.smtp(&format!("MAIL FROM:<{ALICE}>")).await;
+        smtp.smtp(&format!("RCPT TO:<{recipient}>")).await;
+        smtp.smtp("DATA").await;
+        smtp.send("From: alice@contoso.test\r\nSubject: one\r\n\r\ntext\r\n.\r\n").await;
+        let told = smtp.reply().await;
+        assert!(told.contains("queued as"), "{told}");
+    }
+    world.sandbox.faults().clear_all();
+    (world, clock)
+}
+
+async fn waiting(world: &World) -> Vec<QueuedMessage> {
+    world.ops.queue().await.unwrap()
+}
+
+fn arrived(world: &World) -> Vec<Vec<String>> {
+    world.sandbox.submissions().into_iter().map(|one| one.recipients).collect()
+}
+
+async fn all_go_out(world: &World) {
+    eventually("everything to go out", async || world.ops.retry_all_queued().await.unwrap() == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waited_while_postern_was_off_for_a_month_is_tried_before_it_is_given_up() {
+    let (world, clock) = with_queue(&[BOB]).await;
+    world.fault("mail-unreachable");
+    clock.turn(chrono::Duration::minutes(2));
+    eventually("an attempt", async || waiting(&world).await[0].attempts == 1).await;
+    eventually("its end", async || waiting(&world).await[0].next_at > clock.now()).await;
+    clock.turn(chrono::Duration::days(30));
+    world.sandbox.faults().clear_all();
+    all_go_out(&world).await;
+    assert_eq!(arrived(&world), [[BOB]], "the message, and no report");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_breaks_its_connection_keeps_no_other_from_going() {
+    let (world, clock) = with_queue(&[BOB, CAROL]).await;
+    world.fault("smtp-drop-mid-data=1");
+    // The clock stands still from here, so that nothing that was put off can go.
+    clock.turn(chrono::Duration::seconds(61));
+    eventually("the other to go", async || arrived(&world) == [[CAROL]]).await;
+    let left = waiting(&world).await;
+    assert_eq!(left.len(), 1);
+    assert!(left[0].is_unknown, "{left:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_with_the_set_up_stops_the_age_of_all_that_waits() {
+    let (world, clock) = with_queue(&[BOB, CAROL]).await;
+    world.fault("smtp-auth-disabled");
+    clock.turn(chrono::Duration::seconds(61));
+    eventually("both to be held", async || {
+        waiting(&world).await.iter().all(|one| one.state == QueueState::HeldForSetup && one.obstacle.is_some())
+    })
+    .await;
+    assert_eq!(waiting(&world).await.iter().filter(|one| one.attempts > 0).count(), 1, "the other was not tried");
+    clock.turn(chrono::Duration::days(30));
+    world.sandbox.faults().clear_all();
+    // The first attempt after it passes by itself, and must not cost either its life.
+    world.fault("smtp-message-reply=451 4.4.0 Not now");
+    world.ops.retry_all_queued().await.unwrap();
+    eventually("attempts", async || {
+        waiting(&world).await.iter().all(|one| one.attempts > 0 && one.next_at > clock.now())
+    })
+    .await;
+    assert!(waiting(&world).await.iter().all(|one| one.age(clock.now()) < chrono::Duration::hours(1)));
+    world.sandbox.faults().clear_all();
+    all_go_out(&world).await;
+    assert_eq!(arrived(&world), [[BOB], [CAROL]], "and no report");
+}
