@@ -167,9 +167,9 @@ impl Courier {
             self.unsettled.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
         }
         let now = self.clock.now();
-        self.heed_clock(now).await?;
         let mailboxes = self.store.due(now).await?;
         self.look_at_backlogs(now, &mailboxes).await?;
+        self.heed_clock(now).await?;
         for mailbox in mailboxes {
             if rounds.len() >= MAILBOXES_AT_ONCE {
                 break;
