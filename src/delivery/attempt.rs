@@ -67,7 +67,7 @@ impl Hindrance {
 }
 
 /// What an attempt came to.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(in crate::delivery) struct Outcome {
     /// The way that was tried.
     pub(in crate::delivery) route: Route,
@@ -169,6 +169,11 @@ impl<'a> Sender<'a> {
                 return outcome;
             }
         };
+        match self.may_complete(message, &places).await {
+            Ok(true) => {}
+            Ok(false) => return outcome,
+            Err(hindrance) => return Outcome { hindrance: Some(hindrance), ..outcome },
+        }
         match self.delivery.send_by_graph(&self.permit, &content, room).await {
             Ok(()) => {
                 let taken =
@@ -184,6 +189,16 @@ impl<'a> Sender<'a> {
             },
         }
         outcome
+    }
+
+    /// Notes who may have the message from now on. False: it was held or dropped since the attempt began, and is not to be completed.
+    async fn may_complete(&self, message: &QueuedMessage, places: &[usize]) -> Result<bool, Hindrance> {
+        let noted = self.delivery.keeping.store.note_final(&message.id, places).await;
+        noted.map_err(|error| {
+            let error = DeliveryError::from(error);
+            // Whatever the store has, the message loses nothing by waiting.
+            Hindrance { whose: Whose::Nobody, of_mailbox: false, ..Hindrance::of_way(&error) }
+        })
     }
 
     /// The message as Graph gets it, or why it cannot go that way.
@@ -281,6 +296,10 @@ impl<'a> Sender<'a> {
                     }
                     Err(error) => return Err(broke(error)),
                 }
+            }
+            if !self.may_complete(message, &taken).await? {
+                // Cut before its final dot, so that Exchange does not take it.
+                return Ok(());
             }
             match live.finish(permit).await {
                 Ok(reply) if !reply.is_intermediate() => reply,

@@ -16,8 +16,8 @@ use crate::base::{Clock, Fault, Mailbox, Protocol};
 use crate::delivery::attempt::{Hindrance, Outcome, Sender, waiting};
 use crate::delivery::spool::{Spool, Swept};
 use crate::delivery::unknown::{Known, UnknownOutcome};
-use crate::delivery::{Delivery, DeliveryError, Keeping, LIMITS_CODE};
-use crate::store::{Obstacle, QueuedMessage, Store, StoreError};
+use crate::delivery::{Delivery, DeliveryError, Keeping};
+use crate::store::{AttemptEnd, Ending, LIMITS_CODE, Obstacle, QueuedMessage, Store, StoreError};
 
 /// Mailboxes that are served beside each other.
 const MAILBOXES_AT_ONCE: usize = 32;
@@ -74,8 +74,8 @@ pub struct Courier {
     busy: Mutex<HashSet<Mailbox>>,
     /// When the queue is to be looked at, if that is before the next glance; by the clock's `elapsed`.
     next_look: Mutex<Option<Duration>>,
-    /// Messages of which it could not be noted how their attempt ended.
-    unsettled: Mutex<HashSet<String>>,
+    /// Messages of which it could not be noted how their attempt ended, or that it began.
+    unsettled: Mutex<HashMap<String, (QueuedMessage, Option<Outcome>)>>,
     /// Mailboxes that are left alone, and until when; by the clock's `elapsed`.
     resting: Mutex<HashMap<Mailbox, Duration>>,
     /// When it was last seen to that the times in the queue are none that the clock was set back from; by the clock's `elapsed`.
@@ -107,7 +107,7 @@ impl Courier {
     /// # Errors
     /// When the store cannot be asked or the spool not be looked through.
     pub async fn take_up(&self) -> Result<(), DeliveryError> {
-        let unknown = self.store.settle_attempts(None, self.clock.now()).await?;
+        let unknown = self.store.settle_attempts(self.clock.now()).await?;
         let known = self.store.queued_ids().await?;
         let waiting = known.len();
         let spool = self.spool.clone();
@@ -160,12 +160,7 @@ impl Courier {
         rounds: &mut JoinSet<()>,
         stop: &CancellationToken,
     ) -> Result<(), StoreError> {
-        let unsettled: Vec<String> =
-            self.unsettled.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
-        for id in unsettled {
-            self.store.settle_attempts(Some(&id), self.clock.now()).await?;
-            self.unsettled.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-        }
+        self.settle_unsettled().await;
         let now = self.clock.now();
         let mailboxes = self.store.due(now).await?;
         self.look_at_backlogs(now, &mailboxes).await?;
@@ -186,6 +181,42 @@ impl Courier {
         Ok(())
     }
 
+    /// Notes once more what could not be noted.
+    async fn settle_unsettled(&self) {
+        let unsettled = std::mem::take(&mut *self.unsettled.lock().unwrap_or_else(PoisonError::into_inner));
+        for (message, outcome) in unsettled.into_values() {
+            let of = Ending::Attempt(message.attempts + 1);
+            let settled = match &outcome {
+                Some(outcome) => self.end(&message, of, outcome.clone()).await,
+                None => self.not_begun(&message, of).await,
+            };
+            // That it failed was said when it did so first.
+            if settled.is_err() {
+                self.unsettled(message, outcome);
+            }
+        }
+    }
+
+    fn unsettled(&self, message: QueuedMessage, outcome: Option<Outcome>) {
+        let mut unsettled = self.unsettled.lock().unwrap_or_else(PoisonError::into_inner);
+        unsettled.insert(message.id.clone(), (message, outcome));
+    }
+
+    /// An attempt may be noted that was not made.
+    async fn not_begun(&self, message: &QueuedMessage, of: Ending) -> Result<(), DeliveryError> {
+        let now = self.clock.now();
+        let end = AttemptEnd {
+            of,
+            recipients: Vec::new(),
+            state: message.state,
+            next_at: now + first_pause(),
+            is_unknown: message.is_unknown,
+            unknown: None,
+            obstacle: message.obstacle.clone(),
+        };
+        Ok(self.store.end_attempt(&message.id, &end, now).await?)
+    }
+
     /// Now and then: what waits for a time that only a clock set wrongly can have named is tried now.
     async fn heed_clock(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
         let elapsed = self.clock.elapsed();
@@ -196,7 +227,10 @@ impl Courier {
         let ahead = self.store.heed_clock(now, LONGEST_WAIT).await?;
         *self.heeded_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(elapsed);
         if ahead > 0 {
-            warn!("{ahead} message(s) waited for a time far ahead; the clock was set back, and they are tried now");
+            warn!(
+                "the clock was set back: {ahead} message(s) of the queue waited for a time far ahead, and are tried now; keep the machine's \
+                 time by NTP"
+            );
         }
         Ok(())
     }
@@ -259,8 +293,9 @@ impl Courier {
                     break;
                 }
             };
-            let going_on = self.one(&message).await;
-            match going_on {
+            // What could not be noted of it before counts no more.
+            self.unsettled.lock().unwrap_or_else(PoisonError::into_inner).remove(&message.id);
+            match self.one(&message).await {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(error) => {
@@ -272,7 +307,6 @@ impl Courier {
                     );
                     // This one alone is not tried at each glance again; where the store fails, the next glance tells.
                     drop(self.store.postpone_one(&message.id, now + first_pause()).await);
-                    self.unsettled.lock().unwrap_or_else(PoisonError::into_inner).insert(message.id);
                     self.rest(&mailbox, LEAST_REST);
                     break;
                 }
@@ -285,11 +319,11 @@ impl Courier {
         let began = self.clock.now();
         if waiting(message).next().is_none() {
             // Only its sender could not be told yet.
-            self.settle(message).await?;
+            self.settle(message, false).await?;
             return Ok(true);
         }
-        let message = match self.know(message).await? {
-            Known::Send(message) => message,
+        let (message, again) = match self.know(message).await? {
+            Known::Send { message, again } => (message, again),
             Known::Settled => return Ok(true),
         };
         let message = &*message;
@@ -300,8 +334,8 @@ impl Courier {
                 let obstacle =
                     Obstacle { code: error.code().to_owned(), reason: error.to_string(), remedy: error.remedy() };
                 let hindrance = Hindrance { obstacle, whose: error.whose(), of_mailbox: true };
-                if self.store.begin_attempt(&message.id, began).await? {
-                    self.end(message, Outcome { hindrance: Some(hindrance), ..Outcome::default() }).await?;
+                if self.begins(message, again, began).await? {
+                    self.ended(message, Outcome { hindrance: Some(hindrance), ..Outcome::default() }).await?;
                 }
                 return Ok(false);
             }
@@ -314,21 +348,37 @@ impl Courier {
             Ok(room) => room,
             Err(waits) => {
                 // No attempt; and nothing for the log, where it would stand every minute.
-                let wait = waits.wait.max(LEAST_WAIT);
-                let until = began + chrono::Duration::from_std(wait.min(LONGEST_REST)).unwrap_or_default();
+                let wait = waits.wait.clamp(LEAST_WAIT, LONGEST_REST);
+                let until = began + chrono::Duration::from_std(wait).unwrap_or_default();
                 self.store.postpone(&message.mailbox, until).await?;
                 self.look_again_in(wait);
                 return Ok(false);
             }
         };
-        if !self.store.begin_attempt(&message.id, began).await? {
+        if !self.begins(message, again, began).await? {
             return Ok(true);
         }
         let outcome = sender.attempt(message, room).await;
         self.delivery.note_attempt(message, &outcome.recipients, outcome.route);
         let of_mailbox = outcome.hindrance.as_ref().is_some_and(|hindrance| hindrance.of_mailbox);
-        self.end(message, outcome).await?;
+        self.ended(message, outcome).await?;
         Ok(!of_mailbox)
+    }
+
+    async fn begins(&self, message: &QueuedMessage, again: bool, began: DateTime<Utc>) -> Result<bool, DeliveryError> {
+        let begun = self.store.begin_attempt(&message.id, again, began).await;
+        if begun.is_err() {
+            self.unsettled(message.clone(), None);
+        }
+        Ok(begun?)
+    }
+
+    async fn ended(&self, message: &QueuedMessage, outcome: Outcome) -> Result<(), DeliveryError> {
+        let ended = self.end(message, Ending::Attempt(message.attempts + 1), outcome.clone()).await;
+        if ended.is_err() {
+            self.unsettled(message.clone(), Some(outcome));
+        }
+        ended
     }
 }
 

@@ -46,9 +46,6 @@ pub use self::assured::Assured;
 pub use self::courier::Courier;
 pub use self::direct::Direct;
 
-/// The fault of a message that waits for Exchange's limits.
-pub(in crate::delivery) const LIMITS_CODE: &str = "exchange-limits";
-
 /// What a delivery needs.
 #[derive(Clone)]
 pub struct Delivery {

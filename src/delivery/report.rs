@@ -107,6 +107,7 @@ pub(in crate::delivery) async fn keep(
         attempts: 0,
         is_unknown: false,
         unknown_at: None,
+        copies: 0,
         warned_at: None,
         held: chrono::Duration::zero(),
         held_since: None,

@@ -13,7 +13,7 @@ use crate::delivery::report::{self, Reported};
 use crate::delivery::unknown::FILING_TIME;
 use crate::delivery::{DeliveryError, recipient_of, sender_of};
 use crate::store::{
-    AttemptEnd, JournalOutcome, Obstacle, QueueState, QueuedMessage, QueuedRecipient, RecipientState, Told,
+    AttemptEnd, Ending, JournalOutcome, Obstacle, QueueState, QueuedMessage, QueuedRecipient, RecipientState, Told,
 };
 
 /// The longest pause after a failure.
@@ -28,11 +28,15 @@ const QUOTA_PAUSE: Duration = Duration::from_secs(3600);
 /// When a sender hears that a message waits, if it has asked for that (`NOTIFY=DELAY`).
 const WARNING_AGE: chrono::Duration = chrono::Duration::hours(4);
 
+/// A message becomes no older than this, whatever is configured.
+const LONGEST_LIFE: chrono::Duration = chrono::Duration::days(365);
+
 impl Courier {
-    /// Notes how an attempt ended, and does what follows from it.
+    /// Notes how an attempt or a look ended, and does what follows from it. May be done again where it fails.
     pub(in crate::delivery) async fn end(
         &self,
         message: &QueuedMessage,
+        of: Ending,
         outcome: Outcome,
     ) -> Result<(), DeliveryError> {
         let mut after = message.clone();
@@ -42,37 +46,43 @@ impl Courier {
                 recipient.reply.clone_from(reply);
             }
         }
-        let failed = after.recipients.iter().any(|recipient| recipient.state == RecipientState::Failed);
-        if waiting(&after).next().is_none() && !failed {
+        let nobody_waits = waiting(&after).next().is_none();
+        let failed = has_failed(&after);
+        if nobody_waits && !failed {
             return self.done(&after).await;
         }
-        if failed && nobody_can_be_told(&after) {
-            return self.hold(&after, &outcome.recipients).await;
+        if nobody_waits && nobody_can_be_told(&after) {
+            return self.hold(&after, of).await;
         }
         after.obstacle = outcome.hindrance.as_ref().map(|hindrance| hindrance.obstacle.clone());
         after.is_unknown |= outcome.unknown.is_some();
-        after.state = self.defer(message, outcome).await?;
-        self.settle(&after).await?;
-        if waiting(&after).next().is_some() && self.is_to_be_given_up(&after) {
-            for recipient in after.recipients.iter_mut().filter(|one| one.state == RecipientState::Failed) {
-                recipient.state = RecipientState::Returned;
-            }
-            self.expire(&after).await?;
-        }
-        Ok(())
+        after.state = self.defer(message, of, outcome).await?;
+        self.settle(&after, true).await
     }
 
-    /// Tells the sender of what has failed or takes long; the message goes if nobody waits for it any more.
-    pub(in crate::delivery) async fn settle(&self, message: &QueuedMessage) -> Result<(), DeliveryError> {
-        if message.recipients.iter().any(|recipient| recipient.state == RecipientState::Failed) {
+    /// Tells the sender of what has failed or takes long; the message goes if nobody waits for it any more. What has become too old is
+    /// given up where an attempt has just been in vain.
+    pub(in crate::delivery) async fn settle(
+        &self,
+        message: &QueuedMessage,
+        was_tried: bool,
+    ) -> Result<(), DeliveryError> {
+        let mut told = message.clone();
+        if has_failed(message) && !nobody_can_be_told(message) {
             self.tell(message, Reported::Refused).await?;
+            for recipient in told.recipients.iter_mut().filter(|one| one.state == RecipientState::Failed) {
+                recipient.state = RecipientState::Returned;
+            }
         }
         if waiting(message).next().is_none() {
-            return self.done(message).await;
+            return if has_failed(&told) { self.hold(&told, Ending::Look).await } else { self.done(message).await };
+        }
+        if was_tried && self.is_to_be_given_up(&told) {
+            return self.expire(&told).await;
         }
         let is_late = message.age(self.clock.now()) >= WARNING_AGE && message.state == QueueState::Waiting;
         if is_late && message.warned_at.is_none() && !nobody_can_be_told(message) {
-            self.tell(message, Reported::Delayed { until: message.accepted_at + self.longest_life() }).await?;
+            self.tell(&told, Reported::Delayed { until: message.accepted_at + self.longest_life() }).await?;
         }
         Ok(())
     }
@@ -86,7 +96,7 @@ impl Courier {
     }
 
     fn longest_life(&self) -> chrono::Duration {
-        chrono::Duration::from_std(self.settings.max_age).unwrap_or(chrono::Duration::MAX)
+        chrono::Duration::from_std(self.settings.max_age).unwrap_or(LONGEST_LIFE)
     }
 
     /// Puts a report into the queue, and notes in the same step that the sender is told. Those are left out who want no report. False:
@@ -135,11 +145,7 @@ impl Courier {
     }
 
     /// Nobody can be told that a message failed but the administrator, who finds it in the queue.
-    async fn hold(
-        &self,
-        message: &QueuedMessage,
-        heard: &[(usize, RecipientState, Option<String>)],
-    ) -> Result<(), DeliveryError> {
+    async fn hold(&self, message: &QueuedMessage, of: Ending) -> Result<(), DeliveryError> {
         let obstacle = undeliverable(message);
         error!(
             mailbox.id = %message.mailbox,
@@ -149,13 +155,18 @@ impl Courier {
             "{}",
             obstacle.reason
         );
-        let wait_on = |(place, state, reply): &(usize, RecipientState, Option<String>)| match state {
-            RecipientState::Failed => (*place, RecipientState::Waiting, reply.clone()),
-            state => (*place, *state, reply.clone()),
+        // Those it failed for are tried again when it is released.
+        let wait_on = |(place, recipient): (usize, &QueuedRecipient)| {
+            let state = match recipient.state {
+                RecipientState::Failed => RecipientState::Waiting,
+                state => state,
+            };
+            (place, state, recipient.reply.clone())
         };
         let now = self.clock.now();
         let end = AttemptEnd {
-            recipients: heard.iter().map(wait_on).collect(),
+            of,
+            recipients: message.recipients.iter().enumerate().map(wait_on).collect(),
             state: QueueState::Held,
             next_at: now,
             is_unknown: false,
@@ -169,12 +180,14 @@ impl Courier {
     pub(in crate::delivery) async fn expire(&self, message: &QueuedMessage) -> Result<(), DeliveryError> {
         warn!(mailbox.id = %message.mailbox, queue.id = message.id, "a message of the queue has become too old");
         if nobody_can_be_told(message) {
-            return self.hold(message, &[]).await;
+            return self.hold(message, Ending::Look).await;
         }
         let mut ended = message.clone();
         for recipient in ended.recipients.iter_mut().filter(|one| one.state == RecipientState::Waiting) {
             recipient.state = RecipientState::Failed;
         }
+        // A process that is killed behind this leaves a file that is of no more use, or finds the message where it was.
+        self.spool.retire(&message.id).await;
         // Its row goes with that; unless the administrator holds it since.
         if !self.tell(&ended, Reported::TooOld).await? {
             return Ok(());
@@ -187,7 +200,7 @@ impl Courier {
     }
 
     /// The message waits on, if only for its sender to be told.
-    async fn defer(&self, message: &QueuedMessage, outcome: Outcome) -> Result<QueueState, DeliveryError> {
+    async fn defer(&self, message: &QueuedMessage, of: Ending, outcome: Outcome) -> Result<QueueState, DeliveryError> {
         let now = self.clock.now();
         let Outcome { recipients, hindrance, unknown, .. } = outcome;
         let (state, pause) = match &hindrance {
@@ -215,7 +228,7 @@ impl Courier {
         let next_at = unknown.as_ref().map_or(next_at, |(at, _)| *at + FILING_TIME);
         let of_mailbox = hindrance.as_ref().is_some_and(|hindrance| hindrance.of_mailbox);
         let obstacle = hindrance.map(|hindrance| hindrance.obstacle);
-        let end = AttemptEnd { recipients, state, next_at, is_unknown, unknown, obstacle };
+        let end = AttemptEnd { of, recipients, state, next_at, is_unknown, unknown, obstacle };
         self.store.end_attempt(&message.id, &end, now).await?;
         if of_mailbox {
             // The others would meet the same, and would overtake this one when it is over.
@@ -226,6 +239,10 @@ impl Courier {
         }
         Ok(state)
     }
+}
+
+fn has_failed(message: &QueuedMessage) -> bool {
+    message.recipients.iter().any(|recipient| recipient.state == RecipientState::Failed)
 }
 
 /// A report of ours, and a message of nobody (RFC 5321, section 4.5.5): a report about it could begin a loop.

@@ -12,7 +12,7 @@ use crate::delivery::attempt::Outcome;
 use crate::delivery::courier::Courier;
 use crate::delivery::{Delivery, DeliveryError};
 use crate::store::{
-    AttemptEnd, JournalFilter, JournalOutcome, Obstacle, QueueState, QueuedMessage, RecipientState, Route,
+    AttemptEnd, Ending, JournalFilter, JournalOutcome, Obstacle, QueueState, QueuedMessage, RecipientState, Route,
 };
 use crate::upstream::reader::{self, ReadError};
 
@@ -58,10 +58,27 @@ enum Look {
     Later(String),
 }
 
+/// What is looked for.
+struct Sought<'a> {
+    /// The Message-ID, without angle brackets.
+    id: &'a str,
+    /// What stands in the header of a copy that Exchange has filed.
+    mark: &'a str,
+    /// How many copies say nothing of the transaction in question.
+    copies: u32,
+    /// The Message-IDs of messages that Exchange took before.
+    earlier: &'a [String],
+}
+
 /// What is to be done with a message now.
 pub(in crate::delivery) enum Known {
     /// It is to be sent.
-    Send(Box<QueuedMessage>),
+    Send {
+        /// The message, of which nothing is unknown any more.
+        message: Box<QueuedMessage>,
+        /// Whether it may have arrived, and is sent all the same.
+        again: bool,
+    },
     /// It is not to be sent now; that is noted.
     Settled,
 }
@@ -75,7 +92,7 @@ impl Courier {
             message
         };
         let Some(unknown_at) = message.unknown_at.filter(|_| message.is_unknown) else {
-            return Ok(Known::Send(Box::new(message.clone())));
+            return Ok(Known::Send { message: Box::new(message.clone()), again: false });
         };
         let now = self.clock.now();
         if now < unknown_at + FILING_TIME {
@@ -102,12 +119,12 @@ impl Courier {
                 let recipients = message.recipients.iter().enumerate().filter_map(place).collect();
                 let outcome = Outcome { recipients, ..Outcome::default() };
                 self.delivery.note_attempt(message, &outcome.recipients, Route::Smtp);
-                self.end(&as_known(), outcome).await?;
+                self.end(&as_known(), Ending::Look, outcome).await?;
                 Ok(Known::Settled)
             }
-            Look::Absent => Ok(Known::Send(Box::new(as_known()))),
+            Look::Absent => Ok(Known::Send { message: Box::new(as_known()), again: false }),
             Look::Unclear(_) if self.settings.unknown_outcome == UnknownOutcome::Resend => {
-                Ok(Known::Send(Box::new(as_known())))
+                Ok(Known::Send { message: Box::new(as_known()), again: true })
             }
             Look::Unclear(why) | Look::Later(why) => {
                 self.hold_unknown(message, &why).await?;
@@ -136,6 +153,7 @@ impl Courier {
         );
         let now = self.clock.now();
         let end = AttemptEnd {
+            of: Ending::Look,
             recipients: Vec::new(),
             state: QueueState::Held,
             next_at: now,
@@ -153,12 +171,6 @@ impl Courier {
         if !message.recipients.iter().any(|one| one.is_unknown && one.state == RecipientState::Waiting) {
             return Look::Unclear("for which of its recipients is not known".to_owned());
         }
-        // A copy may be that of the transaction in which the others got it.
-        if message.recipients.iter().any(|one| one.state == RecipientState::Delivered) {
-            return Look::Unclear(
-                "some of its recipients have it, so that a copy says nothing of the others".to_owned(),
-            );
-        }
         let Some(mark) = self.mark(message).await else {
             return Look::Unclear(
                 "the message in the spool does not have the line by which its copy is known".to_owned(),
@@ -172,7 +184,8 @@ impl Courier {
             Ok(earlier) => earlier,
             Err(error) => return Look::Unclear(error.to_string()),
         };
-        self.delivery.look_for(&permit, id, &mark, &earlier).await
+        let sought = Sought { id, mark: &mark, copies: message.copies, earlier: &earlier };
+        self.delivery.look_for(&permit, &sought).await.unwrap_or_else(|nothing| nothing)
     }
 
     /// What stands in the copy of this message that Exchange files, and in none that a mail program files: what we have added to it.
@@ -201,11 +214,8 @@ impl Courier {
 }
 
 impl Delivery {
-    async fn look_for(&self, permit: &Permit, id: &str, mark: &str, earlier: &[String]) -> Look {
-        self.looked_for(permit, id, mark, earlier).await.unwrap_or_else(|nothing| nothing)
-    }
-
-    async fn looked_for(&self, permit: &Permit, id: &str, mark: &str, earlier: &[String]) -> Result<Look, Look> {
+    async fn look_for(&self, permit: &Permit, sought: &Sought<'_>) -> Result<Look, Look> {
+        let is_marked = |mark: &[u8], header: &[u8]| memchr::memmem::find(header, mark).is_some();
         let of_fault = |fault: &dyn Fault, words: String| match fault.whose() {
             Whose::Nobody => Look::Later(words),
             _ => Look::Unclear(words),
@@ -223,17 +233,21 @@ impl Delivery {
         // Never SELECT: what was not read is to stay so.
         session.examine(&folder).await.map_err(|error| Look::Later(error.to_string()))?;
         let mut look = Look::Unclear("the mailbox keeps no copies of what it sends, as far as is known".to_owned());
-        let copies = reader::copies(&mut session, id).await.map_err(words)?;
-        if copies.iter().any(|header| memchr::memmem::find(header, mark.as_bytes()).is_some()) {
+        let copies = reader::copies(&mut session, sought.id).await.map_err(words)?;
+        let marked = copies.iter().filter(|header| is_marked(sought.mark.as_bytes(), header)).count();
+        if marked > sought.copies as usize {
             look = Look::Found;
+        } else if sought.copies > 0 {
+            // Whether Exchange files a second copy of what it has filed already is not known.
+            look = Look::Unclear("it was sent more than once, and a copy of the last time is not there".to_owned());
         } else if !copies.is_empty() {
             // Many mail programs file copies themselves as soon as they hear 250 from us.
             look = Look::Unclear("a copy is there, but a mail program may have filed it".to_owned());
         } else {
-            for known in earlier {
+            for known in sought.earlier {
                 // One that a mail program has filed does not say that Exchange files any.
                 let copies = reader::copies(&mut session, known).await.map_err(words)?;
-                if copies.iter().any(|header| memchr::memmem::find(header, OURS).is_some()) {
+                if copies.iter().any(|header| is_marked(OURS, header)) {
                     look = Look::Absent;
                     break;
                 }

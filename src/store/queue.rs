@@ -8,6 +8,9 @@ use chrono::{DateTime, Utc};
 use crate::base::Mailbox;
 use crate::store::StoreError;
 
+/// The code of the obstacle of a message that waits for nothing but Exchange's limits.
+pub const LIMITS_CODE: &str = "exchange-limits";
+
 /// A message that waits. Its content lies in the spool under the same ID.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueuedMessage {
@@ -37,6 +40,8 @@ pub struct QueuedMessage {
     pub is_unknown: bool,
     /// When that attempt ended, if it is known.
     pub unknown_at: Option<DateTime<Utc>>,
+    /// How many transactions before that Exchange took of it, or may have taken: so many copies of it say nothing of that one.
+    pub copies: u32,
     /// When its sender was told that it waits, if that was asked for.
     pub warned_at: Option<DateTime<Utc>>,
     /// How long it was held in all until `held_since`: that time does not count towards its age.
@@ -109,7 +114,7 @@ pub struct QueuedRecipient {
     pub state: RecipientState,
     /// Exchange's last reply about it.
     pub reply: Option<String>,
-    /// Whether it was in the transaction whose outcome is unknown.
+    /// Whether it was, or is, in a transaction whose outcome is unknown.
     pub is_unknown: bool,
 }
 
@@ -155,9 +160,20 @@ pub enum Told {
     },
 }
 
+/// What ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The attempt of this number, counted from 1.
+    Attempt(u32),
+    /// A look at the message, without an attempt.
+    Look,
+}
+
 /// How an attempt ended, for the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttemptEnd {
+    /// What ends. Where that has ended already, nothing is noted.
+    pub of: Ending,
     /// The recipients that are settled or have heard something: place in the list, state, reply.
     pub recipients: Vec<(usize, RecipientState, Option<String>)>,
     /// What it waits for now.
@@ -199,7 +215,9 @@ pub enum QueuedOf<'a> {
 /// The messages that wait. What is written is flushed to disk when a call returns.
 #[async_trait]
 pub trait Queue: Send + Sync {
-    /// Takes a message in. Its content has to be in the spool, flushed, by then.
+    /// Takes a message in. Its content has to be in the spool, flushed, by then. What waits for [`LIMITS_CODE`] is tried no sooner than
+    /// what its mailbox has waiting for that, so that it overtakes nothing; what was submitted with an app password whose mail is held is
+    /// held.
     async fn enqueue(&self, message: &QueuedMessage) -> Result<(), StoreError>;
 
     /// All messages, the oldest first.
@@ -217,10 +235,15 @@ pub trait Queue: Send + Sync {
     /// The oldest message of a mailbox that is to be tried now.
     async fn next_due(&self, mailbox: &Mailbox, now: DateTime<Utc>) -> Result<Option<QueuedMessage>, StoreError>;
 
-    /// Notes that an attempt begins. False: the message is gone, or held, and must not be sent.
-    async fn begin_attempt(&self, id: &str, at: DateTime<Utc>) -> Result<bool, StoreError>;
+    /// Notes that an attempt begins, and that what was unknown of the message is so no more: it is `again` where it may have arrived, and
+    /// is sent all the same. False: the message is gone, or held, and must not be sent.
+    async fn begin_attempt(&self, id: &str, again: bool, at: DateTime<Utc>) -> Result<bool, StoreError>;
 
-    /// Notes how an attempt ended. What the administrator has decided meanwhile (`held`) stays.
+    /// Notes, before the octets go that complete the message at Exchange, which recipients may have it from then on. False: it was held or
+    /// dropped meanwhile, and must not be completed.
+    async fn note_final(&self, id: &str, places: &[usize]) -> Result<bool, StoreError>;
+
+    /// Notes how an attempt or a look ended, once. What the administrator has decided meanwhile (`held`) stays.
     async fn end_attempt(&self, id: &str, end: &AttemptEnd, at: DateTime<Utc>) -> Result<(), StoreError>;
 
     /// Notes that the sender of a message is told, and takes the report in that tells it, both or neither. False: neither, as the
@@ -246,9 +269,9 @@ pub trait Queue: Send + Sync {
     /// Lets a message not be tried before `until`.
     async fn postpone_one(&self, id: &str, until: DateTime<Utc>) -> Result<(), StoreError>;
 
-    /// Takes attempts back of which no end was noted, of one message or of all: whether those messages have arrived is unknown. Returns
-    /// how many.
-    async fn settle_attempts(&self, of: Option<&str>, at: DateTime<Utc>) -> Result<u64, StoreError>;
+    /// Takes all attempts back of which no end was noted. Of those that had come to [`note_final`](Self::note_final) the outcome is
+    /// unknown. Returns how many those are.
+    async fn settle_attempts(&self, at: DateTime<Utc>) -> Result<u64, StoreError>;
 
     /// Holds or releases messages. Returns how many were concerned.
     async fn wish(&self, of: QueuedOf<'_>, wish: QueueWish, at: DateTime<Utc>) -> Result<u64, StoreError>;

@@ -172,6 +172,20 @@ async fn the_copy_of_an_earlier_transaction_says_nothing_of_who_was_not_in_it() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_further_copy_says_that_the_further_transaction_was_taken() {
+    let (world, clock, mut smtp) = world("", |text| text).await;
+    let id = send_partly(&world, &mut smtp, None).await;
+    world.fault("smtp-drop-after-data=1");
+    clock.turn(Duration::minutes(3));
+    eventually("the attempt to be lost", async || world.ops.queued(&id).await.unwrap().is_unknown).await;
+    clock.turn(Duration::minutes(3));
+    settled(&world).await;
+    assert!(!waits(&world, &id).await);
+    let submitted: Vec<Vec<String>> = world.sandbox.submissions().into_iter().map(|one| one.recipients).collect();
+    assert_eq!(submitted, [vec![BOB.to_owned()], vec!["shared@contoso.test".to_owned()]], "once each");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_copy_that_a_mail_program_files_itself_is_no_delivery() {
     let (world, clock, mut smtp) = world("", |text| text).await;
     world.fault("smtp-drop-lost=1");

@@ -10,8 +10,8 @@ use crate::delivery::noted::Envelope;
 use crate::delivery::spool::SpoolError;
 use crate::delivery::told;
 use crate::delivery::unknown::FILING_TIME;
-use crate::delivery::{DeliveryError, LIMITS_CODE, recipient_of};
-use crate::store::{JournalOutcome, QueueState, QueuedMessage, QueuedRecipient, RecipientState};
+use crate::delivery::{DeliveryError, recipient_of};
+use crate::store::{JournalOutcome, LIMITS_CODE, QueueState, QueuedMessage, QueuedRecipient, RecipientState};
 use crate::wire::smtp::Reply;
 
 impl Assured {
@@ -59,6 +59,7 @@ impl Assured {
             attempts: 0,
             is_unknown,
             unknown_at: is_unknown.then_some(now),
+            copies: u32::from(accepted.is_some()),
             warned_at: None,
             held: chrono::Duration::zero(),
             held_since: for_setup.then_some(now),

@@ -151,6 +151,7 @@ fn migrations() -> Migrator {
         migration(5, "journal", include_str!("../migrations/sqlite/0005_journal.sql")),
         migration(6, "unknown", include_str!("../migrations/sqlite/0006_unknown.sql")),
         migration(7, "warned", include_str!("../migrations/sqlite/0007_warned.sql")),
+        migration(8, "copies", include_str!("../migrations/sqlite/0008_copies.sql")),
     ])
 }
 

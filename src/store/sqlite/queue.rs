@@ -9,7 +9,8 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use crate::base::Mailbox;
 use crate::store::StoreError;
 use crate::store::queue::{
-    AttemptEnd, Obstacle, Queue, QueueState, QueueWish, QueuedMessage, QueuedOf, QueuedRecipient, RecipientState, Told,
+    AttemptEnd, Ending, LIMITS_CODE, Obstacle, Queue, QueueState, QueueWish, QueuedMessage, QueuedOf, QueuedRecipient,
+    RecipientState, Told,
 };
 use crate::store::sqlite::{SqliteStore, address, column, failed, optional_time, time};
 
@@ -18,13 +19,34 @@ impl Queue for SqliteStore {
     async fn enqueue(&self, message: &QueuedMessage) -> Result<(), StoreError> {
         let mut changes = self.begin().await?;
         insert(changes.connection()?, message).await?;
+        if message.obstacle.as_ref().is_some_and(|obstacle| obstacle.code == LIMITS_CODE) {
+            // The courier may have put the others off a moment ago.
+            sqlx::query(
+                "UPDATE queued_message SET next_at = MAX(next_at, COALESCE((SELECT MAX(other.next_at) FROM queued_message AS other \
+                 WHERE other.mailbox = queued_message.mailbox AND other.id <> $1 AND other.code = $2 AND other.state = 'waiting' \
+                 AND other.attempt_at IS NULL AND NOT other.is_unknown), 0)) WHERE id = $1",
+            )
+            .bind(&message.id)
+            .bind(LIMITS_CODE)
+            .execute(changes.connection()?)
+            .await
+            .map_err(failed)?;
+        }
+        sqlx::query(
+            "UPDATE queued_message SET state = 'held', held_since = COALESCE(held_since, accepted_at) \
+             WHERE id = $1 AND EXISTS (SELECT 1 FROM app_password WHERE app_password.id = queued_message.password_id AND hold_mail)",
+        )
+        .bind(&message.id)
+        .execute(changes.connection()?)
+        .await
+        .map_err(failed)?;
         changes.commit().await
     }
 
     async fn queued(&self) -> Result<Vec<QueuedMessage>, StoreError> {
         // One state of both tables, however long it takes.
         let mut reading = self.begin_reading().await?;
-        let rows = sqlx::query("SELECT * FROM queued_message ORDER BY accepted_at, id")
+        let rows = sqlx::query("SELECT * FROM queued_message ORDER BY accepted_at, rowid")
             .fetch_all(reading.connection()?)
             .await
             .map_err(failed)?;
@@ -82,7 +104,7 @@ impl Queue for SqliteStore {
         let mut reading = self.begin_reading().await?;
         let row = sqlx::query(
             "SELECT * FROM queued_message WHERE mailbox = $1 AND next_at <= $2 AND state <> 'held' AND attempt_at IS NULL \
-             ORDER BY accepted_at, id LIMIT 1",
+             ORDER BY accepted_at, rowid LIMIT 1",
         )
         .bind(mailbox.as_str())
         .bind(now.timestamp_millis())
@@ -94,29 +116,65 @@ impl Queue for SqliteStore {
         Ok(found)
     }
 
-    async fn begin_attempt(&self, id: &str, at: DateTime<Utc>) -> Result<bool, StoreError> {
+    async fn begin_attempt(&self, id: &str, again: bool, at: DateTime<Utc>) -> Result<bool, StoreError> {
+        let mut changes = self.begin().await?;
         let done = sqlx::query(
-            "UPDATE queued_message SET attempt_at = $2, attempts = attempts + 1 \
+            "UPDATE queued_message SET attempt_at = $2, attempts = attempts + 1, is_unknown = 0, copies = copies + $3 \
              WHERE id = $1 AND state <> 'held' AND attempt_at IS NULL",
         )
         .bind(id)
         .bind(at.timestamp_millis())
-        .execute(&self.pool)
+        .bind(i64::from(again))
+        .execute(changes.connection()?)
         .await
         .map_err(failed)?;
-        Ok(done.rows_affected() > 0)
+        if done.rows_affected() == 0 {
+            return Ok(false);
+        }
+        sqlx::query("UPDATE queued_recipient SET is_unknown = 0 WHERE message = $1 AND is_unknown")
+            .bind(id)
+            .execute(changes.connection()?)
+            .await
+            .map_err(failed)?;
+        changes.commit().await?;
+        Ok(true)
+    }
+
+    async fn note_final(&self, id: &str, places: &[usize]) -> Result<bool, StoreError> {
+        let mut changes = self.begin().await?;
+        // Written, so that what is held or dropped from here on comes after it.
+        let done = sqlx::query(
+            "UPDATE queued_message SET is_unknown = is_unknown WHERE id = $1 AND state <> 'held' AND attempt_at IS NOT NULL",
+        )
+        .bind(id)
+        .execute(changes.connection()?)
+        .await
+        .map_err(failed)?;
+        if done.rows_affected() == 0 {
+            return Ok(false);
+        }
+        mark_unknown(changes.connection()?, id, places).await?;
+        changes.commit().await?;
+        Ok(true)
     }
 
     async fn end_attempt(&self, id: &str, end: &AttemptEnd, at: DateTime<Utc>) -> Result<(), StoreError> {
         let mut changes = self.begin().await?;
+        let (is_attempt, number) = match end.of {
+            Ending::Attempt(number) => (true, number),
+            Ending::Look => (false, 0),
+        };
+        let delivers = end.recipients.iter().any(|(_, state, _)| *state == RecipientState::Delivered);
         // Time that it was held for the set-up is counted when that ends, and begins to count where it begins.
-        sqlx::query(
+        let done = sqlx::query(
             "UPDATE queued_message SET attempt_at = NULL, next_at = $3, is_unknown = $4, code = $5, reason = $6, remedy = $7, \
-             held_millis = CASE WHEN state = 'held-for-setup' AND $2 <> 'held-for-setup' AND held_since IS NOT NULL \
-               THEN held_millis + $8 - held_since ELSE held_millis END, \
-             held_since = CASE WHEN state = 'held' THEN held_since WHEN $2 = 'held-for-setup' THEN COALESCE(held_since, $8) ELSE NULL END, \
+             copies = copies + $9, \
+             held_millis = CASE WHEN state = 'held-for-setup' AND $2 = 'waiting' AND held_since IS NOT NULL \
+               THEN held_millis + MAX($8 - held_since, 0) ELSE held_millis END, \
+             held_since = CASE WHEN state = 'held' THEN held_since \
+               WHEN $2 <> 'waiting' THEN COALESCE(held_since, $8) ELSE NULL END, \
              state = CASE WHEN state = 'held' THEN state ELSE $2 END \
-             WHERE id = $1",
+             WHERE id = $1 AND CASE WHEN $10 THEN attempt_at IS NOT NULL AND attempts = $11 ELSE attempt_at IS NULL END",
         )
         .bind(id)
         .bind(end.state.name())
@@ -126,9 +184,15 @@ impl Queue for SqliteStore {
         .bind(end.obstacle.as_ref().map(|obstacle| obstacle.reason.as_str()))
         .bind(end.obstacle.as_ref().and_then(|obstacle| obstacle.remedy.as_deref()))
         .bind(at.timestamp_millis())
+        .bind(i64::from(delivers))
+        .bind(is_attempt)
+        .bind(number)
         .execute(changes.connection()?)
         .await
         .map_err(failed)?;
+        if done.rows_affected() == 0 {
+            return Ok(());
+        }
         if let Some((ended_at, places)) = &end.unknown {
             sqlx::query("UPDATE queued_message SET unknown_at = $2 WHERE id = $1")
                 .bind(id)
@@ -136,19 +200,7 @@ impl Queue for SqliteStore {
                 .execute(changes.connection()?)
                 .await
                 .map_err(failed)?;
-            sqlx::query("UPDATE queued_recipient SET is_unknown = 0 WHERE message = $1")
-                .bind(id)
-                .execute(changes.connection()?)
-                .await
-                .map_err(failed)?;
-            for number in places {
-                sqlx::query("UPDATE queued_recipient SET is_unknown = 1 WHERE message = $1 AND number = $2")
-                    .bind(id)
-                    .bind(i64::try_from(*number).unwrap_or(i64::MAX))
-                    .execute(changes.connection()?)
-                    .await
-                    .map_err(failed)?;
-            }
+            mark_unknown(changes.connection()?, id, places).await?;
         }
         for (number, state, reply) in &end.recipients {
             sqlx::query("UPDATE queued_recipient SET state = $3, reply = $4 WHERE message = $1 AND number = $2")
@@ -225,11 +277,13 @@ impl Queue for SqliteStore {
     async fn heed_clock(&self, now: DateTime<Utc>, longest_pause: chrono::Duration) -> Result<u64, StoreError> {
         let done = sqlx::query(
             "UPDATE queued_message SET next_at = CASE WHEN next_at > $2 THEN $1 ELSE next_at END, \
-             unknown_at = CASE WHEN unknown_at > $1 THEN $1 ELSE unknown_at END \
-             WHERE next_at > $2 OR (unknown_at > $1 AND is_unknown)",
+             unknown_at = CASE WHEN unknown_at > $3 THEN $1 ELSE unknown_at END \
+             WHERE next_at > $2 OR (unknown_at > $3 AND is_unknown)",
         )
         .bind(now.timestamp_millis())
         .bind((now + longest_pause).timestamp_millis())
+        // Attempts end while this is asked.
+        .bind((now + chrono::Duration::minutes(1)).timestamp_millis())
         .execute(&self.pool)
         .await
         .map_err(failed)?;
@@ -246,26 +300,23 @@ impl Queue for SqliteStore {
         Ok(())
     }
 
-    async fn settle_attempts(&self, of: Option<&str>, at: DateTime<Utc>) -> Result<u64, StoreError> {
+    async fn settle_attempts(&self, at: DateTime<Utc>) -> Result<u64, StoreError> {
         let mut changes = self.begin().await?;
-        // Which recipients Exchange had taken is known only where there was one.
-        sqlx::query(
-            "UPDATE queued_recipient SET is_unknown = (state = 'waiting' AND              (SELECT COUNT(*) FROM queued_recipient AS other WHERE other.message = queued_recipient.message AND other.state = 'waiting') = 1)              WHERE message IN (SELECT id FROM queued_message WHERE attempt_at IS NOT NULL AND COALESCE($1, id) = id)",
+        let unknown = sqlx::query(
+            "UPDATE queued_message SET is_unknown = 1, unknown_at = $1 WHERE attempt_at IS NOT NULL AND EXISTS \
+             (SELECT 1 FROM queued_recipient WHERE message = queued_message.id AND queued_recipient.state = 'waiting' \
+             AND queued_recipient.is_unknown)",
         )
-        .bind(of)
-        .execute(changes.connection()?)
-        .await
-        .map_err(failed)?;
-        let done = sqlx::query(
-            "UPDATE queued_message SET attempt_at = NULL, is_unknown = 1, unknown_at = $2              WHERE attempt_at IS NOT NULL AND COALESCE($1, id) = id",
-        )
-        .bind(of)
         .bind(at.timestamp_millis())
         .execute(changes.connection()?)
         .await
         .map_err(failed)?;
+        sqlx::query("UPDATE queued_message SET attempt_at = NULL WHERE attempt_at IS NOT NULL")
+            .execute(changes.connection()?)
+            .await
+            .map_err(failed)?;
         changes.commit().await?;
-        Ok(done.rows_affected())
+        Ok(unknown.rows_affected())
     }
 
     async fn wish(&self, of: QueuedOf<'_>, wish: QueueWish, at: DateTime<Utc>) -> Result<u64, StoreError> {
@@ -279,17 +330,37 @@ impl Queue for SqliteStore {
         let change = match wish {
             QueueWish::Retry => "next_at = CASE WHEN state = 'held' THEN next_at ELSE $2 END",
             QueueWish::Hold => "state = 'held', held_since = COALESCE(held_since, $2)",
+            // Whoever releases what may have arrived wants it to be sent again.
             QueueWish::Release => {
-                "state = 'waiting', next_at = $2, is_unknown = CASE WHEN code = 'outcome-unknown' THEN 0 ELSE is_unknown END, \
-                 held_millis = held_millis + COALESCE($2 - held_since, 0), held_since = NULL"
+                "state = 'waiting', next_at = $2, \
+                 copies = copies + (code = 'outcome-unknown' AND is_unknown), \
+                 is_unknown = CASE WHEN code = 'outcome-unknown' THEN 0 ELSE is_unknown END, \
+                 held_millis = held_millis + COALESCE(MAX($2 - held_since, 0), 0), held_since = NULL"
             }
         };
+        let mut changes = self.begin().await?;
         let done = sqlx::query(sqlx::AssertSqlSafe(format!("UPDATE queued_message SET {change} WHERE {which} = $1")))
             .bind(value)
             .bind(at.timestamp_millis())
-            .execute(&self.pool)
+            .execute(changes.connection()?)
             .await
             .map_err(failed)?;
+        let of_passwords = match (wish, of) {
+            (QueueWish::Hold, QueuedOf::Mailbox(_)) => Some("mailbox"),
+            (QueueWish::Hold, QueuedOf::Password(_)) => Some("id"),
+            _ => None,
+        };
+        if let Some(which) = of_passwords {
+            // What a session hands in that has not ended yet is held as well, but only where it will end.
+            let marking =
+                format!("UPDATE app_password SET hold_mail = 1 WHERE {which} = $1 AND revoked_at IS NOT NULL");
+            sqlx::query(sqlx::AssertSqlSafe(marking))
+                .bind(value)
+                .execute(changes.connection()?)
+                .await
+                .map_err(failed)?;
+        }
+        changes.commit().await?;
         Ok(done.rows_affected())
     }
 
@@ -303,11 +374,29 @@ impl Queue for SqliteStore {
     }
 }
 
+/// From here on these recipients, and no others, may have the message.
+async fn mark_unknown(connection: &mut SqliteConnection, id: &str, places: &[usize]) -> Result<(), StoreError> {
+    sqlx::query("UPDATE queued_recipient SET is_unknown = 0 WHERE message = $1 AND is_unknown")
+        .bind(id)
+        .execute(&mut *connection)
+        .await
+        .map_err(failed)?;
+    for number in places {
+        sqlx::query("UPDATE queued_recipient SET is_unknown = 1 WHERE message = $1 AND number = $2")
+            .bind(id)
+            .bind(i64::try_from(*number).unwrap_or(i64::MAX))
+            .execute(&mut *connection)
+            .await
+            .map_err(failed)?;
+    }
+    Ok(())
+}
+
 async fn insert(connection: &mut SqliteConnection, message: &QueuedMessage) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO queued_message (id, mailbox, password_id, mail, size_octets, message_id, is_report, accepted_at, state, next_at, \
-         attempts, is_unknown, held_millis, held_since, code, reason, remedy, warned_at, unknown_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
+         attempts, is_unknown, held_millis, held_since, code, reason, remedy, warned_at, unknown_at, copies) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
     )
     .bind(&message.id)
     .bind(message.mailbox.as_str())
@@ -328,6 +417,7 @@ async fn insert(connection: &mut SqliteConnection, message: &QueuedMessage) -> R
     .bind(message.obstacle.as_ref().and_then(|obstacle| obstacle.remedy.as_deref()))
     .bind(message.warned_at.map(|at| at.timestamp_millis()))
     .bind(message.unknown_at.map(|at| at.timestamp_millis()))
+    .bind(message.copies)
     .execute(&mut *connection)
     .await
     .map_err(failed)?;
@@ -398,6 +488,7 @@ fn message(row: &SqliteRow, recipients: Vec<QueuedRecipient>) -> Result<QueuedMe
         attempts: u32::try_from(column::<i64>(row, "attempts")?).unwrap_or(u32::MAX),
         is_unknown: column(row, "is_unknown")?,
         unknown_at: optional_time(row, "unknown_at")?,
+        copies: u32::try_from(column::<i64>(row, "copies")?).unwrap_or(u32::MAX),
         warned_at: optional_time(row, "warned_at")?,
         held: chrono::Duration::milliseconds(column(row, "held_millis")?),
         held_since: optional_time(row, "held_since")?,

@@ -1,0 +1,255 @@
+//! What waits, and how attempts at it end.
+
+use super::*;
+
+fn queued(id: &str, second: i64) -> QueuedMessage {
+    QueuedMessage {
+        id: id.to_owned(),
+        mailbox: address("alice@contoso.test"),
+        password_id: "k7m2qx".to_owned(),
+        mail: "FROM:<alice@contoso.test> BODY=8BITMIME".to_owned(),
+        size_octets: 1234,
+        message_id: Some("one@contoso.test".to_owned()),
+        is_report: false,
+        accepted_at: at(second),
+        state: QueueState::Waiting,
+        next_at: at(second + 60),
+        attempts: 0,
+        is_unknown: false,
+        unknown_at: None,
+        copies: 0,
+        warned_at: None,
+        held: chrono::Duration::zero(),
+        held_since: None,
+        obstacle: Some(Obstacle { code: "exchange-busy".to_owned(), reason: "432".to_owned(), remedy: None }),
+        recipients: vec![
+            QueuedRecipient {
+                rcpt: "TO:<b@x.test>".to_owned(),
+                state: RecipientState::Waiting,
+                reply: None,
+                is_unknown: false,
+            },
+            QueuedRecipient {
+                rcpt: "TO:<c@x.test>".to_owned(),
+                state: RecipientState::Waiting,
+                reply: None,
+                is_unknown: false,
+            },
+        ],
+    }
+}
+
+/// The end of the attempt of this number.
+fn end(number: u32, state: QueueState, next_at: DateTime<Utc>) -> AttemptEnd {
+    AttemptEnd {
+        of: Ending::Attempt(number),
+        recipients: Vec::new(),
+        state,
+        next_at,
+        is_unknown: false,
+        unknown: None,
+        obstacle: None,
+    }
+}
+
+#[tokio::test]
+async fn what_waits_comes_back_as_it_was_in_the_order_in_which_it_came() {
+    let (store, folder) = store().await;
+    for message in [queued("second", 2), queued("first", 1)] {
+        store.enqueue(&message).await.unwrap();
+    }
+    assert!(store.enqueue(&queued("first", 1)).await.is_err(), "an ID is one message's");
+    store.close().await;
+    let store = SqliteStore::open(folder.path()).await.unwrap();
+    assert_eq!(store.queued().await.unwrap(), [queued("first", 1), queued("second", 2)]);
+    assert_eq!(store.queued_message("second").await.unwrap(), Some(queued("second", 2)));
+    assert_eq!(store.queued_message("third").await.unwrap(), None);
+    let alice = address("alice@contoso.test");
+    assert_eq!(store.due(at(60)).await.unwrap(), []);
+    assert_eq!(store.due(at(61)).await.unwrap(), std::slice::from_ref(&alice));
+    assert_eq!(store.next_due(&alice, at(61)).await.unwrap().unwrap().id, "first");
+    store.postpone(&alice, at(200)).await.unwrap();
+    assert_eq!(store.due(at(199)).await.unwrap(), []);
+    assert_eq!(store.queued_ids().await.unwrap(), ["first", "second"].map(str::to_owned).into());
+    assert_eq!(store.wish(QueuedOf::All, QueueWish::Retry, at(150)).await.unwrap(), 2);
+    assert_eq!(store.due(at(150)).await.unwrap(), [alice]);
+    assert!(store.dequeue("first").await.unwrap());
+    assert!(!store.dequeue("first").await.unwrap());
+    assert_eq!(store.queued().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn an_attempt_is_one_at_a_time_and_what_became_of_it_is_kept_for_each_recipient() {
+    let (store, _folder) = store().await;
+    store.enqueue(&queued("one", 0)).await.unwrap();
+    let alice = address("alice@contoso.test");
+    assert!(store.begin_attempt("one", false, at(60)).await.unwrap());
+    assert!(!store.begin_attempt("one", false, at(60)).await.unwrap(), "it is on its way");
+    assert_eq!(store.next_due(&alice, at(1000)).await.unwrap(), None);
+    let delivered = AttemptEnd {
+        recipients: vec![(1, RecipientState::Delivered, Some("250 2.0.0 OK".to_owned()))],
+        ..end(1, QueueState::Waiting, at(200))
+    };
+    store.end_attempt("one", &delivered, at(61)).await.unwrap();
+    store.end_attempt("one", &AttemptEnd { next_at: at(300), ..delivered.clone() }, at(61)).await.unwrap();
+    let message = store.queued_message("one").await.unwrap().unwrap();
+    assert_eq!((message.attempts, message.next_at, message.obstacle), (1, at(200), None), "it ends once");
+    assert_eq!(message.copies, 1);
+    assert_eq!(message.recipients[1].reply.as_deref(), Some("250 2.0.0 OK"));
+    assert_eq!(message.recipients[0].state, RecipientState::Waiting);
+
+    assert!(!store.begin_attempt("gone", false, at(201)).await.unwrap());
+}
+
+#[tokio::test]
+async fn what_a_killed_process_left_is_unknown_only_where_it_was_about_to_complete_the_message() {
+    let (store, _folder) = store().await;
+    store.enqueue(&queued("one", 0)).await.unwrap();
+    let one = async || store.queued_message("one").await.unwrap().unwrap();
+    let flags = |message: &QueuedMessage| message.recipients.iter().map(|one| one.is_unknown).collect::<Vec<_>>();
+    assert!(!store.note_final("one", &[0]).await.unwrap(), "nothing is under way");
+    assert!(store.begin_attempt("one", false, at(60)).await.unwrap());
+    assert_eq!(store.settle_attempts(at(61)).await.unwrap(), 0);
+    assert_eq!((one().await.is_unknown, one().await.unknown_at), (false, None), "it had not come so far");
+
+    assert!(store.begin_attempt("one", false, at(70)).await.unwrap());
+    assert!(store.note_final("one", &[1]).await.unwrap());
+    assert_eq!(store.settle_attempts(at(71)).await.unwrap(), 1);
+    let left = one().await;
+    assert_eq!((left.is_unknown, left.unknown_at, flags(&left)), (true, Some(at(71)), vec![false, true]));
+    // What ends an attempt that was taken back changes nothing any more.
+    store.end_attempt("one", &end(2, QueueState::Waiting, at(300)), at(72)).await.unwrap();
+    assert!(one().await.is_unknown);
+
+    // It is sent again although it may have arrived: a copy of the first time says nothing of the second.
+    assert!(store.begin_attempt("one", true, at(80)).await.unwrap());
+    let again = one().await;
+    assert_eq!((again.is_unknown, again.copies, flags(&again)), (false, 1, vec![false, false]));
+    store.end_attempt("one", &end(3, QueueState::Waiting, at(90)), at(81)).await.unwrap();
+
+    // What is held or dropped meanwhile is not completed.
+    assert!(store.begin_attempt("one", false, at(90)).await.unwrap());
+    store.wish(QueuedOf::Id("one"), QueueWish::Hold, at(91)).await.unwrap();
+    assert!(!store.note_final("one", &[0, 1]).await.unwrap());
+    store.end_attempt("one", &end(4, QueueState::Waiting, at(95)), at(92)).await.unwrap();
+    store.wish(QueuedOf::Id("one"), QueueWish::Release, at(93)).await.unwrap();
+    assert!(store.begin_attempt("one", false, at(95)).await.unwrap());
+    store.dequeue("one").await.unwrap();
+    assert!(!store.note_final("one", &[0, 1]).await.unwrap());
+}
+
+#[tokio::test]
+async fn messages_of_one_moment_keep_their_order_and_none_overtakes_what_waits_for_limits() {
+    let (store, _folder) = store().await;
+    let alice = address("alice@contoso.test");
+    let ids = ["b", "c", "a"];
+    for id in ids {
+        store.enqueue(&QueuedMessage { next_at: at(0), ..queued(id, 0) }).await.unwrap();
+    }
+    assert_eq!(store.queued().await.unwrap().iter().map(|one| one.id.clone()).collect::<Vec<_>>(), ids);
+    assert_eq!(store.next_due(&alice, at(0)).await.unwrap().unwrap().id, "b");
+
+    let limits = || Some(Obstacle { code: LIMITS_CODE.to_owned(), reason: "30 a minute".to_owned(), remedy: None });
+    let waiting = |id: &str, next_at| QueuedMessage { obstacle: limits(), next_at, ..queued(id, 1) };
+    store.enqueue(&waiting("early", at(1))).await.unwrap();
+    store.postpone(&alice, at(40)).await.unwrap();
+    store.enqueue(&waiting("late", at(2))).await.unwrap();
+    assert_eq!(store.next_due(&alice, at(39)).await.unwrap(), None, "the newest does not go first");
+    let other = QueuedMessage { mailbox: address("bob@contoso.test"), ..waiting("other", at(2)) };
+    store.enqueue(&other).await.unwrap();
+    assert_eq!(store.due(at(2)).await.unwrap(), [address("bob@contoso.test")]);
+}
+
+#[tokio::test]
+async fn what_a_session_hands_in_after_its_password_was_revoked_with_its_mail_held_is_held() {
+    let (store, _folder) = store().await;
+    store.add_mailbox(&mailbox("alice@contoso.test", &[])).await.unwrap();
+    for (id, number) in [("k7m2qx", 1), ("other", 2)] {
+        store.add_app_password(&password(id, "alice@contoso.test", number)).await.unwrap();
+    }
+    store.revoke_app_password("k7m2qx", at(5)).await.unwrap();
+    store.enqueue(&queued("without", 6)).await.unwrap();
+    assert_eq!(store.wish(QueuedOf::Password("k7m2qx"), QueueWish::Hold, at(7)).await.unwrap(), 1);
+    store.enqueue(&queued("after", 8)).await.unwrap();
+    store.enqueue(&QueuedMessage { password_id: "other".to_owned(), ..queued("others", 8) }).await.unwrap();
+    let states = async || {
+        let kept = store.queued().await.unwrap();
+        kept.into_iter().map(|one| (one.id, one.state)).collect::<Vec<_>>()
+    };
+    let (held, waiting) = (QueueState::Held, QueueState::Waiting);
+    let named = |id: &str, state| (id.to_owned(), state);
+    assert_eq!(states().await, [named("without", held), named("after", held), named("others", waiting)]);
+    assert_eq!(store.queued_message("after").await.unwrap().unwrap().held_since, Some(at(8)));
+    // The same where all passwords of a mailbox were revoked with it.
+    store.remove_mailbox(&address("alice@contoso.test"), at(9)).await.unwrap();
+    store.wish(QueuedOf::Mailbox(&address("alice@contoso.test")), QueueWish::Hold, at(9)).await.unwrap();
+    store.enqueue(&QueuedMessage { password_id: "other".to_owned(), ..queued("last", 10) }).await.unwrap();
+    assert_eq!(states().await.last().unwrap(), &named("last", held));
+}
+
+#[tokio::test]
+async fn time_that_it_is_held_does_not_count_and_the_administrators_word_outlasts_an_attempt() {
+    let (store, _folder) = store().await;
+    store.enqueue(&queued("one", 0)).await.unwrap();
+    let one = async || store.queued_message("one").await.unwrap().unwrap();
+    let seconds = chrono::Duration::seconds;
+    let id = QueuedOf::Id("one");
+    // Held for the set-up from 10 to 40, and by the administrator from 100 to 150.
+    assert!(store.begin_attempt("one", false, at(10)).await.unwrap());
+    store.end_attempt("one", &end(1, QueueState::HeldForSetup, at(20)), at(10)).await.unwrap();
+    assert_eq!((one().await.state, one().await.age(at(30))), (QueueState::HeldForSetup, seconds(10)));
+    assert!(store.begin_attempt("one", false, at(20)).await.unwrap());
+    store.end_attempt("one", &end(2, QueueState::HeldForSetup, at(40)), at(20)).await.unwrap();
+    assert!(store.begin_attempt("one", false, at(40)).await.unwrap());
+    store.end_attempt("one", &end(3, QueueState::Waiting, at(90)), at(40)).await.unwrap();
+    assert_eq!((one().await.state, one().await.age(at(60))), (QueueState::Waiting, seconds(30)));
+    assert!(store.begin_attempt("one", false, at(90)).await.unwrap());
+    assert_eq!(store.wish(id, QueueWish::Hold, at(100)).await.unwrap(), 1);
+    store.end_attempt("one", &end(4, QueueState::Waiting, at(300)), at(110)).await.unwrap();
+    assert_eq!(one().await.state, QueueState::Held, "it was held while it was on its way");
+    assert!(!store.begin_attempt("one", false, at(400)).await.unwrap());
+    assert_eq!(store.wish(id, QueueWish::Retry, at(120)).await.unwrap(), 1);
+    assert_eq!(one().await.next_at, at(300));
+    assert_eq!(
+        store.wish(QueuedOf::Mailbox(&address("alice@contoso.test")), QueueWish::Release, at(150)).await.unwrap(),
+        1
+    );
+    assert_eq!((one().await.state, one().await.next_at), (QueueState::Waiting, at(150)));
+    assert_eq!(one().await.age(at(200)), seconds(120));
+    assert_eq!(store.wish(QueuedOf::Password("k7m2qx"), QueueWish::Hold, at(160)).await.unwrap(), 1);
+    assert_eq!(store.wish(QueuedOf::Password("other"), QueueWish::Hold, at(160)).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_keeps_nothing_waiting_and_makes_nothing_older() {
+    let (store, _folder) = store().await;
+    let hours = chrono::Duration::hours;
+    store.enqueue(&QueuedMessage { next_at: at(0) + hours(1), ..queued("soon", 0) }).await.unwrap();
+    store.enqueue(&QueuedMessage { next_at: at(0) + hours(3), ..queued("far", 0) }).await.unwrap();
+    let unknown = QueuedMessage {
+        is_unknown: true,
+        unknown_at: Some(at(500)),
+        held_since: Some(at(500)),
+        ..queued("unknown", 0)
+    };
+    store.enqueue(&unknown).await.unwrap();
+    assert_eq!(store.heed_clock(at(10), hours(2)).await.unwrap(), 2);
+    assert_eq!(store.heed_clock(at(10), hours(2)).await.unwrap(), 0);
+    let one = async |id: &str| store.queued_message(id).await.unwrap().unwrap();
+    assert_eq!((one("soon").await.next_at, one("far").await.next_at), (at(0) + hours(1), at(10)));
+    assert_eq!(one("unknown").await.unknown_at, Some(at(10)));
+    assert_eq!(one("unknown").await.age(at(10)), chrono::Duration::seconds(10));
+}
+
+#[tokio::test]
+async fn what_the_administrator_holds_is_not_given_up_and_nobody_is_told_that_it_is() {
+    let (store, _folder) = store().await;
+    store.enqueue(&queued("one", 0)).await.unwrap();
+    store.wish(QueuedOf::Id("one"), QueueWish::Hold, at(1)).await.unwrap();
+    assert!(!store.note_told("one", Told::GivenUp, Some(&queued("report", 2))).await.unwrap());
+    assert_eq!(store.queued_ids().await.unwrap(), ["one".to_owned()].into());
+    store.wish(QueuedOf::Id("one"), QueueWish::Release, at(3)).await.unwrap();
+    assert!(store.note_told("one", Told::GivenUp, Some(&queued("report", 4))).await.unwrap());
+    assert_eq!(store.queued_ids().await.unwrap(), ["report".to_owned()].into());
+    assert!(!store.note_told("one", Told::Failed, Some(&queued("other", 5))).await.unwrap(), "it is gone");
+}
