@@ -391,6 +391,11 @@ impl Auth {
         }
     }
 
+    /// The tenant of a mailbox, as far as the running process knows it.
+    pub fn tenant_of(&self, mailbox: &Mailbox) -> Option<crate::base::TenantName> {
+        self.registry.table().mailbox(mailbox).map(|record| record.tenant.clone())
+    }
+
     /// A permit for mail of this mailbox that waits, to send it or to look whether it was sent: the mailbox is still on the list and enabled. No client is present.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use crate::auth::{AuthError, Cleared, Permit};
-use crate::base::{Fault, Reference, Whose};
+use crate::base::{Answer, Fault, Reference, Whose};
 use crate::delivery::attempt::{Hindrance, is_final, said};
 use crate::delivery::governor::Asks;
 use crate::delivery::live::{Begun, Live, Named};
@@ -231,6 +231,11 @@ impl Assured {
     }
 
     fn full(&self, full: &SpoolError, sender: Option<&str>) -> Reply {
+        self.no_place(full, sender)
+    }
+
+    /// The message cannot be kept: `452 4.3.1`, whatever the reason.
+    fn no_place(&self, full: &dyn Fault, sender: Option<&str>) -> Reply {
         let reference = Reference::fresh();
         warn!(
             %reference,
@@ -241,7 +246,7 @@ impl Assured {
             "a message cannot be kept: {full}"
         );
         told::note(self.about(sender, MESSAGE), reference, full);
-        answer::smtp(full.answer(reference))
+        answer::smtp(Answer::DiskGuard(reference))
     }
 
     /// RCPT, with what policy said of going on.
@@ -417,11 +422,7 @@ impl Assured {
         if transaction.is_sending
             && let Some(live) = transaction.live.take()
         {
-            let answer = match live.finish(&self.permit).await {
-                // A refusal, whenever it is said, is no acceptance.
-                Err(UpstreamError::BrokeOff { reply, .. }) => Ok(reply),
-                answer => answer,
-            };
+            let answer = self.finish(live, &transaction).await;
             match answer {
                 Ok(reply) if reply.is_positive() => {
                     info!(
@@ -446,7 +447,6 @@ impl Assured {
                     transaction.lost(hindrance);
                 }
                 Err(error) => {
-                    let error = DeliveryError::from(error);
                     if transaction.draft.is_none() {
                         return told::trouble(&error, self.about(transaction.sender(), PERHAPS_ARRIVED));
                     }
@@ -465,6 +465,28 @@ impl Assured {
             Some(reply) if everybody_has_it => told::exchange(&reply, self.about(transaction.sender(), MESSAGE)),
             accepted => self.keep(transaction, accepted.as_ref()).await,
         }
+    }
+
+    /// Ends the message at Exchange. What can be kept waits for the answer no longer than mail programs do.
+    async fn finish(&self, live: Box<Live>, transaction: &Transaction) -> Result<Reply, DeliveryError> {
+        let time = ANSWER_TIME + Duration::from_secs(transaction.octets / 1_000_000);
+        let answer = tokio::select! {
+            answer = live.finish(&self.permit) => answer,
+            () = self.delivery.keeping.clock.sleep(time), if transaction.draft.is_some() && self.keeps => {
+                return Err(DeliveryError::Slow { seconds: time.as_secs() });
+            }
+        };
+        match answer {
+            // A refusal, whenever it is said, is no acceptance.
+            Err(UpstreamError::BrokeOff { reply, .. }) => Ok(reply),
+            answer => Ok(answer?),
+        }
+    }
+
+    /// Whether nobody else than the mailbox may stand in the header of the message that comes now.
+    pub(in crate::delivery) fn is_of_account(&self) -> bool {
+        let live = self.transaction.as_ref().and_then(|transaction| transaction.live.as_ref());
+        live.is_some_and(|live| live.is_of_account(&self.permit))
     }
 
     /// The Message-ID of the message is known.
@@ -495,6 +517,10 @@ impl Assured {
         self.reset().await;
     }
 }
+
+/// How long Exchange may take to answer to a message before it is kept, and a second more for each MB. Mail programs and scripts often wait
+/// for a minute, and hand it in again then.
+const ANSWER_TIME: Duration = Duration::from_secs(55);
 
 /// What the way to Exchange may take at least, however long there was no room.
 const LEAST_WAY_TIME: Duration = Duration::from_secs(2);

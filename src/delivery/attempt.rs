@@ -180,9 +180,10 @@ impl<'a> Sender<'a> {
                     |place: &usize| (*place, RecipientState::Delivered, Some("202 Accepted by Graph".to_owned()));
                 outcome.recipients.extend(places.iter().map(taken));
             }
-            Err(error) => match by_graph::as_reply(&error) {
-                Some(reply) => refuse(&mut outcome, &places, &reply),
-                None => {
+            Err(error) => match (by_graph::is_unfit(&error).filter(|_| or_smtp), by_graph::as_reply(&error)) {
+                (Some(why), _) => outcome.hindrance = Some(Hindrance::unfit(&why)),
+                (None, Some(reply)) => refuse(&mut outcome, &places, &reply),
+                (None, None) => {
                     outcome.unknown = by_graph::is_unknown(&error).then_some(places);
                     outcome.hindrance = Some(Hindrance::of_way(&error));
                 }
@@ -223,6 +224,7 @@ impl<'a> Sender<'a> {
             sender: sender.as_deref(),
             waiting: &addresses,
             is_served: message.recipients.iter().any(|one| one.state == RecipientState::Delivered),
+            by_account: self.permit.account() != self.permit.mailbox(),
         };
         Ok(whole.for_graph(self.permit.mailbox().as_str()))
     }
@@ -244,6 +246,19 @@ impl<'a> Sender<'a> {
                 return Ok(());
             }
         };
+        if live.is_of_account(permit) {
+            // Nobody knew as whom Exchange would let the session in when the message came.
+            let of_mailbox = match reading.header().await {
+                Ok(head) => by_graph::is_of(&head, permit.mailbox().as_str()),
+                Err(error) => return Err(Hindrance::of_spool(&error)),
+            };
+            if !of_mailbox {
+                let waiting: Vec<usize> = waiting(message).collect();
+                refuse(outcome, &waiting, &foreign());
+                live.reset().await;
+                return Ok(());
+            }
+        }
         let mut taken = Vec::new();
         let mut hindrance = None;
         for (place, recipient) in message.recipients.iter().enumerate() {
@@ -340,9 +355,7 @@ impl<'a> Sender<'a> {
         let begun = self.delivery.transaction(&self.permit, mail, room, self.delivery.way_time).await;
         match begun.map_err(|error| Hindrance::of_way(&error))? {
             Begun::Live(live, _) => Ok(Ok(live)),
-            Begun::Foreign => {
-                Ok(Err(Reply::new(550, "5.7.60 Client does not have permissions to send as this sender")))
-            }
+            Begun::Foreign => Ok(Err(foreign())),
             Begun::Refused(reply) if is_final(&reply) => Ok(Err(reply)),
             Begun::Refused(reply) => Err(Hindrance::of_reply(&reply, "the sender", &self.permit, mail.address())),
         }
@@ -358,6 +371,11 @@ pub(in crate::delivery) fn waiting(message: &QueuedMessage) -> impl Iterator<Ite
 /// The connection broke within the transaction. That may be this message's doing, so the others of its mailbox need not wait for it.
 fn broke(error: UpstreamError) -> Hindrance {
     Hindrance { of_mailbox: false, ..Hindrance::of_way(&DeliveryError::from(error)) }
+}
+
+/// What Exchange says of a sender that the session may not send as.
+fn foreign() -> Reply {
+    Reply::new(550, "5.7.60 Client does not have permissions to send as this sender")
 }
 
 fn unreadable(what: &str) -> Hindrance {

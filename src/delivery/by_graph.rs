@@ -31,6 +31,8 @@ pub(in crate::delivery) struct Whole<'a> {
     pub(in crate::delivery) waiting: &'a [String],
     /// Whether somebody has.
     pub(in crate::delivery) is_served: bool,
+    /// Whether the token is another's than the mailbox's, who may send as more than the mailbox may.
+    pub(in crate::delivery) by_account: bool,
 }
 
 impl Whole<'_> {
@@ -42,6 +44,11 @@ impl Whole<'_> {
         let Some(sender) = self.sender else { return Err("it has no sender (<>)") };
         let head = header::header_of(self.content);
         let authors = header::authors(head).ok_or("who sends it cannot be told from its From with certainty")?;
+        if self.by_account && !is_of(head, mailbox) {
+            return Err(
+                "somebody else than the mailbox stands in its From or Sender, and the sign-in is not the mailbox's own",
+            );
+        }
         let is_author = |address: &str| matches!(authors.as_slice(), [one] if one.eq_ignore_ascii_case(address));
         if !sender.eq_ignore_ascii_case(mailbox) && !is_author(sender) {
             return Err("the sender of its envelope is neither the mailbox nor its From");
@@ -58,6 +65,12 @@ impl Whole<'_> {
         }
         Ok([bcc.as_slice(), self.content].concat())
     }
+}
+
+/// Whether nobody else than the mailbox stands as the author or the sender in a header.
+pub(in crate::delivery) fn is_of(head: &[u8], mailbox: &str) -> bool {
+    let all = [header::authors(head), header::senders(head)];
+    all.iter().all(|some| some.as_ref().is_some_and(|some| some.iter().all(|one| one.eq_ignore_ascii_case(mailbox))))
 }
 
 impl Traffic {
@@ -125,6 +138,16 @@ pub(in crate::delivery) fn as_reply(error: &DeliveryError) -> Option<Reply> {
     }
 }
 
+/// What Graph said where it cannot take a message as it is, and SMTP perhaps can.
+pub(in crate::delivery) fn is_unfit(error: &DeliveryError) -> Option<String> {
+    match error {
+        DeliveryError::Graph(GraphError::Refused { status: status @ (400 | 413), said }) => {
+            Some(format!("{status} {said}"))
+        }
+        _ => None,
+    }
+}
+
 /// That a message can go by no way there is.
 pub(in crate::delivery) fn cannot_go(why: &str) -> Reply {
     Reply::new(554, format!("5.6.0 The message cannot be sent by Microsoft Graph: {why}"))
@@ -148,7 +171,7 @@ mod tests {
 
     fn fit(content: &str, sender: Option<&str>, waiting: &[&str], is_served: bool) -> Result<String, &'static str> {
         let waiting: Vec<String> = waiting.iter().map(|&one| one.to_owned()).collect();
-        let whole = Whole { content: content.as_bytes(), sender, waiting: &waiting, is_served };
+        let whole = Whole { content: content.as_bytes(), sender, waiting: &waiting, is_served, by_account: false };
         whole.for_graph(MAILBOX).map(|octets| String::from_utf8(octets).unwrap())
     }
 
@@ -182,6 +205,24 @@ mod tests {
         ] {
             assert!(fit(content, sender, waiting, is_served).is_err(), "{content} {sender:?} {waiting:?}");
         }
+        let by_account = |content: &str| {
+            let waiting = ["b@x.test".to_owned()];
+            let whole = Whole {
+                content: content.as_bytes(),
+                sender: Some(MAILBOX),
+                waiting: &waiting,
+                is_served: false,
+                by_account: true,
+            };
+            whole.for_graph(MAILBOX).is_ok()
+        };
+        let message = "From: alice@contoso.test\r\nTo: b@x.test\r\n\r\n";
+        assert!(by_account(message));
+        assert!(
+            !by_account(&message.replace("alice", "boss")),
+            "as whom the account may send, and the mailbox may not"
+        );
+        assert!(!by_account(&format!("Sender: boss@contoso.test\r\n{message}")));
         let large = format!("{message}{}", "x".repeat(3_000_000));
         assert_eq!(
             fit(&large, Some(MAILBOX), &["b@x.test"], false),

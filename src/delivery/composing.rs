@@ -14,6 +14,8 @@ pub(in crate::delivery) struct Arrival {
     pub(in crate::delivery) is_secured: bool,
     /// Its MAIL said `SMTPUTF8`.
     pub(in crate::delivery) is_utf8: bool,
+    /// Exchange takes the session for the account behind the mailbox, who may send as more than the mailbox may.
+    pub(in crate::delivery) by_account: bool,
 }
 
 impl Arrival {
@@ -50,7 +52,7 @@ impl Composing {
             date,
             message_id: format!("{id}@{domain}"),
             from: arrival.sender.as_deref().unwrap_or(mailbox).to_owned(),
-            senders: Senders(senders.allowed.clone()),
+            senders: Senders(if arrival.by_account { vec![mailbox.to_owned()] } else { senders.allowed.clone() }),
             force_from: senders.force_from.then(|| mailbox.to_owned()),
         };
         Self { editor: HeaderEditor::new(rules), refusal: None }

@@ -1,7 +1,7 @@
 //! Delivers what is in the queue: one message of a mailbox after the other, many mailboxes beside each other, until each message is
 //! delivered, returned to its sender, or held where the administrator sees it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::auth::Auth;
-use crate::base::{Clock, Fault, Mailbox, Protocol};
-use crate::delivery::attempt::{Hindrance, Outcome, Sender, waiting};
+use crate::base::{Clock, Fault, Mailbox, Protocol, TenantName};
+use crate::delivery::attempt::{Hindrance, Outcome, Sender, UNFIT_CODE, waiting};
 use crate::delivery::spool::{Spool, Swept};
 use crate::delivery::unknown::{Known, UnknownOutcome};
 use crate::delivery::{Delivery, DeliveryError, Keeping};
@@ -21,6 +21,9 @@ use crate::store::{AttemptEnd, Ending, LIMITS_CODE, Obstacle, QueuedMessage, Sto
 
 /// Mailboxes that are served beside each other.
 const MAILBOXES_AT_ONCE: usize = 32;
+
+/// And those of one tenant, so that one that Exchange is slow to serve leaves places for the others.
+const MAILBOXES_OF_TENANT: usize = 16;
 
 /// How often the queue is looked at although nobody has said that something is in it: the command line is another process.
 const GLANCE_TIME: Duration = Duration::from_secs(5);
@@ -70,8 +73,8 @@ pub struct Courier {
     pub(in crate::delivery) clock: Clock,
     pub(in crate::delivery) settings: Settings,
     wake: Arc<Notify>,
-    /// Mailboxes that are being served now.
-    busy: Mutex<HashSet<Mailbox>>,
+    /// Mailboxes that are being served now, and whose they are.
+    busy: Mutex<HashMap<Mailbox, Option<TenantName>>>,
     /// When the queue is to be looked at, if that is before the next glance; by the clock's `elapsed`.
     next_look: Mutex<Option<Duration>>,
     /// Messages of which it could not be noted how their attempt ended, or that it began.
@@ -163,7 +166,7 @@ impl Courier {
         self.settle_unsettled().await;
         let now = self.clock.now();
         let mailboxes = self.store.due(now).await?;
-        self.look_at_backlogs(now, &mailboxes).await?;
+        self.look_at_backlogs(now).await?;
         self.heed_clock(now).await?;
         for mailbox in mailboxes {
             if rounds.len() >= MAILBOXES_AT_ONCE {
@@ -172,13 +175,24 @@ impl Courier {
             if self.is_resting(&mailbox) {
                 continue;
             }
-            let is_free = self.busy.lock().unwrap_or_else(PoisonError::into_inner).insert(mailbox.clone());
-            if is_free {
+            if self.is_free(&mailbox) {
                 let (courier, stop) = (Arc::clone(self), stop.clone());
                 rounds.spawn(async move { courier.round(mailbox, &stop).await });
             }
         }
         Ok(())
+    }
+
+    /// Takes a place for a mailbox, if there is one and it is not being served yet.
+    fn is_free(&self, mailbox: &Mailbox) -> bool {
+        let tenant = self.auth.tenant_of(mailbox);
+        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_tenant = busy.values().filter(|other| **other == tenant).count();
+        if busy.contains_key(mailbox) || of_tenant >= MAILBOXES_OF_TENANT {
+            return false;
+        }
+        busy.insert(mailbox.clone(), tenant);
+        true
     }
 
     /// Notes once more what could not be noted.
@@ -236,14 +250,15 @@ impl Courier {
     }
 
     /// Clients go past the queue again where nothing of their mailbox waits for Exchange's limits any more.
-    async fn look_at_backlogs(&self, now: DateTime<Utc>, due: &[Mailbox]) -> Result<(), StoreError> {
+    async fn look_at_backlogs(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
         let governor = &self.delivery.traffic.governor;
-        let mut flagged = governor.backlogs();
-        flagged.retain(|mailbox| !due.contains(mailbox));
+        // Asked before the store is: what comes into it behind that is flagged anew.
+        let flagged = governor.backlogs();
         if !flagged.is_empty() {
-            let soon = self.store.due(now + chrono::Duration::from_std(SOON).unwrap_or_default()).await?;
-            for mailbox in flagged.iter().filter(|mailbox| !soon.contains(mailbox)) {
-                governor.set_backlog(mailbox, false);
+            let by = now + chrono::Duration::from_std(SOON).unwrap_or_default();
+            let behind = self.store.behind(&[LIMITS_CODE, UNFIT_CODE], by).await?;
+            for (mailbox, flag) in flagged.iter().filter(|(mailbox, _)| !behind.contains(mailbox)) {
+                governor.end_backlog(mailbox, *flag);
             }
         }
         Ok(())
@@ -342,7 +357,7 @@ impl Courier {
         };
         let governor = &self.delivery.traffic.governor;
         if message.obstacle.as_ref().is_some_and(|obstacle| obstacle.code == LIMITS_CODE) {
-            governor.set_backlog(&message.mailbox, true);
+            governor.begin_backlog(&message.mailbox);
         }
         let room = match sender.room(ROOM_TIME).await {
             Ok(room) => room,

@@ -201,6 +201,14 @@ impl Direct {
         }
     }
 
+    /// Whether nobody else than the mailbox may stand in the header of the message that comes now.
+    pub(in crate::delivery) fn is_of_account(&self) -> bool {
+        match &self.state {
+            State::Open(live) | State::Sending(live) => live.is_of_account(&self.permit),
+            State::Closed | State::Broken(_) => false,
+        }
+    }
+
     /// The Message-ID of the message is known.
     pub fn identify(&mut self, message_id: Option<String>) {
         self.message_id = message_id;

@@ -121,6 +121,8 @@ struct Counts {
     paused_until: Duration,
     pauses: u32,
     has_backlog: bool,
+    /// How often that was said.
+    backlog_flags: u64,
     /// Who waits, by app password in the order of their turns.
     turns: VecDeque<(String, VecDeque<Arc<Notify>>)>,
 }
@@ -312,19 +314,26 @@ impl Governor {
         counts.paused_until = counts.paused_until.max(self.now() + pause);
     }
 
-    /// Whether messages of the mailbox wait in the queue that could go now. What comes from clients meanwhile goes behind them.
-    pub fn set_backlog(&self, mailbox: &Mailbox, has_backlog: bool) {
+    /// Messages of the mailbox wait in the queue for its limits. What comes from clients meanwhile goes behind them.
+    pub fn begin_backlog(&self, mailbox: &Mailbox) {
         let mut counts = self.counts();
-        match counts.get_mut(mailbox) {
-            Some(counts) => counts.has_backlog = has_backlog,
-            None if has_backlog => counts.entry(mailbox.clone()).or_default().has_backlog = true,
-            None => {}
+        let counts = counts.entry(mailbox.clone()).or_default();
+        counts.has_backlog = true;
+        counts.backlog_flags += 1;
+    }
+
+    /// None waits any more, unless [`begin_backlog`](Self::begin_backlog) was called since `flag` was heard.
+    pub fn end_backlog(&self, mailbox: &Mailbox, flag: u64) {
+        if let Some(counts) = self.counts().get_mut(mailbox).filter(|counts| counts.backlog_flags == flag) {
+            counts.has_backlog = false;
         }
     }
 
-    /// The mailboxes of which messages wait in the queue.
-    pub fn backlogs(&self) -> Vec<Mailbox> {
-        self.counts().iter().filter(|(_, counts)| counts.has_backlog).map(|(mailbox, _)| mailbox.clone()).collect()
+    /// The mailboxes of which messages wait in the queue, each with what [`end_backlog`](Self::end_backlog) wants to hear.
+    pub fn backlogs(&self) -> Vec<(Mailbox, u64)> {
+        let counts = self.counts();
+        let flagged = counts.iter().filter(|(_, counts)| counts.has_backlog);
+        flagged.map(|(mailbox, counts)| (mailbox.clone(), counts.backlog_flags)).collect()
     }
 
     /// Counts recipients that another process, or this one before its start, has sent to so long ago.

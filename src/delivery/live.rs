@@ -22,6 +22,9 @@ use crate::wire::smtp::{MailFrom, RcptTo, Reply};
 /// How long clients of a mailbox do not try themselves after Exchange has said that the mailbox has sent enough.
 const QUOTA_PAUSE: Duration = Duration::from_secs(300);
 
+/// How long the answer to MAIL may take at least, however long the way there took to open.
+const LEAST_MAIL_TIME: Duration = Duration::from_secs(2);
+
 /// How often what nobody uses is looked for.
 const UPKEEP_TIME: Duration = Duration::from_secs(5);
 
@@ -119,30 +122,34 @@ impl Delivery {
         let key = Key::of(permit);
         let pool = &self.traffic.pool;
         let foreign = |pooled: &Pooled| is_foreign(&pooled.submission, permit, mail.address());
+        let began = Instant::now();
         if let Some(mut kept) = pool.take(&key) {
             self.still_signed_in(permit).await?;
             if foreign(&kept) {
                 pool.put(&key, kept);
                 return Ok(Begun::Foreign);
             }
-            match kept.submission.mail(mail).await {
-                Ok(reply) if reply.is_positive() => return Ok(self.begun(key, kept, room, reply)),
-                Ok(reply) if is_final(&reply) => {
+            match timeout(way_time / 2, kept.submission.mail(mail)).await {
+                Ok(Ok(reply)) if reply.is_positive() => return Ok(self.begun(key, kept, room, reply)),
+                Ok(Ok(reply)) if is_final(&reply) => {
                     pool.put(&key, kept);
                     return Ok(Begun::Refused(reply));
                 }
                 // It may have been closed, or its token may have ended, since.
-                Ok(reply) => debug!("a kept connection is worn out: {} {}", reply.code, reply.text()),
-                Err(error) => debug!("a kept connection is gone: {error}"),
+                Ok(Ok(reply)) => debug!("a kept connection is worn out: {} {}", reply.code, reply.text()),
+                Ok(Err(error)) => debug!("a kept connection is gone: {error}"),
+                Err(_) => debug!("a kept connection says nothing any more"),
             }
         }
-        let late = DeliveryError::Slow { seconds: way_time.as_secs() };
-        let mut opened = Pooled::new(timeout(way_time, self.open(permit)).await.unwrap_or(Err(late))?);
+        let late = || DeliveryError::Slow { seconds: way_time.as_secs() };
+        let left = || way_time.saturating_sub(began.elapsed());
+        let mut opened = Pooled::new(timeout(left(), self.open(permit)).await.unwrap_or_else(|_| Err(late()))?);
         if foreign(&opened) {
             pool.put(&key, opened);
             return Ok(Begun::Foreign);
         }
-        let reply = opened.submission.mail(mail).await?;
+        let answer = timeout(left().max(LEAST_MAIL_TIME), opened.submission.mail(mail)).await;
+        let reply = answer.map_err(|_| late())??;
         if reply.is_positive() {
             return Ok(self.begun(key, opened, room, reply));
         }
@@ -168,6 +175,11 @@ impl Delivery {
 }
 
 impl Live {
+    /// Whether Exchange takes the session for the account behind the mailbox: it may send as more than the mailbox may.
+    pub(in crate::delivery) fn is_of_account(&self, permit: &Permit) -> bool {
+        self.pooled.submission.user() != permit.mailbox()
+    }
+
     /// RCPT.
     ///
     /// # Errors

@@ -321,6 +321,10 @@ impl Delivering {
             Mode::Direct(direct) => direct.data(allowed).await,
         };
         if reply.is_intermediate() {
+            self.arrival.by_account = match &self.mode {
+                Mode::Assured(assured) => assured.is_of_account(),
+                Mode::Direct(direct) => direct.is_of_account(),
+            };
             let Delivery { hostname, keeping, .. } = &self.delivery;
             self.composing = Some(Composing::new(&self.permit, &self.arrival, hostname, &keeping.clock));
         }
@@ -373,7 +377,10 @@ impl Delivering {
         self.delivery.note(envelope, JournalOutcome::Refused, Vec::new(), Some(refusal.to_string()));
         let incidents = &self.delivery.incidents;
         let about = About { permit: &self.permit, incidents, sender, what: "the message" };
-        told::trouble(refusal, about)
+        match refusal {
+            DeliveryError::Unfit(Unfit::Sender(_)) if self.arrival.by_account => told::foreign_sender(about),
+            refusal => told::trouble(refusal, about),
+        }
     }
 
     async fn pass(&mut self, piece: &[u8]) {

@@ -47,8 +47,10 @@ pub(in crate::delivery) fn remedy_for(reply: &Reply, sending: Sending<'_>) -> Re
             Some(entry.remedy_line(&places))
         }
     };
-    // What Exchange says to a session that it does not take for logged in passes with the next session.
-    let whose = if entry.told == catalogue::Told::NOT_LET_IN { Whose::Nobody } else { entry.whose };
+    // What Exchange says to a session that it does not take for logged in passes with the next session; and those who are too many for one
+    // transaction get the message by the next.
+    let passes = entry.told == catalogue::Told::NOT_LET_IN || entry.code == "smtp-too-many-recipients";
+    let whose = if passes { Whose::Nobody } else { entry.whose };
     let of_mailbox = matches!(
         entry.code,
         "smtp-daily-recipients" | "smtp-submission-quota" | "smtp-mailbox-logon-failure" | "smtp-mailbox-full"
@@ -132,6 +134,12 @@ mod tests {
             assert!(!told.contains(hostile), "{told}");
             assert!(told.contains("-Identity ADDRESS-IN-THE-FROM -Trustee scanner@contoso.test "), "{told}");
         }
+    }
+
+    #[test]
+    fn recipients_who_are_too_many_for_one_transaction_wait_for_the_next() {
+        assert_eq!(remedy(452, "4.5.3 Too many recipients", "scanner@contoso.test").whose, Whose::Nobody);
+        assert_eq!(remedy(552, "5.3.4 Message size exceeds fixed maximum message size", "a@x.test").whose, Whose::User);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tracing::{error, info, warn};
 
-use crate::base::Whose;
+use crate::base::{Fault, Whose};
 use crate::delivery::attempt::{Hindrance, Outcome, waiting};
 use crate::delivery::courier::{Courier, FIRST_PAUSE, first_pause};
 use crate::delivery::live::is_quota;
@@ -140,8 +140,20 @@ impl Courier {
             attempts = message.attempts + 1,
             "a message of the queue is done with"
         );
-        self.spool.remove(&message.id).await?;
+        self.clear_away(message).await;
         Ok(())
+    }
+
+    /// Removes the content of a message that is done with. What is left over goes at the next start.
+    async fn clear_away(&self, message: &QueuedMessage) {
+        if let Err(error) = self.spool.remove(&message.id).await {
+            warn!(
+                queue.id = message.id,
+                code = error.code(),
+                remedy = error.remedy(),
+                "a message that is done with cannot be cleared away: {error}"
+            );
+        }
     }
 
     /// Nobody can be told that a message failed but the administrator, who finds it in the queue.
@@ -195,7 +207,7 @@ impl Courier {
         let expired = message.waiting().filter_map(recipient_of).collect();
         let why = message.obstacle.as_ref().map(|obstacle| obstacle.reason.clone());
         self.delivery.note(Envelope::of_queued(message), JournalOutcome::Expired, expired, why);
-        self.spool.remove(&message.id).await?;
+        self.clear_away(message).await;
         Ok(())
     }
 
@@ -206,6 +218,8 @@ impl Courier {
         let (state, pause) = match &hindrance {
             Some(Hindrance { whose: Whose::Administrator | Whose::User, .. }) => (QueueState::HeldForSetup, HELD_PAUSE),
             Some(Hindrance { obstacle, .. }) if is_quota(&obstacle.code) => (QueueState::Waiting, QUOTA_PAUSE),
+            // What was tried while the set-up was wanting says nothing of how long this takes.
+            Some(_) if message.state == QueueState::HeldForSetup => (QueueState::Waiting, FIRST_PAUSE),
             Some(_) => (QueueState::Waiting, back_off(message.attempts)),
             None => (QueueState::Waiting, FIRST_PAUSE),
         };

@@ -7,11 +7,12 @@
 use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::fs::File;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 
 use crate::base::files::{flush_folder_of, make_private_folder, open_private, remove_durably};
 use crate::base::{Answer, Fault, Reference, Whose};
@@ -24,6 +25,9 @@ const FULL_PERCENT: u64 = 80;
 
 /// With so many octets free a disk is not full, however large it is.
 const PLENTY_OCTETS: u64 = 10 * 1024 * 1024 * 1024;
+
+/// How often the files are counted at most.
+const COUNTING_TIME: Duration = Duration::from_secs(2);
 
 /// A complete message.
 const COMPLETE: &str = "eml";
@@ -113,6 +117,8 @@ pub struct Spool {
     limit_octets: u64,
     /// Octets of everything in it, drafts included.
     used_octets: Arc<AtomicU64>,
+    /// When its files were counted last.
+    counted_at: Arc<Mutex<Instant>>,
 }
 
 impl Spool {
@@ -124,13 +130,26 @@ impl Spool {
         let folder = data_dir.join(FOLDER);
         let failed = |source| SpoolError::File { path: folder.clone(), source };
         make_private_folder(&folder).map_err(failed)?;
-        let mut used = 0;
-        for entry in std::fs::read_dir(&folder).map_err(failed)? {
-            // A file that has just gone uses nothing.
-            let metadata = entry.and_then(|entry| entry.metadata());
-            used += metadata.map_or(0, |metadata| if metadata.is_file() { metadata.len() } else { 0 });
+        let used = count(&folder).map_err(failed)?;
+        let counted_at = Arc::new(Mutex::new(Instant::now()));
+        Ok(Self { folder, limit_octets, used_octets: Arc::new(AtomicU64::new(used)), counted_at })
+    }
+
+    /// Octets that are used, as this process knows it.
+    fn used_with(&self, octets: u64) -> u64 {
+        self.used_octets.load(Ordering::Relaxed).saturating_add(octets)
+    }
+
+    /// Counts the files anew, unless that was done a moment ago: the command line takes messages out as well.
+    fn count_again(&self) {
+        let mut counted_at = self.counted_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if counted_at.elapsed() < COUNTING_TIME {
+            return;
         }
-        Ok(Self { folder, limit_octets, used_octets: Arc::new(AtomicU64::new(used)) })
+        *counted_at = Instant::now();
+        if let Ok(used) = count(&self.folder) {
+            self.used_octets.store(used, Ordering::Relaxed);
+        }
     }
 
     /// Whether a message of this size may be taken in.
@@ -138,8 +157,12 @@ impl Spool {
     /// # Errors
     /// [`SpoolError::Full`] if not.
     pub fn check_room(&self, octets: u64) -> Result<(), SpoolError> {
-        let used = self.used_octets.load(Ordering::Relaxed).saturating_add(octets);
-        if used > self.limit_octets / 100 * FULL_PERCENT {
+        let most = self.limit_octets / 100 * FULL_PERCENT;
+        if self.used_with(octets) > most {
+            self.count_again();
+        }
+        let used = self.used_with(octets);
+        if used > most {
             let why = format!("{used} of {} octets that `spool_bytes` allows would be used", self.limit_octets);
             return Err(SpoolError::Full { why });
         }
@@ -282,6 +305,17 @@ impl Spool {
     }
 }
 
+/// Octets of the files in a folder.
+fn count(folder: &Path) -> io::Result<u64> {
+    let mut used = 0;
+    for entry in std::fs::read_dir(folder)? {
+        // A file that has just gone uses nothing.
+        let metadata = entry.and_then(|entry| entry.metadata());
+        used += metadata.map_or(0, |metadata| if metadata.is_file() { metadata.len() } else { 0 });
+    }
+    Ok(used)
+}
+
 fn less(used: &AtomicU64, octets: u64) {
     let _ = used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| Some(used.saturating_sub(octets)));
 }
@@ -415,6 +449,21 @@ pub struct Reading {
 }
 
 impl Reading {
+    /// The beginning of the message with its header, unless that is very long. The pieces begin where they would have.
+    ///
+    /// # Errors
+    /// [`SpoolError::File`].
+    pub async fn header(&mut self) -> Result<Vec<u8>, SpoolError> {
+        let path = self.path.clone();
+        let failed = |source| SpoolError::File { path: path.clone(), source };
+        let mut head = Vec::new();
+        (&mut self.file).take(HEADER_OCTETS as u64).read_to_end(&mut head).await.map_err(failed)?;
+        self.file.rewind().await.map_err(failed)?;
+        let length = crate::wire::header::header_of(&head).len();
+        head.truncate(length);
+        Ok(head)
+    }
+
     /// The next piece, at most as large as the buffer; empty at the end.
     ///
     /// # Errors
@@ -529,6 +578,22 @@ mod tests {
         assert!(spool.begin().await.is_err(), "while that much is coming");
         assert!(matches!(draft.write(&[b'a'; 101]).await, Err(SpoolError::Full { .. })));
         drop(draft);
+        assert!(spool.begin().await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn what_another_process_has_taken_out_counts_no_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = Spool::open(folder.path(), 1000).unwrap();
+        let mut draft = spool.begin().await.unwrap();
+        draft.write(&[b'a'; 900]).await.unwrap();
+        let id = draft.id().to_owned();
+        draft.keep().await.unwrap();
+        assert!(spool.begin().await.is_err());
+        Spool::open(folder.path(), 1000).unwrap().remove(&id).await.unwrap();
+        // Not each time, as a folder may be long.
+        assert!(spool.begin().await.is_err());
+        *spool.counted_at.lock().unwrap() = Instant::now().checked_sub(COUNTING_TIME).unwrap();
         assert!(spool.begin().await.is_ok());
     }
 }

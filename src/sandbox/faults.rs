@@ -129,6 +129,7 @@ faults! {
     SmtpPerMinuteDelay "smtp-per-minute-delay" Kind::Number(30), "as smtp-per-minute, but the answer waits until the message fits in";
     SmtpRecipientsPerDay "smtp-recipients-per-day" Kind::Number(10_000), "more recipients of a mailbox than this in any 24 hours are answered 554 5.2.0 (submission quota)";
     SmtpPrxEvery "smtp-prx-every" Kind::NeedsNumber, "of MAIL and messages together every so many-th is answered 451 4.7.0 ... PRX4, or MAIL with 421 4.3.2 and the end";
+    SmtpSlowAnswers "smtp-slow-answers" Kind::NeedsNumber, "the answers to MAIL, RCPT and DATA take this many milliseconds each";
     SmtpBdatStall "smtp-bdat-stall" Kind::Switch, "the answer to BDAT never comes";
     SmtpQuota "smtp-quota" Kind::Times, "the message is answered 554 5.2.0 (submission quota)";
     SmtpMailboxFull "smtp-mailbox-full" Kind::Times, "the message is answered 554 5.2.2 (the sender's mailbox is full)";

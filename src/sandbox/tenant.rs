@@ -90,6 +90,8 @@ pub struct Tally {
     pub graph_requests: u64,
     /// Messages that were one too many at once, in a minute, or in a day.
     pub over_limits: u64,
+    /// Messages that were cut off before their final dot.
+    pub cut_messages: u64,
     /// The octets that came in clear before TLS, of all connections together; cut at 1 MiB.
     pub clear_octets: Vec<u8>,
 }

@@ -232,6 +232,9 @@ pub trait Queue: Send + Sync {
     /// The mailboxes with a message to be tried now, those first that wait longest.
     async fn due(&self, now: DateTime<Utc>) -> Result<Vec<Mailbox>, StoreError>;
 
+    /// The mailboxes with a message that waits for one of these obstacles until `by` at the latest, or that is on its way after it.
+    async fn behind(&self, codes: &[&str], by: DateTime<Utc>) -> Result<Vec<Mailbox>, StoreError>;
+
     /// The oldest message of a mailbox that is to be tried now.
     async fn next_due(&self, mailbox: &Mailbox, now: DateTime<Utc>) -> Result<Option<QueuedMessage>, StoreError>;
 

@@ -1,7 +1,7 @@
 //! How the courier goes about the queue: what one message meets, and what that means for the others of its mailbox and for its age.
 
 use postern::base::Clock;
-use postern::store::{DeliveryMode, QueueState, QueuedMessage};
+use postern::store::{DeliveryMode, QueueState, QueuedMessage, RecipientState};
 use tokio::net::TcpStream;
 
 use crate::common::{Peer, Plan, World, eventually};
@@ -90,4 +90,90 @@ async fn what_is_wrong_with_the_set_up_stops_the_age_of_all_that_waits() {
     world.sandbox.faults().clear_all();
     all_go_out(&world).await;
     assert_eq!(arrived(&world), [[BOB], [CAROL]], "and no report");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_held_or_dropped_while_it_is_on_its_way_is_not_completed() {
+    for is_held in [true, false] {
+        let (world, clock) = with_queue(&[BOB]).await;
+        let id = waiting(&world).await[0].id.clone();
+        world.fault("smtp-slow-answers=1000");
+        clock.turn(chrono::Duration::seconds(61));
+        eventually("an attempt", async || waiting(&world).await[0].attempts == 1).await;
+        match is_held {
+            true => world.ops.hold_queued(&id).await.unwrap(),
+            false => world.ops.drop_queued(&id).await.unwrap(),
+        }
+        // The connection is cut instead of the message being completed.
+        eventually("the end of it", async || world.sandbox.tally().cut_messages == 1).await;
+        assert_eq!(arrived(&world), Vec::<Vec<String>>::new());
+        world.sandbox.faults().clear_all();
+        if is_held {
+            let held = world.ops.queued(&id).await.unwrap();
+            assert_eq!((held.state, held.is_unknown), (QueueState::Held, false));
+            world.ops.release_queued(&id).await.unwrap();
+            all_go_out(&world).await;
+            assert_eq!(arrived(&world), [[BOB]]);
+        } else {
+            assert!(waiting(&world).await.is_empty());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_of_nobody_goes_on_for_whom_it_can_and_is_held_for_the_rest() {
+    let (world, clock) = with_queue(&[]).await;
+    let issued = world.issue_with(ALICE, |request| request.delivery = DeliveryMode::Assured).await;
+    let mut smtp: Peer<TcpStream> = world.smtp(ALICE, issued.password.expose()).await;
+    world.fault("mail-unreachable");
+    for command in ["MAIL FROM:<>", "RCPT TO:<bob@contoso.test>", "RCPT TO:<carol@elsewhere.test>", "DATA"] {
+        smtp.smtp(command).await;
+    }
+    smtp.send("From: alice@contoso.test\r\n\r\ntext\r\n.\r\n").await;
+    assert!(smtp.reply().await.contains("queued as"));
+    world.sandbox.faults().clear_all();
+    world.fault("smtp-reject-recipient=bob@contoso.test");
+    world.fault("smtp-message-reply=451 4.4.0 Not now");
+    clock.turn(chrono::Duration::seconds(61));
+    eventually("an attempt", async || waiting(&world).await[0].recipients[0].state == RecipientState::Failed).await;
+    let left = &waiting(&world).await[0];
+    assert_eq!(
+        (left.state, left.recipients[1].state),
+        (QueueState::Waiting, RecipientState::Waiting),
+        "Carol waits on"
+    );
+    world.sandbox.faults().clear(postern::sandbox::read_fault("smtp-message-reply=451 x").unwrap().0);
+    eventually("it to be held", async || {
+        world.ops.retry_all_queued().await.unwrap();
+        waiting(&world).await[0].state == QueueState::Held
+    })
+    .await;
+    assert_eq!(arrived(&world), [[CAROL]]);
+    let held = waiting(&world).await.remove(0);
+    assert_eq!(held.obstacle.unwrap().code, "report-undeliverable");
+    assert_eq!(held.recipients[0].state, RecipientState::Waiting, "it is tried for Bob when it is released");
+    world.sandbox.faults().clear_all();
+    world.ops.release_queued(&held.id).await.unwrap();
+    all_go_out(&world).await;
+    assert_eq!(arrived(&world), [[CAROL], [BOB]]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sender_whose_message_is_given_up_is_not_told_in_the_same_moment_that_it_is_late() {
+    let (world, clock) = with_queue(&[]).await;
+    let issued = world.issue_with(ALICE, |request| request.delivery = DeliveryMode::Assured).await;
+    let mut smtp: Peer<TcpStream> = world.smtp(ALICE, issued.password.expose()).await;
+    world.fault("mail-unreachable");
+    for command in [&format!("MAIL FROM:<{ALICE}>"), "RCPT TO:<bob@contoso.test> NOTIFY=DELAY,FAILURE", "DATA"] {
+        smtp.smtp(command).await;
+    }
+    smtp.send("From: alice@contoso.test\r\n\r\ntext\r\n.\r\n").await;
+    assert!(smtp.reply().await.contains("queued as"));
+    clock.turn(chrono::Duration::days(30));
+    eventually("it to be given up", async || waiting(&world).await.iter().all(|one| one.is_report)).await;
+    world.sandbox.faults().clear_all();
+    all_go_out(&world).await;
+    let reports = world.sandbox.messages(ALICE, "INBOX");
+    assert_eq!(reports.len(), 1, "one report");
+    assert!(String::from_utf8_lossy(&reports[0]).contains("Action: failed"));
 }

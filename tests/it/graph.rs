@@ -170,3 +170,22 @@ async fn a_person_who_signs_in_sends_by_graph_as_well() {
     assert_eq!(send(&world, DeliveryMode::Assured, BOB, &[BOB], "one").await, "250 2.0.0 OK");
     assert_eq!(went(&world), [(Route::Graph, vec![BOB.to_owned()])]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_graph_finds_fault_with_goes_by_smtp_where_that_is_a_way() {
+    let world = world("graph, smtp").await;
+    for reply in ["400 ErrorMimeContentInvalid", "413 RequestEntityTooLarge"] {
+        world.fault(&format!("graph-reply={reply}"));
+        let told = send(&world, DeliveryMode::Assured, BOB, &[BOB], "one").await;
+        assert!(told.starts_with("250 2.0.0 OK"), "{told}");
+        goes_out(&world).await;
+    }
+    assert_eq!(went(&world), [(Route::Smtp, vec![BOB.to_owned()]), (Route::Smtp, vec![BOB.to_owned()])]);
+    // For another process, or the application, to let go of it.
+    world.fault("graph-reply=409 ErrorIrresolvableConflict");
+    let told = send(&world, DeliveryMode::Assured, BOB, &[BOB], "two").await;
+    assert!(told.contains("queued as"), "{told}");
+    world.sandbox.faults().clear_all();
+    goes_out(&world).await;
+    assert_eq!(went(&world).len(), 3);
+}

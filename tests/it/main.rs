@@ -23,6 +23,7 @@ mod keys;
 mod layers;
 mod limits;
 mod mended;
+mod patience;
 mod pop3;
 mod provoked;
 mod proxy;

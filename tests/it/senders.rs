@@ -241,3 +241,49 @@ async fn a_sender_that_cannot_be_changed_in_the_program_is_changed_on_the_way() 
     .await;
     assert!(arrived(&world).contains("From: \"CRM 2009\" <alice@contoso.test>\r\n"), "{}", arrived(&world));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_exchange_takes_the_session_for_the_account_nobody_else_stands_in_the_header() {
+    use crate::common::Plan;
+    use postern::base::Mailbox;
+
+    let world = World::planned(Plan { grant: "authorization_code", ..Plan::default() }).await;
+    let (alice, shared): (Mailbox, Mailbox) = (ALICE.parse().unwrap(), "shared@contoso.test".parse().unwrap());
+    let token = postern::base::Secret::new(world.sandbox.refresh_token_for(ALICE));
+    world.ops.connect_with_refresh_token(&alice, token).await.unwrap();
+    world.ops.remove_mailbox(&shared).await.unwrap();
+    world.ops.add_mailbox(&shared, None, &[], Some(&alice)).await.unwrap();
+    world.fault("smtp-shared-refused");
+    let as_alice = "From: alice@contoso.test\r\n\r\ntext\r\n";
+    let by_alice = "From: shared@contoso.test\r\nSender: alice@contoso.test\r\n\r\ntext\r\n";
+    let as_shared = "From: Shared <shared@contoso.test>\r\n\r\ntext\r\n";
+    let envelope = format!("<{shared}>");
+    for mode in BOTH {
+        let issued = world.issue_with(shared.as_str(), |request| request.delivery = mode).await;
+        let mut smtp = world.smtp(shared.as_str(), issued.password.expose()).await;
+        for message in [as_alice, by_alice] {
+            let told = hand_in(&mut smtp, &envelope, message).await;
+            assert!(told.starts_with("550 5.7.60 "), "{mode:?} {message}: {told}");
+        }
+        let told = hand_in(&mut smtp, &envelope, as_shared).await;
+        assert!(told.starts_with("250 2.0.0 "), "{told}");
+    }
+    assert_eq!(world.sandbox.submissions().len(), 2);
+
+    // From the queue as well: when the message came, nobody knew as whom the session would be let in.
+    let issued = world.issue_with(shared.as_str(), |request| request.delivery = DeliveryMode::Assured).await;
+    let mut smtp = world.smtp(shared.as_str(), issued.password.expose()).await;
+    world.fault("mail-unreachable");
+    for message in [as_alice, as_shared] {
+        let told = hand_in(&mut smtp, &envelope, message).await;
+        assert!(told.contains("queued as"), "{told}");
+    }
+    world.sandbox.faults().clear_all();
+    world.fault("smtp-shared-refused");
+    eventually("the queue to be empty", async || world.ops.retry_all_queued().await.unwrap() == 0).await;
+    let sent = world.sandbox.submissions();
+    let to_bob = sent.iter().filter(|one| one.recipients == [BOB]).count();
+    assert_eq!((sent.len(), to_bob), (4, 3), "one message, and the report about the other");
+    let report = String::from_utf8_lossy(&world.sandbox.messages(shared.as_str(), "INBOX")[0]).into_owned();
+    assert!(report.contains("Status: 5.7.60"), "{report}");
+}

@@ -25,6 +25,7 @@ impl Assured {
         if setup {
             self.delivery.traffic.smtp_is_off(&self.permit);
         }
+        let by_account = self.permit.account() != self.permit.mailbox();
         let draft = transaction.draft.as_mut()?;
         let content = match draft.octets() > LONGEST_MESSAGE_OCTETS {
             true => Err("it is larger than the 3 MB that Graph takes"),
@@ -32,7 +33,7 @@ impl Assured {
                 Ok(content) => {
                     let addresses: Vec<String> = transaction.recipients.iter().map(|one| address(&one.rcpt)).collect();
                     let sender = transaction.mail.address();
-                    let whole = Whole { content: &content, sender, waiting: &addresses, is_served: false };
+                    let whole = Whole { content: &content, sender, waiting: &addresses, is_served: false, by_account };
                     whole.for_graph(self.permit.mailbox().as_str())
                 }
                 Err(error) => return Some(self.full(&error, transaction.sender())),
@@ -51,7 +52,9 @@ impl Assured {
                 return None;
             }
         };
-        let who = Asks::Client(self.permit.password_id());
+        let password = self.permit.password_id();
+        // What is not kept goes behind nothing that is.
+        let who = if self.keeps { Asks::Client(password) } else { Asks::Direct(password) };
         let room = self.delivery.traffic.room(&self.permit, who, self.delivery.keeping.patience).await;
         let sent = match room {
             Ok(room) => self.delivery.send_by_graph(&self.permit, &content, room).await,
@@ -66,6 +69,10 @@ impl Assured {
             }
             Err(error) => error,
         };
+        if let Some(why) = by_graph::is_unfit(&error).filter(|_| routes.contains(&Route::Smtp)) {
+            transaction.hindrance.get_or_insert_with(|| Hindrance::unfit(&why));
+            return None;
+        }
         if let Some(reply) = by_graph::as_reply(&error) {
             self.note_by(Route::Graph, transaction, JournalOutcome::Refused, transaction.all(), &reply);
             return Some(told::exchange(&reply, self.about(transaction.sender(), MESSAGE)));

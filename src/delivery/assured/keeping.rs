@@ -79,7 +79,7 @@ impl Assured {
         };
         if for_limits {
             // Before it is in the queue, so that nobody overtakes it from here.
-            self.delivery.traffic.governor.set_backlog(&message.mailbox, true);
+            self.delivery.traffic.governor.begin_backlog(&message.mailbox);
         }
         let kept = async {
             draft.keep().await?;
@@ -88,6 +88,10 @@ impl Assured {
         if let Err(error) = kept.await {
             drop(self.delivery.keeping.spool.remove(&id).await);
             return self.not_kept(&error, mail.address());
+        }
+        if for_limits {
+            // And again, for a look at the queue that had begun before.
+            self.delivery.traffic.governor.begin_backlog(&message.mailbox);
         }
         self.delivery.keeping.spool.settle(&id).await;
         let reason = hindrance.map(|hindrance| hindrance.obstacle.reason).unwrap_or_default();
@@ -108,10 +112,7 @@ impl Assured {
     fn not_kept(&self, error: &DeliveryError, sender: Option<&str>) -> Reply {
         match error {
             DeliveryError::Spool(full) => self.full(full, sender),
-            error => {
-                let failed = SpoolError::Full { why: error.to_string() };
-                self.full(&failed, sender)
-            }
+            error => self.no_place(error, sender),
         }
     }
 }

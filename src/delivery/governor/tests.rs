@@ -150,12 +150,16 @@ async fn a_mailbox_that_exchange_slows_down_is_left_alone_longer_each_time() {
 #[tokio::test(start_paused = true)]
 async fn clients_go_behind_what_waits_in_the_queue() {
     let governor = Arc::new(Governor::new(Clock::system()));
-    governor.set_backlog(&alice(), true);
+    governor.begin_backlog(&alice());
     assert_eq!(room(&governor, "a", seconds(20)).await.unwrap_err().limit, Limit::Backlog);
     assert!(governor.room(&alice(), LIMITS, Asks::Courier, NEVER).await.is_ok());
     assert!(governor.room(&alice(), LIMITS, Asks::Direct("a"), NEVER).await.is_ok(), "its message is not kept");
-    assert_eq!(governor.backlogs(), [alice()]);
-    governor.set_backlog(&alice(), false);
+    let (flagged, flag) = governor.backlogs().remove(0);
+    assert_eq!(flagged, alice());
+    governor.begin_backlog(&alice());
+    governor.end_backlog(&alice(), flag);
+    assert_eq!(governor.backlogs().len(), 1, "another message came while the queue was looked at");
+    governor.end_backlog(&alice(), flag + 1);
     assert!(room(&governor, "a", NEVER).await.is_ok());
     governor.tidy();
     assert!(governor.counts().is_empty());

@@ -111,7 +111,13 @@ impl Session {
     async fn command(&mut self, line: &[u8]) -> Result<Next, Ended> {
         let line = String::from_utf8_lossy(line).into_owned();
         let (verb, rest) = line.split_once(' ').unwrap_or((line.as_str(), ""));
-        match verb.to_ascii_uppercase().as_str() {
+        let known = verb.to_ascii_uppercase();
+        if ["MAIL", "RCPT", "DATA"].contains(&known.as_str())
+            && let Some(millis) = self.tenant.faults.number(FaultName::SmtpSlowAnswers)
+        {
+            tokio::time::sleep(std::time::Duration::from_millis(millis)).await;
+        }
+        match known.as_str() {
             "HELO" => self.hello(Hello::Helo, rest),
             "EHLO" => self.hello(Hello::Ehlo, rest),
             "STARTTLS" => self.starttls(rest).await?,

@@ -125,7 +125,13 @@ impl Session {
             }
             return Err(Ended);
         }
-        let raw = self.read_message().await?;
+        let raw = match self.read_message().await {
+            Ok(raw) => raw,
+            Err(ended) => {
+                self.tenant.note(|tally| tally.cut_messages += 1);
+                return Err(ended);
+            }
+        };
         if let Some(millis) = self.tenant.faults.number(FaultName::SmtpSlowData) {
             tokio::time::sleep(Duration::from_millis(millis)).await;
         }

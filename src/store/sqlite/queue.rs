@@ -100,6 +100,25 @@ impl Queue for SqliteStore {
         .collect()
     }
 
+    async fn behind(&self, codes: &[&str], by: DateTime<Utc>) -> Result<Vec<Mailbox>, StoreError> {
+        let mut found = Vec::new();
+        for code in codes {
+            let rows = sqlx::query(
+                "SELECT DISTINCT mailbox FROM queued_message WHERE code = $1 AND state = 'waiting' \
+                 AND (next_at <= $2 OR attempt_at IS NOT NULL)",
+            )
+            .bind(code)
+            .bind(by.timestamp_millis())
+            .fetch_all(&self.pool)
+            .await
+            .map_err(failed)?;
+            for row in &rows {
+                found.push(address(row, "mailbox", "queued_message.mailbox")?);
+            }
+        }
+        Ok(found)
+    }
+
     async fn next_due(&self, mailbox: &Mailbox, now: DateTime<Utc>) -> Result<Option<QueuedMessage>, StoreError> {
         let mut reading = self.begin_reading().await?;
         let row = sqlx::query(
@@ -173,6 +192,7 @@ impl Queue for SqliteStore {
                THEN held_millis + MAX($8 - held_since, 0) ELSE held_millis END, \
              held_since = CASE WHEN state = 'held' THEN held_since \
                WHEN $2 <> 'waiting' THEN COALESCE(held_since, $8) ELSE NULL END, \
+             attempts = CASE WHEN state = 'held-for-setup' AND $2 = 'waiting' THEN 1 ELSE attempts END, \
              state = CASE WHEN state = 'held' THEN state ELSE $2 END \
              WHERE id = $1 AND CASE WHEN $10 THEN attempt_at IS NOT NULL AND attempts = $11 ELSE attempt_at IS NULL END",
         )

@@ -203,9 +203,10 @@ async fn time_that_it_is_held_does_not_count_and_the_administrators_word_outlast
     assert!(store.begin_attempt("one", false, at(40)).await.unwrap());
     store.end_attempt("one", &end(3, QueueState::Waiting, at(90)), at(40)).await.unwrap();
     assert_eq!((one().await.state, one().await.age(at(60))), (QueueState::Waiting, seconds(30)));
+    assert_eq!(one().await.attempts, 1, "those for the set-up make no later pause longer");
     assert!(store.begin_attempt("one", false, at(90)).await.unwrap());
     assert_eq!(store.wish(id, QueueWish::Hold, at(100)).await.unwrap(), 1);
-    store.end_attempt("one", &end(4, QueueState::Waiting, at(300)), at(110)).await.unwrap();
+    store.end_attempt("one", &end(2, QueueState::Waiting, at(300)), at(110)).await.unwrap();
     assert_eq!(one().await.state, QueueState::Held, "it was held while it was on its way");
     assert!(!store.begin_attempt("one", false, at(400)).await.unwrap());
     assert_eq!(store.wish(id, QueueWish::Retry, at(120)).await.unwrap(), 1);

@@ -253,6 +253,18 @@ pub fn authors(header: &[u8]) -> Option<Vec<String>> {
     Some(all)
 }
 
+/// Everybody in the Sender of a message; `None` where that cannot be told with certainty.
+pub fn senders(header: &[u8]) -> Option<Vec<String>> {
+    let mut all = Vec::new();
+    for field in fields(header)
+        .into_iter()
+        .filter(|field| field.is("sender") || field.is("resent-sender") || field.is("resent-from"))
+    {
+        all.extend(fields::addresses(&field)?);
+    }
+    Some(all)
+}
+
 /// The header of a message, with the CRLF of its last line.
 pub fn header_of(message: &[u8]) -> &[u8] {
     if message.starts_with(b"\r\n") {
