@@ -1,6 +1,6 @@
 //! config → build → run → drain: owns every task and the order of stopping.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{File, TryLockError};
 use std::io::Write;
 use std::path::PathBuf;
@@ -150,6 +150,12 @@ fn routes(config: &Config) -> HashMap<TenantName, Vec<Route>> {
 }
 
 /// The folder of sent messages, for tenants that name it.
+/// The tenants whose mail leaves no copy.
+fn without_copies(config: &Config) -> HashSet<TenantName> {
+    let high_volume = config.tenants.iter().filter(|tenant| tenant.smtp_service == config::SmtpService::HighVolume);
+    high_volume.map(|tenant| tenant.name.clone()).collect()
+}
+
 fn sent_folders(config: &Config) -> HashMap<TenantName, String> {
     config.tenants.iter().filter_map(|tenant| Some((tenant.name.clone(), tenant.sent_folder.clone()?))).collect()
 }
@@ -227,6 +233,7 @@ impl App {
             hostname: foundation::hostname(config),
             routes: Arc::new(routes(config)),
             sent_folders: Arc::new(sent_folders(config)),
+            without_copies: Arc::new(without_copies(config)),
             traffic: Traffic::new(delivery_clock.clone(), mailbox_limits(config)),
             keeping: Keeping {
                 spool,

@@ -39,6 +39,9 @@ impl Preset {
     }
 }
 
+/// High Volume Email, worldwide; on 587, with STARTTLS.
+pub(super) const HIGH_VOLUME_HOST: &str = "smtp.hve.mx.microsoft";
+
 /// Worldwide.
 pub(super) const GLOBAL: Preset = Preset {
     authority: "https://login.microsoftonline.com",

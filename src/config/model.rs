@@ -176,6 +176,8 @@ pub struct Tenant {
     pub client_secret_expires: Option<NaiveDate>,
     /// What else a browser takes along to the sign-in.
     pub authorize_params: Vec<(String, String)>,
+    /// What takes its mail by SMTP.
+    pub smtp_service: SmtpService,
     /// The ways by which mail goes out, in the order to try.
     pub routes: Vec<Route>,
     /// The folder of sent messages, where it is none of those that are known.
@@ -193,6 +195,29 @@ pub enum Route {
     Smtp,
     /// Microsoft Graph's sendMail.
     Graph,
+}
+
+/// Which of Microsoft's services takes the mail of a tenant's mailboxes by SMTP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SmtpService {
+    /// Exchange Online's submission for mailboxes.
+    #[default]
+    Mailboxes,
+    /// High Volume Email: accounts without a mailbox, recipients inside the tenant only, and no copies of what is sent.
+    HighVolume,
+}
+
+impl SmtpService {
+    /// What a mailbox may send unless `[tenant.limits]` says otherwise.
+    pub fn limits(self) -> MailboxLimits {
+        match self {
+            Self::Mailboxes => MailboxLimits::default(),
+            // Its point is that there are none for a minute and a day; how many connections it takes is not known.
+            Self::HighVolume => {
+                MailboxLimits { per_minute: 1_000_000, recipients_per_day: 1_000_000_000, ..MailboxLimits::default() }
+            }
+        }
+    }
 }
 
 /// How much Exchange takes from one mailbox.

@@ -12,7 +12,7 @@ use crate::config::cloud::{self, Preset};
 use crate::config::credential;
 use crate::config::files::{self, Base};
 use crate::config::model::{
-    Cloud, Credential, Endpoints, Grant, Grants, HostPort, MailboxLimits, Route, Scopes, SmtpTls, Tenant,
+    Cloud, Credential, Endpoints, Grant, Grants, HostPort, MailboxLimits, Route, Scopes, SmtpService, SmtpTls, Tenant,
 };
 use crate::config::raw::{Report, Section, TextOrTable, Written, choose};
 
@@ -68,13 +68,15 @@ fn tenant(section: Section<'_>, name: Option<String>, around: &Around<'_>) -> Op
     let sent_folder = section.filled_text("sent_folder", "Write the name of the folder, such as \"Sent Items\".");
     let sent_folder = sent_folder.map(|name| name.value.to_owned());
     let authorize_params = authorize_params(&section);
-    let mailbox_limits = section.table("limits").map(mailbox_limits).unwrap_or_default();
+    let smtp_service = smtp_service(&section, routes.as_deref());
+    let limits = smtp_service.limits();
+    let mailbox_limits = section.table("limits").map_or(limits, |section| mailbox_limits(section, limits));
     let endpoints = match section.table("endpoints") {
         // With an unknown cloud nobody can say what is missing; what is there is read all the same.
         written if !cloud_wrong => endpoints(
             &section,
             written,
-            cloud,
+            (cloud, smtp_service),
             tenant_id.as_deref(),
             grants.unwrap_or(Grants::all(Grant::ClientCredentials)),
             around,
@@ -83,7 +85,7 @@ fn tenant(section: Section<'_>, name: Option<String>, around: &Around<'_>) -> Op
             endpoints(
                 &section,
                 Some(written),
-                Cloud::Global,
+                (Cloud::Global, smtp_service),
                 Some("unknown"),
                 Grants::all(Grant::ClientCredentials),
                 around,
@@ -104,6 +106,7 @@ fn tenant(section: Section<'_>, name: Option<String>, around: &Around<'_>) -> Op
         credential,
         client_secret_expires,
         authorize_params,
+        smtp_service,
         routes: routes?,
         sent_folder,
         mailbox_limits,
@@ -301,8 +304,7 @@ fn authorize_params(section: &Section<'_>) -> Vec<(String, String)> {
 }
 
 /// `[tenant.limits]`. More than Exchange takes only moves the waiting to its refusals, but who knows what it takes in a year.
-fn mailbox_limits(section: Section<'_>) -> MailboxLimits {
-    let default = MailboxLimits::default();
+fn mailbox_limits(section: Section<'_>, default: MailboxLimits) -> MailboxLimits {
     let count = |key, most| section.number(key, 1, most).map(|number| number.value);
     let size = |count: Option<u64>, default| count.and_then(|count| usize::try_from(count).ok()).unwrap_or(default);
     let limits = MailboxLimits {
@@ -312,6 +314,19 @@ fn mailbox_limits(section: Section<'_>) -> MailboxLimits {
     };
     section.finish();
     limits
+}
+
+/// `smtp_service`.
+fn smtp_service(section: &Section<'_>, routes: Option<&[Route]>) -> SmtpService {
+    let services = [("mailboxes", SmtpService::Mailboxes), ("high-volume", SmtpService::HighVolume)];
+    let Some(service) = section.word("smtp_service", &services) else { return SmtpService::default() };
+    if service.value == SmtpService::HighVolume {
+        if routes.is_some_and(|routes| routes.contains(&Route::Graph)) {
+            let message = "accounts of High Volume Email have no mailbox that Graph could send from";
+            section.report().fault(&section.place_of("routes"), message, "Write routes = [\"smtp\"], or remove it.");
+        }
+    }
+    service.value
 }
 
 /// `routes`; `None` stands for a fault that has been noted.
@@ -349,7 +364,7 @@ fn routes(section: &Section<'_>) -> Option<Vec<Route>> {
 fn endpoints(
     tenant: &Section<'_>,
     section: Option<Section<'_>>,
-    cloud: Cloud,
+    (cloud, service): (Cloud, SmtpService),
     tenant_id: Option<&str>,
     grants: Grants,
     around: &Around<'_>,
@@ -371,7 +386,15 @@ fn endpoints(
     let on = |host: &str, port: u16| HostPort { host: host.to_owned(), port };
     let imap = written.and_then(|s| host(s, "imap")).or_else(|| Some(on(preset?.mailbox_host, 993)));
     let pop3 = written.and_then(|s| host(s, "pop3")).or_else(|| Some(on(preset?.mailbox_host, 995)));
-    let smtp = written.and_then(|s| host(s, "smtp")).or_else(|| Some(on(preset?.smtp_host, 587)));
+    let smtp_host = match service {
+        SmtpService::Mailboxes => preset.map(|preset| preset.smtp_host),
+        SmtpService::HighVolume => Some(cloud::HIGH_VOLUME_HOST).filter(|_| cloud == Cloud::Global),
+    };
+    if smtp_host.is_none() && preset.is_some() && written.is_none_or(|section| !section.has("smtp")) {
+        let message = format!("where High Volume Email is in the cloud `{}` is not known", cloud.name());
+        report.fault(&tenant.place_of("smtp_service"), message, "Name `smtp` under [tenant.endpoints].");
+    }
+    let smtp = written.and_then(|s| host(s, "smtp")).or_else(|| Some(on(smtp_host?, 587)));
     let smtp_tls = smtp_tls(written, smtp.as_ref());
     let ca_file = written.and_then(|s| ca_file(s, around.base));
     let mut scopes = scopes(written, preset, grants, around.spoken);

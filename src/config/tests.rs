@@ -274,6 +274,28 @@ fn the_ways_by_which_mail_goes_out_are_read_in_their_order() {
 }
 
 #[test]
+fn high_volume_email_is_a_service_of_its_own() {
+    let folder = Folder::new();
+    let tenant =
+        |more: &str| folder.config(&format!("{TENANT}smtp_service = \"high-volume\"\n{more}")).tenants[0].clone();
+    let preset = tenant("");
+    assert_eq!(preset.endpoints.smtp.unwrap(), HostPort { host: "smtp.hve.mx.microsoft".to_owned(), port: 587 });
+    assert_eq!(preset.mailbox_limits, SmtpService::HighVolume.limits());
+    let set = tenant("[tenant.limits]\nper_minute = 100\n[tenant.endpoints]\nsmtp = \"smtp-hve.office365.com:587\"\n");
+    assert_eq!(set.endpoints.smtp.unwrap().host, "smtp-hve.office365.com");
+    assert_eq!((set.mailbox_limits.per_minute, set.mailbox_limits.recipients_per_day), (100, 1_000_000_000));
+    assert_eq!(set.mailbox_limits.at_once, MailboxLimits::default().at_once);
+    for (more, key) in
+        [("routes = [\"smtp\", \"graph\"]\n", "tenant[0].routes"), ("cloud = \"gcc-high\"\n", "tenant[0].smtp_service")]
+    {
+        let faulty = folder.parse(&format!("{TENANT}smtp_service = \"high-volume\"\n{more}")).unwrap_err();
+        assert_eq!((faulty.faults.len(), faulty.faults[0].key.as_str()), (1, key), "{:?}", faulty.faults);
+    }
+    let faulty = folder.parse(&format!("{TENANT}smtp_service = \"bulk\"\n")).unwrap_err();
+    assert_eq!(faulty.faults[0].key, "tenant[0].smtp_service");
+}
+
+#[test]
 fn what_exchange_takes_from_a_mailbox_can_be_set_for_each_tenant() {
     let folder = Folder::new();
     let limits = |text: &str| folder.config(&format!("{TENANT}{text}")).tenants[0].mailbox_limits;

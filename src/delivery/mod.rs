@@ -18,7 +18,7 @@ pub mod spool;
 mod told;
 pub mod unknown;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,6 +65,8 @@ pub struct Delivery {
     pub routes: Arc<HashMap<TenantName, Vec<Route>>>,
     /// The folder of sent messages, for tenants that name it.
     pub sent_folders: Arc<HashMap<TenantName, String>>,
+    /// The tenants whose mailboxes keep no copies of what they send.
+    pub without_copies: Arc<HashSet<TenantName>>,
     /// What Exchange takes from each mailbox, and the connections to it.
     pub traffic: Traffic,
     /// Where messages are kept that Exchange cannot take now.

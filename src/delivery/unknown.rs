@@ -180,6 +180,9 @@ impl Courier {
             Ok(permit) => permit,
             Err(error) => return Look::Unclear(error.to_string()),
         };
+        if self.delivery.without_copies.contains(permit.tenant()) {
+            return Look::Unclear("High Volume Email keeps no copies of what is sent".to_owned());
+        }
         let earlier = match self.earlier(message).await {
             Ok(earlier) => earlier,
             Err(error) => return Look::Unclear(error.to_string()),

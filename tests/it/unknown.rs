@@ -199,3 +199,23 @@ async fn the_copy_that_a_mail_program_files_itself_is_no_delivery() {
     assert!(!waits(&world, &id).await);
     assert_eq!(world.sandbox.messages(BOB, "INBOX").len(), 1, "Exchange had not got it before");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn high_volume_email_keeps_no_copies_so_that_nothing_is_looked_for() {
+    for (more, sent) in [("\n[delivery]\nunknown_outcome = \"hold\"\n", 1), ("", 2)] {
+        let (world, clock, mut smtp) =
+            world(more, |text| text.replace("grant = ", "smtp_service = \"high-volume\"\ngrant = ")).await;
+        world.fault("smtp-hve");
+        assert!(smtp.smtp(&format!("MAIL FROM:<{ALICE}>")).await.starts_with("250 "));
+        let told = smtp.smtp("RCPT TO:<carol@elsewhere.test>").await;
+        assert!(told.starts_with("550 5.5.105 External sending is not supported "), "{told}");
+        smtp.smtp("RSET").await;
+        world.fault("smtp-drop-after-data=1");
+        let id = send(&mut smtp, 1, &[BOB]).await;
+        clock.turn(Duration::minutes(3));
+        settled(&world).await;
+        assert_eq!(world.sandbox.submissions().len(), sent);
+        assert_eq!(waits(&world, &id).await, sent == 1);
+        assert!(!world.sandbox.tally().logins.contains_key(&postern::base::Protocol::Imap), "there is no mailbox");
+    }
+}
