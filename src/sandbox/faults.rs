@@ -116,6 +116,7 @@ faults! {
     SmtpAuthReject "smtp-auth-reject" Kind::Times, "SMTP refuses good tokens (535 5.7.3)";
     SmtpLoginReply "smtp-login-reply" Kind::Text, "a good login is answered with this whole reply, such as `454 4.7.0 Temporary authentication failure`";
     SmtpRecipientReply "smtp-recipient-reply" Kind::Text, "RCPT is answered with this whole reply";
+    SmtpRecipientEvery "smtp-recipient-every" Kind::NeedsNumber, "every so many-th RCPT is answered 452 4.5.3";
     SmtpDataReply "smtp-data-reply" Kind::Text, "DATA is answered with this whole reply, and nothing is read";
     SmtpMessageReply "smtp-message-reply" Kind::Text, "the complete message is answered with this whole reply";
     SmtpBanner421 "smtp-banner-421" Kind::Times, "SMTP greets with 421 and closes";

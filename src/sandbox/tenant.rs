@@ -43,6 +43,8 @@ pub(super) struct Tenant {
     pub(super) idle_ends: watch::Sender<u64>,
     /// How many commands `smtp-prx-every` has counted.
     pub(super) prx_count: AtomicU64,
+    /// How many commands `smtp-recipient-every` has counted.
+    pub(super) recipient_count: AtomicU64,
     /// What was sent, for the limits of a minute and a day.
     pub(super) sent: Sent,
     book: Mutex<Book>,
@@ -151,6 +153,7 @@ impl Tenant {
             expiry: watch::Sender::new(0),
             idle_ends: watch::Sender::new(0),
             prx_count: AtomicU64::new(0),
+            recipient_count: AtomicU64::new(0),
             sent: Sent::new(options.clock.clone()),
             book: Mutex::default(),
         })

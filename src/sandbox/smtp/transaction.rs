@@ -78,7 +78,11 @@ impl Session {
 
     pub(super) fn rcpt(&mut self, rest: &str) {
         let hve = self.tenant.faults.holds(FaultName::SmtpHve);
-        let told = self.tenant.faults.text(FaultName::SmtpRecipientReply);
+        let told = self.tenant.faults.text(FaultName::SmtpRecipientReply).or_else(|| {
+            let every = self.tenant.faults.number(FaultName::SmtpRecipientEvery)?.max(1);
+            let number = self.tenant.recipient_count.fetch_add(1, Ordering::Relaxed) + 1;
+            number.is_multiple_of(every).then(|| "452 4.5.3 Too many recipients".to_owned())
+        });
         let Some(envelope) = &mut self.envelope else {
             self.say("503 5.5.2 Need mail command");
             return;
