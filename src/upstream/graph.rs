@@ -142,6 +142,22 @@ impl Upstream {
     /// # Errors
     /// [`GraphError`], each variant.
     pub async fn send_mail(&self, permit: &Permit, token: &AccessToken, message: &[u8]) -> Result<(), GraphError> {
+        self.post(permit, token, STANDARD.encode(message)).await
+    }
+
+    /// Asks for sending what is no message, so that nothing can be sent: whether Graph is there and lets the token in. What it said.
+    ///
+    /// # Errors
+    /// [`GraphError`], each variant but `Refused` for the request's own sake.
+    pub async fn knock_at_graph(&self, permit: &Permit, token: &AccessToken) -> Result<String, GraphError> {
+        match self.post(permit, token, "!".to_owned()).await {
+            Err(GraphError::Refused { status: 400, said }) => Ok(format!("400 {said}")),
+            Err(error) => Err(error),
+            Ok(()) => Err(GraphError::Unknown { why: "it took a request that has no message".to_owned() }),
+        }
+    }
+
+    async fn post(&self, permit: &Permit, token: &AccessToken, body: String) -> Result<(), GraphError> {
         let mailbox = permit.mailbox();
         let (http, base) = self.graph(permit.tenant())?;
         let mut url = base;
@@ -154,7 +170,7 @@ impl Upstream {
             .timeout(SEND_TIME)
             .header(AUTHORIZATION, bearer.expose())
             .header(CONTENT_TYPE, "text/plain")
-            .body(STANDARD.encode(message));
+            .body(body);
         let sent = request.send().await.map_err(|error| match error.is_connect() || error.is_builder() {
             true => GraphError::Unreachable { why: web::chain(&error) },
             false => GraphError::Unknown { why: web::chain(&error) },

@@ -462,3 +462,74 @@ async fn a_mailbox_that_is_not_on_the_list_is_said_at_once() {
     let error = examine(&world.config, &[], &examination("alcie@contoso.test", None), &mut tell).await.unwrap_err();
     assert!(postern::base::Fault::remedy(&error).unwrap().contains("Did you mean alice@contoso.test?"), "{error}");
 }
+
+fn routes(names: &'static str) -> Plan {
+    let edit: fn(String) -> String = match names {
+        "graph" => |text| text.replace("grant = ", "routes = [\"graph\"]\ngrant = "),
+        _ => |text| text.replace("grant = ", "routes = [\"smtp\", \"graph\"]\ngrant = "),
+    };
+    Plan { edit, ..Plan::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_mail_goes_by_graph_alone_that_is_looked_at_and_smtp_is_not() {
+    let world = World::planned(routes("graph")).await;
+    world.fault("smtp-auth-disabled");
+    let steps = steps(&world, &examination(ALICE, Some(ALICE))).await;
+    assert_eq!(failed(&steps), []);
+    for (check, said) in [
+        (Check::GraphToken, "the application's own"),
+        (Check::GraphPermission, "Mail.Send, for every mailbox of the tenant"),
+        (Check::Graph, "reached, and lets the token in"),
+    ] {
+        let step = found(&steps, check, ALL);
+        assert!(step.state == StepState::Ok && step.said.contains(said), "{step:?}");
+    }
+    let login = found(&steps, Check::Login, Some(Protocol::Smtp));
+    assert!(login.state == StepState::Skipped && login.said.contains("Graph alone"), "{login:?}");
+    assert!(found(&steps, Check::TestMail, Some(Protocol::Smtp)).said.contains("taken by Graph"));
+    let arrival = found(&steps, Check::Arrival, Some(Protocol::Imap));
+    assert!(arrival.said.starts_with("found in INBOX after "), "{arrival:?}");
+    assert_eq!(world.sandbox.submissions().len(), 1);
+    assert!(world.sandbox.submissions()[0].by_graph);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_with_graph_is_found_at_its_step_with_what_to_do() {
+    let world = World::planned(routes("graph")).await;
+    for (fault, remedy) in [
+        ("graph-denied", "Mail.Send for alice@contoso.test"),
+        ("graph-throttle=10", "It should pass by itself"),
+        ("graph-reply=503 ServiceUnavailable", "It should pass by itself"),
+        ("graph-reply=401 InvalidAuthenticationToken", "It should pass by itself"),
+    ] {
+        world.fault(fault);
+        let steps = steps_of(&world, ALICE).await;
+        let step = found(&steps, Check::Graph, ALL);
+        assert_eq!(step.state, StepState::Failed, "{fault} {step:?}");
+        assert!(step.remedy.as_ref().is_some_and(|told| told.contains(remedy)), "{fault}: {step:#?}");
+        assert!(world.sandbox.submissions().is_empty(), "nothing was sent");
+        world.sandbox.faults().clear_all();
+    }
+    world.fault("token-status=503");
+    let steps = steps_of(&world, ALICE).await;
+    assert_eq!(found(&steps, Check::GraphToken, ALL).state, StepState::Failed);
+    assert_eq!(found(&steps, Check::Graph, ALL).state, StepState::Skipped);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn smtp_that_is_switched_off_is_a_warning_where_mail_goes_by_graph_meanwhile() {
+    let world = World::planned(routes("smtp, graph")).await;
+    world.fault("smtp-auth-disabled");
+    let seen = steps_of(&world, ALICE).await;
+    assert_eq!(failed(&seen), []);
+    let login = found(&seen, Check::Login, Some(Protocol::Smtp));
+    assert!(
+        login.state == StepState::Warning && login.said.contains("(mail goes out by Graph meanwhile)"),
+        "{login:?}"
+    );
+    // Graph does not work either.
+    world.fault("graph-denied");
+    let seen = steps_of(&world, ALICE).await;
+    assert_eq!(failed(&seen), [("graph", None), ("login", Some(Protocol::Smtp))]);
+}

@@ -15,7 +15,7 @@ use crate::auth::Permit;
 use crate::base::catalogue::{self, Places};
 use crate::base::{Fault, Mailbox, Protocol, Whose};
 use crate::broker::{AccessToken, BrokerError};
-use crate::config::Tenant;
+use crate::config::{Route, Tenant};
 use crate::store::MailboxRecord;
 use crate::upstream::{Opened, UpstreamError};
 
@@ -50,16 +50,21 @@ pub(in crate::admin::ops::doctor) struct Proven {
     pub(in crate::admin::ops::doctor) sender: Option<Sender>,
     /// Whether the mailbox can be read by IMAP.
     pub(in crate::admin::ops::doctor) readable: bool,
+    /// The token with which Graph lets the mailbox in.
+    pub(in crate::admin::ops::doctor) graph: Option<AccessToken>,
 }
 
 impl Patient<'_> {
     pub(in crate::admin::ops::doctor) async fn examine(&self, ways: &Ways) {
         let mut groups = VecDeque::from(self.groups(ways));
         let mut alone = groups.len() == 1;
-        let mut proven = Proven::default();
+        let mut proven = Proven { graph: self.graph(ways).await, ..Proven::default() };
         while let Some(group) = groups.pop_front() {
             groups.extend(self.group(group, alone, ways, &mut proven).await);
             alone &= groups.is_empty();
+        }
+        if self.doctor.spoken().contains(&Protocol::Smtp) && !self.tenant.routes.contains(&Route::Smtp) {
+            self.skip_all(&[Protocol::Smtp], "mail of this tenant goes by Graph alone (`routes`)");
         }
         if let Some(to) = &self.doctor.examination.send_test {
             self.send_test(to, proven).await;
@@ -177,7 +182,7 @@ impl Patient<'_> {
         Outcome::ok(said, token)
     }
 
-    fn token_remedy(&self, error: &BrokerError) -> Option<String> {
+    pub(in crate::admin::ops::doctor) fn token_remedy(&self, error: &BrokerError) -> Option<String> {
         match error {
             // The command wants the mailbox, whoever's sign-in opens it.
             BrokerError::NotSignedIn { account } if *account != self.record.address => {
@@ -196,7 +201,11 @@ impl Patient<'_> {
     /// The login by one protocol and what lies behind it.
     async fn by(&self, protocol: Protocol, group: &Group, verdict: &Verdict, proven: &mut Proven) {
         let permit = self.permit(protocol);
-        let login = self.log_in(&permit, group, verdict);
+        let by_graph = proven.graph.is_some() && protocol == Protocol::Smtp;
+        let login = async {
+            let outcome = self.log_in(&permit, group, verdict).await;
+            if by_graph { outcome.softened("mail goes out by Graph meanwhile") } else { outcome }
+        };
         let Some(logged_in) = self.teller.run(Check::Login, Some(protocol), login).await else {
             let check = if protocol == Protocol::Smtp { Check::Sending } else { Check::Inbox };
             self.teller.skip(check, Some(protocol), "the login failed");
@@ -326,9 +335,11 @@ impl Patient<'_> {
 
     /// Sends the test mail and looks for it.
     async fn send_test(&self, to: &Mailbox, proven: Proven) {
-        let sent = match &proven.sender {
-            Some(sender) => self.post(to, sender).await,
-            None => {
+        let graph_first = self.tenant.routes.first() == Some(&Route::Graph);
+        let sent = match (&proven.sender, &proven.graph) {
+            (sender, Some(token)) if graph_first || sender.is_none() => self.post_by_graph(to, token).await,
+            (Some(sender), _) => self.post(to, sender).await,
+            (None, _) => {
                 let why = match self.doctor.spoken().contains(&Protocol::Smtp) {
                     true => "the mailbox cannot send",
                     false => "no listener speaks SMTP, so there is no way to send",

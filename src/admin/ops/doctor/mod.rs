@@ -5,6 +5,7 @@
 
 mod certificates;
 mod environment;
+mod graph;
 mod imap;
 mod local;
 mod login;

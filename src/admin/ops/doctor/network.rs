@@ -13,7 +13,7 @@ use crate::admin::ops::doctor::environment;
 use crate::admin::ops::doctor::step::{Check, Outcome, StepState, Teller};
 use crate::base::{Family, Fault, HostKind, HostPort, Protocol, Proxy};
 use crate::broker;
-use crate::config::{Grant, SmtpTls, Tenant};
+use crate::config::{Grant, Route, SmtpTls, Tenant};
 use crate::foundation;
 use crate::upstream::look::{self, Opening, Presented};
 use crate::upstream::{Settings, UpstreamError};
@@ -61,6 +61,9 @@ impl Doctor<'_> {
         let mut mail = Vec::new();
         for protocol in self.spoken() {
             let Some(host) = tenant.endpoints.host(protocol) else { continue };
+            if protocol == Protocol::Smtp && !tenant.routes.contains(&Route::Smtp) {
+                continue;
+            }
             let start_tls = protocol == Protocol::Smtp && tenant.endpoints.smtp_tls == SmtpTls::Starttls;
             let target = Target {
                 checks: [Check::Dns, Check::Tcp, Check::Tls],

@@ -8,12 +8,13 @@ use lettre::Message;
 use lettre::message::Mailbox as Correspondent;
 use tokio::time::{Instant, sleep};
 
-use crate::admin::ops::doctor::imap;
 use crate::admin::ops::doctor::login::{Failed, PATIENCE, Patient};
 use crate::admin::ops::doctor::smtp::Sender;
 use crate::admin::ops::doctor::step::{Check, Outcome};
+use crate::admin::ops::doctor::{graph, imap};
 use crate::auth::Permit;
 use crate::base::{Mailbox, Protocol};
+use crate::broker::AccessToken;
 use crate::config::SmtpTls;
 use crate::upstream::reader::{self, ReadError, Session};
 
@@ -63,6 +64,33 @@ impl Patient<'_> {
             match self.posted(to, sender).await {
                 Ok((mail, said)) => Outcome::ok(format!("to {to}, Message-ID <{}>: {said}", mail.id), mail),
                 Err(failed) => failed.outcome(),
+            }
+        };
+        self.teller.run(Check::TestMail, Some(Protocol::Smtp), post).await
+    }
+
+    /// Sends a test mail by Graph.
+    pub(in crate::admin::ops::doctor) async fn post_by_graph(
+        &self,
+        to: &Mailbox,
+        token: &AccessToken,
+    ) -> Option<TestMail> {
+        let post = async {
+            let from = &self.record.address;
+            let Some(id) = message_id(from) else {
+                return unbuilt("the system has no randomness to give").outcome();
+            };
+            let message = match message(from, to, &id) {
+                Ok(message) => message,
+                Err(why) => return unbuilt(&why).outcome(),
+            };
+            let permit = Permit::for_upkeep(self.record, Protocol::Smtp);
+            match self.doctor.upstream.send_mail(&permit, token, &message.formatted()).await {
+                Ok(()) => {
+                    let mail = TestMail { id, accepted: Instant::now() };
+                    Outcome::ok(format!("to {to}, Message-ID <{}>: taken by Graph", mail.id), mail)
+                }
+                Err(error) => Outcome::failed(error.to_string(), graph::remedy(&error)),
             }
         };
         self.teller.run(Check::TestMail, Some(Protocol::Smtp), post).await

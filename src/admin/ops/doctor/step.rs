@@ -20,6 +20,12 @@ pub enum Check {
     Configuration,
     /// The addresses of a mail host.
     Dns,
+    /// Whether Microsoft Graph lets the mailbox's token in.
+    Graph,
+    /// What a token for Graph allows.
+    GraphPermission,
+    /// A token for Graph.
+    GraphToken,
     /// The inbox, by a client of others.
     Inbox,
     /// The login, as `serve` does it.
@@ -80,6 +86,9 @@ impl Check {
             Self::Clock => ("clock", "this machine's clock"),
             Self::Configuration => ("configuration", "configuration"),
             Self::Dns => ("dns", "name"),
+            Self::Graph => ("graph", "Microsoft Graph"),
+            Self::GraphPermission => ("graph-permission", "Graph, permission"),
+            Self::GraphToken => ("graph-token", "Graph, token"),
             Self::Inbox => ("inbox", "inbox"),
             Self::Login => ("login", "login"),
             Self::Mailbox => ("mailbox", "mailbox"),

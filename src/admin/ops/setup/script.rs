@@ -2,7 +2,7 @@
 
 use crate::admin::ops::setup::powershell::{comment, quoted};
 use crate::base::{Mailbox, Protocol};
-use crate::config::{Cloud, Config, Grant, Tenant};
+use crate::config::{Cloud, Config, Grant, Route, Tenant};
 
 /// What the script is filled in with.
 #[derive(Clone, Debug)]
@@ -23,6 +23,8 @@ pub struct Script {
     pub mailboxes: Vec<Mailbox>,
     /// The account that signs in for them, where that is another.
     pub sign_in_as: Option<Mailbox>,
+    /// Whether the application itself sends by Microsoft Graph.
+    pub graph: bool,
 }
 
 /// The first words of every script, by which an older one is known.
@@ -44,7 +46,8 @@ impl Script {
     ) -> Self {
         let spoken = |delegated: bool| {
             let listens = |protocol: &Protocol| config.listeners.iter().any(|listener| listener.protocol == *protocol);
-            let mut protocols: Vec<Protocol> = Protocol::ALL.into_iter().filter(listens).collect();
+            let goes = |protocol: &Protocol| *protocol != Protocol::Smtp || tenant.routes.contains(&Route::Smtp);
+            let mut protocols: Vec<Protocol> = Protocol::ALL.into_iter().filter(listens).filter(goes).collect();
             protocols.retain(|protocol| tenant.grants.of(*protocol).is_delegated() == delegated);
             protocols
         };
@@ -57,6 +60,7 @@ impl Script {
             delegated: spoken(true),
             mailboxes,
             sign_in_as,
+            graph: tenant.routes.contains(&Route::Graph) && !tenant.grants.of(Protocol::Smtp).is_delegated(),
         }
     }
 
@@ -72,6 +76,7 @@ impl Script {
             delegated: of(true),
             mailboxes: Vec::new(),
             sign_in_as: None,
+            graph: false,
         }
     }
 
@@ -84,7 +89,7 @@ impl Script {
             Cloud::China => " -ExchangeEnvironmentName O365China",
             Cloud::Personal | Cloud::Custom => return None,
         };
-        let app_only = !self.app_only.is_empty();
+        let app_only = !self.app_only.is_empty() || self.graph;
         let by_role = self.app_only.contains(&Protocol::Smtp);
         let mut text = self.head(by_role);
         text.push_str("\n$ErrorActionPreference = 'Stop'\n\n");
@@ -124,17 +129,22 @@ impl Script {
 ",
             );
         }
+        if self.graph {
+            text.push_str(
+                "#     ./postern-setup.ps1 -GraphByRole           # the same, and sending by Graph for these mailboxes alone: see there
+",
+            );
+        }
         text.push_str(
             "#     ./postern-setup.ps1 -Undo                  # takes it back
 #
 # What is marked [not confirmed] is not in Microsoft's documents in this form.
 ",
         );
-        text.push_str(if by_role {
-            "\nparam([switch] $SmtpByRole, [switch] $Undo)\n"
-        } else {
-            "\nparam([switch] $Undo)\n"
-        });
+        let switches = [(by_role, "[switch] $SmtpByRole, "), (self.graph, "[switch] $GraphByRole, ")];
+        let switches: String =
+            switches.into_iter().filter(|(is_there, _)| *is_there).map(|(_, switch)| switch).collect();
+        text.push_str(&format!("\nparam({switches}[switch] $Undo)\n"));
         text
     }
 
@@ -166,8 +176,12 @@ if (-not (Get-ServicePrincipal | Where-Object { $_.AppId -eq $ApplicationId })) 
         if by_role {
             text.push_str(BY_ROLE);
         }
+        if self.graph {
+            text.push_str(GRAPH_BY_ROLE);
+            text.push_str(&as_graph(role_block()));
+        }
         text.push_str("foreach ($Mailbox in $Mailboxes) {\n");
-        if app_only {
+        if !self.app_only.is_empty() {
             text.push_str(self.permissions());
         }
         if !self.delegated.is_empty() && self.sign_in_as.is_some() {
@@ -257,7 +271,7 @@ Get-CASMailbox -Identity $Account | Format-List PrimarySmtpAddress, SmtpClientAu
                 "        Remove-MailboxPermission -Identity $Mailbox -User {trustee} -AccessRights FullAccess -Confirm:$false\n"
             ));
         };
-        if app_only {
+        if !self.app_only.is_empty() {
             take("$ObjectId", by_role);
         }
         if !self.delegated.is_empty() && self.sign_in_as.is_some() {
@@ -273,12 +287,10 @@ Get-CASMailbox -Identity $Account | Format-List PrimarySmtpAddress, SmtpClientAu
         }
         text.push_str("    }\n");
         if by_role {
-            text.push_str(
-                "    Remove-ManagementRoleAssignment -Identity 'Postern SMTP.SendAsApp' -Confirm:$false
-    Remove-ManagementScope -Identity 'Postern SMTP' -Confirm:$false
-    Remove-DistributionGroup -Identity 'Postern SMTP' -Confirm:$false
-",
-            );
+            text.push_str(TAKE_ROLE);
+        }
+        if self.graph {
+            text.push_str(&as_graph(TAKE_ROLE));
         }
         if app_only {
             text.push_str(
@@ -300,6 +312,28 @@ const NEEDS_OBJECT_ID: &str = "if (-not $ObjectId) {
     throw 'Put the object ID of the enterprise application into $ObjectId, at the top of this script.'
 }
 
+";
+
+const TAKE_ROLE: &str = "    Remove-ManagementRoleAssignment -Identity 'Postern SMTP.SendAsApp' -Confirm:$false
+    Remove-ManagementScope -Identity 'Postern SMTP' -Confirm:$false
+    Remove-DistributionGroup -Identity 'Postern SMTP' -Confirm:$false
+";
+
+/// The commands of the role without the comment in front.
+fn role_block() -> &'static str {
+    BY_ROLE.find("if ($SmtpByRole)").and_then(|at| BY_ROLE.get(at..)).unwrap_or_default()
+}
+
+/// The same commands for Graph.
+fn as_graph(commands: &str) -> String {
+    let commands = commands.replace("SMTP.SendAsApp", "Mail.Send");
+    commands.replace("Postern SMTP", "Postern Graph").replace("$SmtpByRole", "$GraphByRole")
+}
+
+const GRAPH_BY_ROLE: &str =
+    "# The narrow way for Microsoft Graph, RBAC for Applications: the application may send as the members of one group and as nobody else. It
+# needs no API permission then: with Mail.Send as a permission of Entra it may send as every mailbox of the tenant. Until it holds 30 minutes
+# to 2 hours can pass [not confirmed].
 ";
 
 const BY_ROLE: &str =
@@ -396,13 +430,34 @@ mod tests {
         assert!(cloud(Cloud::Custom).is_none() && cloud(Cloud::Personal).is_none());
     }
 
+    #[test]
+    fn an_application_that_sends_by_graph_gets_a_role_for_that_and_nothing_of_smtp() {
+        let graph = Script { graph: true, ..script(Grant::ClientCredentials, &[]) }.text().unwrap();
+        for part in [
+            "param([switch] $GraphByRole, [switch] $Undo)",
+            "if ($GraphByRole) {",
+            "New-ManagementRoleAssignment -Name 'Postern Mail.Send' -Role 'Application Mail.Send' -App $ApplicationId",
+            "New-ServicePrincipal -AppId $ApplicationId",
+            "    Remove-ManagementRoleAssignment -Identity 'Postern Mail.Send'",
+            "    Remove-ManagementScope -Identity 'Postern Graph'",
+        ] {
+            assert!(graph.contains(part), "{part}\n{graph}");
+        }
+        for part in ["Smtp", "SMTP", "Add-MailboxPermission", "Remove-MailboxPermission"] {
+            assert!(!graph.contains(part), "{part}\n{graph}");
+        }
+        let both = Script { graph: true, ..script(Grant::ClientCredentials, &Protocol::ALL) }.text().unwrap();
+        assert!(both.contains("param([switch] $SmtpByRole, [switch] $GraphByRole, [switch] $Undo)"), "{both}");
+        assert!(both.contains("-Name 'Postern SMTP.SendAsApp'") && both.contains("-Name 'Postern Mail.Send'"));
+    }
+
     /// Braces and parentheses outside of strings and comments close what they open.
     #[test]
     fn every_bracket_is_closed() {
         for grant in Grant::ALL {
             for protocols in [&Protocol::ALL[..], &[Protocol::Smtp], &[Protocol::Imap]] {
-                let text =
-                    Script { sign_in_as: Some("b@x".parse().unwrap()), ..script(grant, protocols) }.text().unwrap();
+                let account = Some("b@x".parse().unwrap());
+                let text = Script { sign_in_as: account, graph: true, ..script(grant, protocols) }.text().unwrap();
                 let mut open = Vec::new();
                 for line in text.lines().map(|line| line.trim_start()).filter(|line| !line.starts_with('#')) {
                     let code: String = line.split('\'').step_by(2).collect();
