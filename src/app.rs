@@ -149,13 +149,13 @@ fn routes(config: &Config) -> HashMap<TenantName, Vec<Route>> {
     config.tenants.iter().map(of).collect()
 }
 
-/// The folder of sent messages, for tenants that name it.
 /// The tenants whose mail leaves no copy.
 fn without_copies(config: &Config) -> HashSet<TenantName> {
     let high_volume = config.tenants.iter().filter(|tenant| tenant.smtp_service == config::SmtpService::HighVolume);
     high_volume.map(|tenant| tenant.name.clone()).collect()
 }
 
+/// The folder of sent messages, for tenants that name it.
 fn sent_folders(config: &Config) -> HashMap<TenantName, String> {
     config.tenants.iter().filter_map(|tenant| Some((tenant.name.clone(), tenant.sent_folder.clone()?))).collect()
 }
@@ -241,6 +241,7 @@ impl App {
                 clock: delivery_clock,
                 patience: config.delivery.patience,
                 wake: Arc::default(),
+                late: Arc::default(),
             },
         };
         let auth = Arc::new(auth);

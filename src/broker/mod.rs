@@ -326,6 +326,12 @@ impl Broker {
         }
     }
 
+    /// Whether mail of this permit goes by Graph with the sign-in of another than the mailbox, who may send as more than the mailbox may.
+    pub fn graph_is_by_account(&self, permit: &Permit) -> bool {
+        let access = self.tenants.get(permit.tenant()).and_then(|tenant| tenant.settings.graph.as_ref());
+        access.is_some_and(|access| access.delegated) && permit.account() != permit.mailbox()
+    }
+
     /// The far side did not accept this token: it is dropped, and a new one is asked for once, however many sessions report it.
     ///
     /// A token is renewed by force at most every five minutes. In between this gives the present one again: an outage of Exchange

@@ -320,11 +320,10 @@ fn mailbox_limits(section: Section<'_>, default: MailboxLimits) -> MailboxLimits
 fn smtp_service(section: &Section<'_>, routes: Option<&[Route]>) -> SmtpService {
     let services = [("mailboxes", SmtpService::Mailboxes), ("high-volume", SmtpService::HighVolume)];
     let Some(service) = section.word("smtp_service", &services) else { return SmtpService::default() };
-    if service.value == SmtpService::HighVolume {
-        if routes.is_some_and(|routes| routes.contains(&Route::Graph)) {
-            let message = "accounts of High Volume Email have no mailbox that Graph could send from";
-            section.report().fault(&section.place_of("routes"), message, "Write routes = [\"smtp\"], or remove it.");
-        }
+    let by_graph = routes.is_some_and(|routes| routes.contains(&Route::Graph));
+    if service.value == SmtpService::HighVolume && by_graph {
+        let message = "accounts of High Volume Email have no mailbox that Graph could send from";
+        section.report().fault(&section.place_of("routes"), message, "Write routes = [\"smtp\"], or remove it.");
     }
     service.value
 }

@@ -10,6 +10,7 @@ mod keeping;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use crate::auth::{AuthError, Cleared, Permit};
@@ -58,7 +59,12 @@ struct Transaction {
     refused: Option<Reply>,
     /// Exchange may have the message although it has not said so.
     is_unknown: bool,
+    /// Exchange's answer, which may still come.
+    late: Option<LateAnswer>,
 }
+
+/// What ends with Exchange's answer to a message.
+type LateAnswer = JoinHandle<Result<Reply, UpstreamError>>;
 
 struct Recipient {
     rcpt: RcptTo,
@@ -146,6 +152,7 @@ impl Assured {
             is_sending: false,
             refused: None,
             is_unknown: false,
+            late: None,
         };
         let reply = match (&transaction.no_room, transaction.graph_first) {
             (Some(full), true) => self.full(full, transaction.sender()),
@@ -422,7 +429,7 @@ impl Assured {
         if transaction.is_sending
             && let Some(live) = transaction.live.take()
         {
-            let answer = self.finish(live, &transaction).await;
+            let answer = self.finish(live, &mut transaction).await;
             match answer {
                 Ok(reply) if reply.is_positive() => {
                     info!(
@@ -468,13 +475,24 @@ impl Assured {
     }
 
     /// Ends the message at Exchange. What can be kept waits for the answer no longer than mail programs do.
-    async fn finish(&self, live: Box<Live>, transaction: &Transaction) -> Result<Reply, DeliveryError> {
-        let time = ANSWER_TIME + Duration::from_secs(transaction.octets / 1_000_000);
-        let answer = tokio::select! {
-            answer = live.finish(&self.permit) => answer,
-            () = self.delivery.keeping.clock.sleep(time), if transaction.draft.is_some() && self.keeps => {
-                return Err(DeliveryError::Slow { seconds: time.as_secs() });
+    async fn finish(&self, live: Box<Live>, transaction: &mut Transaction) -> Result<Reply, DeliveryError> {
+        let answer = if transaction.draft.is_some() && self.keeps {
+            let permit = Arc::clone(&self.permit);
+            // In a task of its own: the answer is of use also when the client does not wait for it.
+            let mut finishing = tokio::spawn(async move { live.finish(&permit).await });
+            let time = ANSWER_TIME + Duration::from_secs(transaction.octets / 1_000_000);
+            tokio::select! {
+                answer = &mut finishing => match answer {
+                    Ok(answer) => answer,
+                    Err(_) => return Err(DeliveryError::Silent { seconds: 0 }),
+                },
+                () = self.delivery.keeping.clock.sleep(time) => {
+                    transaction.late = Some(finishing);
+                    return Err(DeliveryError::Silent { seconds: time.as_secs() });
+                }
             }
+        } else {
+            live.finish(&self.permit).await
         };
         match answer {
             // A refusal, whenever it is said, is no acceptance.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tracing::info;
+
 use crate::auth::Permit;
 use crate::base::{Fault, Whose};
 use crate::delivery::by_graph::{self, Whole};
@@ -14,6 +16,7 @@ use crate::delivery::{Delivery, DeliveryError, recipient_of, sender_of};
 use crate::store::{Obstacle, QueuedMessage, RecipientState, Route};
 use crate::upstream::UpstreamError;
 use crate::upstream::graph::LONGEST_MESSAGE_OCTETS;
+use crate::wire::header;
 use crate::wire::smtp::{MailFrom, RcptTo, Reply};
 
 /// How long a second way waits for room.
@@ -50,6 +53,13 @@ impl Hindrance {
         Self { obstacle: Obstacle { code: remedy.code.to_owned(), reason, remedy: remedy.text }, whose, of_mailbox }
     }
 
+    /// A reply that came late and is neither an acceptance nor a final refusal.
+    pub(in crate::delivery) fn of_late_reply(reply: &Reply) -> Self {
+        let reason = format!("Exchange did not take the message: {}", said(reply));
+        let obstacle = Obstacle { code: "exchange-busy".to_owned(), reason, remedy: None };
+        Self { obstacle, whose: Whose::Nobody, of_mailbox: false }
+    }
+
     /// The message cannot go by Graph.
     pub(in crate::delivery) fn unfit(why: &str) -> Self {
         let obstacle = Obstacle {
@@ -77,11 +87,22 @@ pub(in crate::delivery) struct Outcome {
     pub(in crate::delivery) hindrance: Option<Hindrance>,
     /// The places of the recipients that may have got the message although nobody said so.
     pub(in crate::delivery) unknown: Option<Vec<usize>>,
+    /// Whether it came so far that Exchange could have the message; then what was unknown before is decided.
+    pub(in crate::delivery) is_completing: bool,
+    /// What Graph said to a message that SMTP may take all the same.
+    pub(in crate::delivery) refused: Option<Reply>,
 }
 
 impl Default for Outcome {
     fn default() -> Self {
-        Self { route: Route::Smtp, recipients: Vec::new(), hindrance: None, unknown: None }
+        Self {
+            route: Route::Smtp,
+            recipients: Vec::new(),
+            hindrance: None,
+            unknown: None,
+            is_completing: false,
+            refused: None,
+        }
     }
 }
 
@@ -114,11 +135,13 @@ impl<'a> Sender<'a> {
         self.delivery.traffic.room(&self.permit, Asks::Courier, patience).await
     }
 
-    /// Tries to deliver a message to the recipients that still wait, by one way after the other.
-    pub(in crate::delivery) async fn attempt(&self, message: &QueuedMessage, room: Room) -> Outcome {
+    /// Tries to deliver a message to the recipients that still wait, by one way after the other. It is `again` where the message may have
+    /// arrived.
+    pub(in crate::delivery) async fn attempt(&self, message: &QueuedMessage, room: Room, mut again: bool) -> Outcome {
         let routes = self.delivery.routes(&self.permit);
         let mut room = Some(room);
         let mut best: Option<Outcome> = None;
+        let mut refused = None;
         for route in &routes {
             let free = match room.take() {
                 Some(room) => room,
@@ -127,13 +150,21 @@ impl<'a> Sender<'a> {
                     Err(_) => break,
                 },
             };
-            let outcome = match route {
-                Route::Smtp => self.by_smtp(message, free).await,
-                Route::Graph => self.by_graph(message, free, routes.contains(&Route::Smtp)).await,
+            let mut outcome = match route {
+                Route::Smtp => self.by_smtp(message, free, again).await,
+                Route::Graph => self.by_graph(message, free, again, routes.contains(&Route::Smtp)).await,
             };
             if !outcome.wants_another_way() {
                 return outcome;
             }
+            if outcome.is_completing {
+                // It certainly has not got it that way.
+                match self.may_complete(message, &[], false).await {
+                    Ok(true) => again = false,
+                    Ok(false) | Err(_) => return outcome,
+                }
+            }
+            refused = refused.or(outcome.refused.take());
             if *route == Route::Smtp && routes.contains(&Route::Graph) {
                 self.delivery.traffic.smtp_is_off(&self.permit);
             }
@@ -143,18 +174,26 @@ impl<'a> Sender<'a> {
                 best = Some(outcome);
             }
         }
-        best.unwrap_or_default()
+        match (refused, best) {
+            // Nobody needs to mend a way for a message that the other way has refused.
+            (Some(reply), Some(best)) if best.hindrance.as_ref().is_some_and(|one| one.whose != Whose::Nobody) => {
+                let mut outcome = Outcome { route: Route::Graph, ..Outcome::default() };
+                refuse(&mut outcome, &waiting(message).collect::<Vec<_>>(), &reply);
+                outcome
+            }
+            (_, best) => best.unwrap_or_default(),
+        }
     }
 
-    async fn by_smtp(&self, message: &QueuedMessage, room: Room) -> Outcome {
+    async fn by_smtp(&self, message: &QueuedMessage, room: Room, again: bool) -> Outcome {
         let mut outcome = Outcome::default();
-        if let Err(hindrance) = self.transact(message, room, &mut outcome).await {
+        if let Err(hindrance) = self.transact(message, room, again, &mut outcome).await {
             outcome.hindrance = Some(hindrance);
         }
         outcome
     }
 
-    async fn by_graph(&self, message: &QueuedMessage, room: Room, or_smtp: bool) -> Outcome {
+    async fn by_graph(&self, message: &QueuedMessage, room: Room, again: bool, or_smtp: bool) -> Outcome {
         let mut outcome = Outcome { route: Route::Graph, ..Outcome::default() };
         let places: Vec<usize> = waiting(message).collect();
         let prepared = match self.prepared(message).await {
@@ -169,8 +208,8 @@ impl<'a> Sender<'a> {
                 return outcome;
             }
         };
-        match self.may_complete(message, &places).await {
-            Ok(true) => {}
+        match self.may_complete(message, &places, again).await {
+            Ok(true) => outcome.is_completing = true,
             Ok(false) => return outcome,
             Err(hindrance) => return Outcome { hindrance: Some(hindrance), ..outcome },
         }
@@ -181,7 +220,10 @@ impl<'a> Sender<'a> {
                 outcome.recipients.extend(places.iter().map(taken));
             }
             Err(error) => match (by_graph::is_unfit(&error).filter(|_| or_smtp), by_graph::as_reply(&error)) {
-                (Some(why), _) => outcome.hindrance = Some(Hindrance::unfit(&why)),
+                (Some(why), reply) => {
+                    outcome.refused = reply;
+                    outcome.hindrance = Some(Hindrance::unfit(&why));
+                }
                 (None, Some(reply)) => refuse(&mut outcome, &places, &reply),
                 (None, None) => {
                     outcome.unknown = by_graph::is_unknown(&error).then_some(places);
@@ -193,13 +235,20 @@ impl<'a> Sender<'a> {
     }
 
     /// Notes who may have the message from now on. False: it was held or dropped since the attempt began, and is not to be completed.
-    async fn may_complete(&self, message: &QueuedMessage, places: &[usize]) -> Result<bool, Hindrance> {
-        let noted = self.delivery.keeping.store.note_final(&message.id, places).await;
-        noted.map_err(|error| {
+    async fn may_complete(&self, message: &QueuedMessage, places: &[usize], again: bool) -> Result<bool, Hindrance> {
+        let noted = self.delivery.keeping.store.note_final(&message.id, places, again).await.map_err(|error| {
             let error = DeliveryError::from(error);
             // Whatever the store has, the message loses nothing by waiting.
             Hindrance { whose: Whose::Nobody, of_mailbox: false, ..Hindrance::of_way(&error) }
-        })
+        })?;
+        if !noted {
+            info!(
+                mailbox.id = %message.mailbox,
+                queue.id = message.id,
+                "a message was held or dropped while it was on its way, and is not completed"
+            );
+        }
+        Ok(noted)
     }
 
     /// The message as Graph gets it, or why it cannot go that way.
@@ -224,12 +273,18 @@ impl<'a> Sender<'a> {
             sender: sender.as_deref(),
             waiting: &addresses,
             is_served: message.recipients.iter().any(|one| one.state == RecipientState::Delivered),
-            by_account: self.permit.account() != self.permit.mailbox(),
+            by_account: self.delivery.broker.graph_is_by_account(&self.permit),
         };
         Ok(whole.for_graph(self.permit.mailbox().as_str()))
     }
 
-    async fn transact(&self, message: &QueuedMessage, room: Room, outcome: &mut Outcome) -> Result<(), Hindrance> {
+    async fn transact(
+        &self,
+        message: &QueuedMessage,
+        room: Room,
+        again: bool,
+        outcome: &mut Outcome,
+    ) -> Result<(), Hindrance> {
         let Ok(mail) = MailFrom::parse(message.mail.as_bytes()) else { return Err(unreadable("its sender")) };
         // Opened before Exchange is asked for anything, so that a message whose file is gone costs no transaction.
         let mut reading =
@@ -249,7 +304,7 @@ impl<'a> Sender<'a> {
         if live.is_of_account(permit) {
             // Nobody knew as whom Exchange would let the session in when the message came.
             let of_mailbox = match reading.header().await {
-                Ok(head) => by_graph::is_of(&head, permit.mailbox().as_str()),
+                Ok(head) => head.is_some_and(|head| header::is_of(&head, permit.mailbox().as_str())),
                 Err(error) => return Err(Hindrance::of_spool(&error)),
             };
             if !of_mailbox {
@@ -312,10 +367,11 @@ impl<'a> Sender<'a> {
                     Err(error) => return Err(broke(error)),
                 }
             }
-            if !self.may_complete(message, &taken).await? {
+            if !self.may_complete(message, &taken, again).await? {
                 // Cut before its final dot, so that Exchange does not take it.
                 return Ok(());
             }
+            outcome.is_completing = true;
             match live.finish(permit).await {
                 Ok(reply) if !reply.is_intermediate() => reply,
                 Ok(reply) => {

@@ -44,7 +44,7 @@ impl Whole<'_> {
         let Some(sender) = self.sender else { return Err("it has no sender (<>)") };
         let head = header::header_of(self.content);
         let authors = header::authors(head).ok_or("who sends it cannot be told from its From with certainty")?;
-        if self.by_account && !is_of(head, mailbox) {
+        if self.by_account && !header::is_of(head, mailbox) {
             return Err(
                 "somebody else than the mailbox stands in its From or Sender, and the sign-in is not the mailbox's own",
             );
@@ -65,12 +65,6 @@ impl Whole<'_> {
         }
         Ok([bcc.as_slice(), self.content].concat())
     }
-}
-
-/// Whether nobody else than the mailbox stands as the author or the sender in a header.
-pub(in crate::delivery) fn is_of(head: &[u8], mailbox: &str) -> bool {
-    let all = [header::authors(head), header::senders(head)];
-    all.iter().all(|some| some.as_ref().is_some_and(|some| some.iter().all(|one| one.eq_ignore_ascii_case(mailbox))))
 }
 
 impl Traffic {

@@ -52,8 +52,9 @@ impl Composing {
             date,
             message_id: format!("{id}@{domain}"),
             from: arrival.sender.as_deref().unwrap_or(mailbox).to_owned(),
-            senders: Senders(if arrival.by_account { vec![mailbox.to_owned()] } else { senders.allowed.clone() }),
+            senders: Senders(senders.allowed.clone()),
             force_from: senders.force_from.then(|| mailbox.to_owned()),
+            pinned: arrival.by_account.then(|| mailbox.to_owned()),
         };
         Self { editor: HeaderEditor::new(rules), refusal: None }
     }

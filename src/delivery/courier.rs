@@ -1,6 +1,8 @@
 //! Delivers what is in the queue: one message of a mailbox after the other, many mailboxes beside each other, until each message is
 //! delivered, returned to its sender, or held where the administrator sees it.
 
+mod unsettled;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,10 +16,11 @@ use tracing::{error, info, warn};
 use crate::auth::Auth;
 use crate::base::{Clock, Fault, Mailbox, Protocol, TenantName};
 use crate::delivery::attempt::{Hindrance, Outcome, Sender, UNFIT_CODE, waiting};
+use crate::delivery::courier::unsettled::Unsettled;
 use crate::delivery::spool::{Spool, Swept};
 use crate::delivery::unknown::{Known, UnknownOutcome};
-use crate::delivery::{Delivery, DeliveryError, Keeping};
-use crate::store::{AttemptEnd, Ending, LIMITS_CODE, Obstacle, QueuedMessage, Store, StoreError};
+use crate::delivery::{Delivery, DeliveryError, Keeping, Late};
+use crate::store::{Ending, LIMITS_CODE, Obstacle, QueuedMessage, Store, StoreError};
 
 /// Mailboxes that are served beside each other.
 const MAILBOXES_AT_ONCE: usize = 32;
@@ -52,6 +55,9 @@ const LEAST_REST: Duration = Duration::from_secs(1);
 /// How long a mailbox is left alone whose messages cannot be read in the store.
 const UNREADABLE_REST: Duration = Duration::from_secs(60);
 
+/// How often that is tried when the process ends.
+const LAST_TRIES: usize = 3;
+
 /// What is to be tried within this time makes clients go behind it.
 const SOON: Duration = Duration::from_secs(600);
 
@@ -73,12 +79,14 @@ pub struct Courier {
     pub(in crate::delivery) clock: Clock,
     pub(in crate::delivery) settings: Settings,
     wake: Arc<Notify>,
+    /// Answers of Exchange that came late.
+    late: Arc<Mutex<Vec<Late>>>,
     /// Mailboxes that are being served now, and whose they are.
     busy: Mutex<HashMap<Mailbox, Option<TenantName>>>,
     /// When the queue is to be looked at, if that is before the next glance; by the clock's `elapsed`.
     next_look: Mutex<Option<Duration>>,
     /// Messages of which it could not be noted how their attempt ended, or that it began.
-    unsettled: Mutex<HashMap<String, (QueuedMessage, Option<Outcome>)>>,
+    unsettled: Mutex<HashMap<String, Unsettled>>,
     /// Mailboxes that are left alone, and until when; by the clock's `elapsed`.
     resting: Mutex<HashMap<Mailbox, Duration>>,
     /// When it was last seen to that the times in the queue are none that the clock was set back from; by the clock's `elapsed`.
@@ -88,7 +96,7 @@ pub struct Courier {
 impl Courier {
     /// A courier for this queue.
     pub fn new(delivery: Delivery, auth: Arc<Auth>, settings: Settings) -> Arc<Self> {
-        let Keeping { spool, store, clock, wake, .. } = delivery.keeping.clone();
+        let Keeping { spool, store, clock, wake, late, .. } = delivery.keeping.clone();
         Arc::new(Self {
             delivery,
             auth,
@@ -97,6 +105,7 @@ impl Courier {
             clock,
             settings,
             wake,
+            late,
             busy: Mutex::default(),
             next_look: Mutex::default(),
             unsettled: Mutex::default(),
@@ -155,6 +164,14 @@ impl Courier {
             }
         }
         while rounds.join_next().await.is_some() {}
+        // What is not noted now is unknown to the next process.
+        for _ in 0..LAST_TRIES {
+            self.settle_unsettled(true).await;
+            if self.unsettled.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
+                break;
+            }
+            tokio::time::sleep(LEAST_REST).await;
+        }
     }
 
     /// Sends somebody for each mailbox with a message that is due.
@@ -163,7 +180,8 @@ impl Courier {
         rounds: &mut JoinSet<()>,
         stop: &CancellationToken,
     ) -> Result<(), StoreError> {
-        self.settle_unsettled().await;
+        self.settle_unsettled(false).await;
+        self.settle_late().await;
         let now = self.clock.now();
         let mailboxes = self.store.due(now).await?;
         self.look_at_backlogs(now).await?;
@@ -188,47 +206,22 @@ impl Courier {
         let tenant = self.auth.tenant_of(mailbox);
         let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
         let of_tenant = busy.values().filter(|other| **other == tenant).count();
-        if busy.contains_key(mailbox) || of_tenant >= MAILBOXES_OF_TENANT {
+        let has_others = self.delivery.routes.len() > 1;
+        if busy.contains_key(mailbox) || (has_others && of_tenant >= MAILBOXES_OF_TENANT) {
             return false;
         }
         busy.insert(mailbox.clone(), tenant);
         true
     }
 
-    /// Notes once more what could not be noted.
-    async fn settle_unsettled(&self) {
-        let unsettled = std::mem::take(&mut *self.unsettled.lock().unwrap_or_else(PoisonError::into_inner));
-        for (message, outcome) in unsettled.into_values() {
-            let of = Ending::Attempt(message.attempts + 1);
-            let settled = match &outcome {
-                Some(outcome) => self.end(&message, of, outcome.clone()).await,
-                None => self.not_begun(&message, of).await,
-            };
-            // That it failed was said when it did so first.
-            if settled.is_err() {
-                self.unsettled(message, outcome);
-            }
+    /// Keeps others from serving a mailbox; none where somebody does.
+    fn keep_apart<'a>(&'a self, mailbox: &'a Mailbox) -> Option<Busy<'a>> {
+        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        if busy.contains_key(mailbox) {
+            return None;
         }
-    }
-
-    fn unsettled(&self, message: QueuedMessage, outcome: Option<Outcome>) {
-        let mut unsettled = self.unsettled.lock().unwrap_or_else(PoisonError::into_inner);
-        unsettled.insert(message.id.clone(), (message, outcome));
-    }
-
-    /// An attempt may be noted that was not made.
-    async fn not_begun(&self, message: &QueuedMessage, of: Ending) -> Result<(), DeliveryError> {
-        let now = self.clock.now();
-        let end = AttemptEnd {
-            of,
-            recipients: Vec::new(),
-            state: message.state,
-            next_at: now + first_pause(),
-            is_unknown: message.is_unknown,
-            unknown: None,
-            obstacle: message.obstacle.clone(),
-        };
-        Ok(self.store.end_attempt(&message.id, &end, now).await?)
+        busy.insert(mailbox.clone(), None);
+        Some(Busy { courier: self, mailbox })
     }
 
     /// Now and then: what waits for a time that only a clock set wrongly can have named is tried now.
@@ -349,7 +342,7 @@ impl Courier {
                 let obstacle =
                     Obstacle { code: error.code().to_owned(), reason: error.to_string(), remedy: error.remedy() };
                 let hindrance = Hindrance { obstacle, whose: error.whose(), of_mailbox: true };
-                if self.begins(message, again, began).await? {
+                if self.begins(message, began).await? {
                     self.ended(message, Outcome { hindrance: Some(hindrance), ..Outcome::default() }).await?;
                 }
                 return Ok(false);
@@ -370,20 +363,20 @@ impl Courier {
                 return Ok(false);
             }
         };
-        if !self.begins(message, again, began).await? {
+        if !self.begins(message, began).await? {
             return Ok(true);
         }
-        let outcome = sender.attempt(message, room).await;
+        let outcome = sender.attempt(message, room, again).await;
         self.delivery.note_attempt(message, &outcome.recipients, outcome.route);
         let of_mailbox = outcome.hindrance.as_ref().is_some_and(|hindrance| hindrance.of_mailbox);
         self.ended(message, outcome).await?;
         Ok(!of_mailbox)
     }
 
-    async fn begins(&self, message: &QueuedMessage, again: bool, began: DateTime<Utc>) -> Result<bool, DeliveryError> {
-        let begun = self.store.begin_attempt(&message.id, again, began).await;
+    async fn begins(&self, message: &QueuedMessage, began: DateTime<Utc>) -> Result<bool, DeliveryError> {
+        let begun = self.store.begin_attempt(&message.id, began).await;
         if begun.is_err() {
-            self.unsettled(message.clone(), None);
+            self.unsettled(message.clone(), None, Duration::ZERO);
         }
         Ok(begun?)
     }
@@ -391,7 +384,7 @@ impl Courier {
     async fn ended(&self, message: &QueuedMessage, outcome: Outcome) -> Result<(), DeliveryError> {
         let ended = self.end(message, Ending::Attempt(message.attempts + 1), outcome.clone()).await;
         if ended.is_err() {
-            self.unsettled(message.clone(), Some(outcome));
+            self.unsettled(message.clone(), Some(outcome), Duration::ZERO);
         }
         ended
     }

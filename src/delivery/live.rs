@@ -143,7 +143,8 @@ impl Delivery {
         }
         let late = || DeliveryError::Slow { seconds: way_time.as_secs() };
         let left = || way_time.saturating_sub(began.elapsed());
-        let mut opened = Pooled::new(timeout(left(), self.open(permit)).await.unwrap_or_else(|_| Err(late()))?);
+        let opening = timeout(left().max(LEAST_MAIL_TIME), self.open(permit)).await;
+        let mut opened = Pooled::new(opening.unwrap_or_else(|_| Err(late()))?);
         if foreign(&opened) {
             pool.put(&key, opened);
             return Ok(Begun::Foreign);
@@ -162,7 +163,7 @@ impl Delivery {
 
     /// A connection that is open must not outlive the sign-in that it was opened with.
     async fn still_signed_in(&self, permit: &Permit) -> Result<(), DeliveryError> {
-        match timeout(self.way_time, self.broker.token_for(permit)).await {
+        match timeout(self.way_time / 4, self.broker.token_for(permit)).await {
             Ok(Err(error)) if error.whose() != Whose::Nobody => Err(error.into()),
             // That no token can be had just now is no reason not to use what is open.
             Ok(_) | Err(_) => Ok(()),

@@ -19,14 +19,14 @@ mod told;
 pub mod unknown;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use crate::auth::{AuthError, Cleared, Permit};
-use crate::base::{Answer, Clock, Fault, Reference, TenantName, Whose};
+use crate::base::{Answer, Clock, Fault, Mailbox, Reference, TenantName, Whose};
 use crate::broker::{Broker, BrokerError};
 use crate::delivery::composing::{Arrival, Composing};
 use crate::delivery::governor::Waits;
@@ -86,6 +86,18 @@ pub struct Keeping {
     pub patience: Duration,
     /// Whoever delivers what is kept is told by this that there is something.
     pub wake: Arc<Notify>,
+    /// Answers of Exchange to messages that are kept, as they came too late for the client.
+    pub late: Arc<Mutex<Vec<Late>>>,
+}
+
+/// An answer of Exchange to a whole message that the client did not wait for.
+#[derive(Debug)]
+pub struct Late {
+    id: String,
+    mailbox: Mailbox,
+    /// The places of the recipients that were in the transaction.
+    places: Vec<usize>,
+    reply: Reply,
 }
 
 /// The deliveries of one session.
@@ -114,6 +126,12 @@ pub enum DeliveryError {
     /// The way to Exchange did not open in time.
     #[error("the way to Exchange did not open within {seconds} s")]
     Slow {
+        /// How long we waited.
+        seconds: u64,
+    },
+    /// Exchange has not answered to a whole message.
+    #[error("Exchange has not answered to the message within {seconds} s")]
+    Silent {
         /// How long we waited.
         seconds: u64,
     },
@@ -152,7 +170,7 @@ impl Fault for DeliveryError {
     fn code(&self) -> &'static str {
         match self {
             Self::Broker(error) => error.code(),
-            Self::Slow { .. } => "exchange-slow",
+            Self::Slow { .. } | Self::Silent { .. } => "exchange-slow",
             Self::Report(_) => "report-not-made",
             Self::Limits(_) => "exchange-limits",
             Self::Graph(error) => error.code(),
@@ -169,7 +187,7 @@ impl Fault for DeliveryError {
     fn whose(&self) -> Whose {
         match self {
             Self::Broker(error) => error.whose(),
-            Self::Slow { .. } | Self::Limits(_) => Whose::Nobody,
+            Self::Slow { .. } | Self::Silent { .. } | Self::Limits(_) => Whose::Nobody,
             Self::Report(_) => Whose::Administrator,
             Self::Graph(error) => error.whose(),
             Self::Hindered { whose, .. } => *whose,
@@ -183,7 +201,7 @@ impl Fault for DeliveryError {
     fn remedy(&self) -> Option<String> {
         match self {
             Self::Broker(error) => error.remedy(),
-            Self::Slow { .. } | Self::Limits(_) | Self::Hindered { .. } => None,
+            Self::Slow { .. } | Self::Silent { .. } | Self::Limits(_) | Self::Hindered { .. } => None,
             Self::Graph(error) => error.remedy(),
             Self::Unfit(Unfit::Loop) => Some("Take the forwarding rule out that sends it back.".to_owned()),
             Self::Unfit(_) => Some(
@@ -200,7 +218,7 @@ impl Fault for DeliveryError {
     fn answer(&self, reference: Reference) -> Answer {
         match self {
             Self::Broker(error) => error.answer(reference),
-            Self::Slow { .. } | Self::Report(_) | Self::Limits(_) => Answer::TryLater(reference),
+            Self::Slow { .. } | Self::Silent { .. } | Self::Report(_) | Self::Limits(_) => Answer::TryLater(reference),
             Self::Graph(error) => error.answer(reference),
             Self::Hindered { whose: Whose::Nobody, .. } => Answer::TryLater(reference),
             Self::Hindered { .. } => Answer::MustAct(reference),
@@ -380,9 +398,16 @@ impl Delivering {
         let incidents = &self.delivery.incidents;
         let about = About { permit: &self.permit, incidents, sender, what: "the message" };
         match refusal {
-            DeliveryError::Unfit(Unfit::Sender(_)) if self.arrival.by_account => told::foreign_sender(about),
+            DeliveryError::Unfit(Unfit::Sender(named)) if self.arrival.by_account && self.may_name(named) => {
+                told::foreign_sender(about)
+            }
             refusal => told::trouble(refusal, about),
         }
+    }
+
+    /// Whether the app password itself allows this sender.
+    fn may_name(&self, sender: &str) -> bool {
+        crate::wire::header::Senders(self.permit.senders().allowed.clone()).allow(sender)
     }
 
     async fn pass(&mut self, piece: &[u8]) {

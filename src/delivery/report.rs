@@ -3,14 +3,17 @@
 //! Whoever may send as the mailbox may send it this; a report to anybody else would be mail to a stranger.
 
 use chrono::{DateTime, Utc};
-use lettre::message::header::{ContentType, Header, HeaderName, HeaderValue};
-use lettre::message::{Mailbox as Correspondent, MultiPart, SinglePart};
+use lettre::message::header::{ContentTransferEncoding, ContentType, Header, HeaderName, HeaderValue};
+use lettre::message::{Body, Mailbox as Correspondent, MultiPart, SinglePart};
 
 use crate::base::Reference;
 use crate::delivery::spool::Spool;
 use crate::delivery::{DeliveryError, recipient_of};
 use crate::store::{QueueState, QueuedMessage, QueuedRecipient, RecipientState};
 use crate::wire::smtp::{MailFrom, Notify, RcptTo};
+
+/// What a field of a report has at most (RFC 5322, section 2.1.1).
+const LONGEST_LINE_OCTETS: usize = 990;
 
 /// The header of the reported message is returned up to here.
 const RETURNED_OCTETS: usize = 32 * 1024;
@@ -164,15 +167,18 @@ fn content(
         Ok::<_, String>(Correspondent::new(name.map(str::to_owned), address))
     };
     let plain = |body: String| SinglePart::builder().header(ContentType::TEXT_PLAIN).body(body);
+    // Seven bits and no encoding, so that every program can read it (RFC 3464, section 2.1).
+    let status = fields(message, why, hostname, concerned).replace(|c: char| !c.is_ascii(), "?");
+    let lines = status.split_inclusive("\r\n").map(|line| match line.get(..LONGEST_LINE_OCTETS) {
+        Some(beginning) => format!("{beginning}\r\n"),
+        None => line.to_owned(),
+    });
+    let status = Body::dangerous_pre_encoded(lines.collect::<String>().into_bytes(), ContentTransferEncoding::SevenBit);
     let of_type = |kind: &str| ContentType::parse(kind).map_err(|error| error.to_string());
     let report = MultiPart::mixed()
         .build()
         .singlepart(plain(words(message, why, concerned)))
-        .singlepart(
-            SinglePart::builder()
-                .header(of_type("message/delivery-status")?)
-                .body(fields(message, why, hostname, concerned)),
-        )
+        .singlepart(SinglePart::builder().header(of_type("message/delivery-status")?).body(status))
         .singlepart(SinglePart::builder().header(of_type("text/rfc822-headers; charset=utf-8")?).body(header.to_vec()));
     let built = lettre::Message::builder()
         .from(correspondent(Some("Mail delivery at this company (Postern)"))?)

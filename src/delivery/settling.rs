@@ -13,7 +13,8 @@ use crate::delivery::report::{self, Reported};
 use crate::delivery::unknown::FILING_TIME;
 use crate::delivery::{DeliveryError, recipient_of, sender_of};
 use crate::store::{
-    AttemptEnd, Ending, JournalOutcome, Obstacle, QueueState, QueuedMessage, QueuedRecipient, RecipientState, Told,
+    AttemptEnd, Certainty, Ending, JournalOutcome, Obstacle, QueueState, QueuedMessage, QueuedRecipient,
+    RecipientState, Told,
 };
 
 /// The longest pause after a failure.
@@ -40,6 +41,7 @@ impl Courier {
         outcome: Outcome,
     ) -> Result<(), DeliveryError> {
         let mut after = message.clone();
+        let is_taken = outcome.recipients.iter().any(|(_, state, _)| *state == RecipientState::Delivered);
         for (place, state, reply) in &outcome.recipients {
             if let Some(recipient) = after.recipients.get_mut(*place) {
                 recipient.state = *state;
@@ -52,10 +54,10 @@ impl Courier {
             return self.done(&after).await;
         }
         if nobody_waits && nobody_can_be_told(&after) {
-            return self.hold(&after, of).await;
+            return self.hold(&after, of, is_taken).await;
         }
         after.obstacle = outcome.hindrance.as_ref().map(|hindrance| hindrance.obstacle.clone());
-        after.is_unknown |= outcome.unknown.is_some();
+        after.is_unknown = outcome.unknown.is_some() || (message.is_unknown && !outcome.is_completing);
         after.state = self.defer(message, of, outcome).await?;
         self.settle(&after, true).await
     }
@@ -75,7 +77,11 @@ impl Courier {
             }
         }
         if waiting(message).next().is_none() {
-            return if has_failed(&told) { self.hold(&told, Ending::Look).await } else { self.done(message).await };
+            return if has_failed(&told) {
+                self.hold(&told, Ending::Look, false).await
+            } else {
+                self.done(message).await
+            };
         }
         if was_tried && self.is_to_be_given_up(&told) {
             return self.expire(&told).await;
@@ -90,9 +96,12 @@ impl Courier {
     /// Whether it has waited too long, now that one more attempt was in vain. What may have arrived is looked for first, and what waits
     /// for the set-up does not age.
     fn is_to_be_given_up(&self, message: &QueuedMessage) -> bool {
-        message.state == QueueState::Waiting
-            && !message.is_unknown
-            && message.age(self.clock.now()) > self.longest_life()
+        message.state == QueueState::Waiting && !message.is_unknown && self.is_too_old(message)
+    }
+
+    /// Whether it has waited longer than any message may.
+    pub(in crate::delivery) fn is_too_old(&self, message: &QueuedMessage) -> bool {
+        message.age(self.clock.now()) > self.longest_life()
     }
 
     fn longest_life(&self) -> chrono::Duration {
@@ -130,7 +139,7 @@ impl Courier {
         let delivered = message.recipients.iter().filter(delivered).count();
         // First the row: a row without its file would be damage.
         self.spool.retire(&message.id).await;
-        self.store.dequeue(&message.id).await?;
+        self.store.dequeue(&message.id, None).await?;
         info!(
             mailbox.id = %message.mailbox,
             password.id = message.password_id,
@@ -157,16 +166,8 @@ impl Courier {
     }
 
     /// Nobody can be told that a message failed but the administrator, who finds it in the queue.
-    async fn hold(&self, message: &QueuedMessage, of: Ending) -> Result<(), DeliveryError> {
+    async fn hold(&self, message: &QueuedMessage, of: Ending, is_taken: bool) -> Result<(), DeliveryError> {
         let obstacle = undeliverable(message);
-        error!(
-            mailbox.id = %message.mailbox,
-            queue.id = message.id,
-            code = obstacle.code,
-            remedy = obstacle.remedy,
-            "{}",
-            obstacle.reason
-        );
         // Those it failed for are tried again when it is released.
         let wait_on = |(place, recipient): (usize, &QueuedRecipient)| {
             let state = match recipient.state {
@@ -179,20 +180,31 @@ impl Courier {
         let end = AttemptEnd {
             of,
             recipients: message.recipients.iter().enumerate().map(wait_on).collect(),
+            is_taken,
             state: QueueState::Held,
             next_at: now,
-            is_unknown: false,
-            unknown: None,
-            obstacle: Some(obstacle),
+            // Each of its recipients has an answer where an attempt ends so.
+            certainty: if of == Ending::Look { Certainty::AsBefore } else { Certainty::Known },
+            obstacle: Some(obstacle.clone()),
         };
-        Ok(self.store.end_attempt(&message.id, &end, now).await?)
+        if self.store.end_attempt(&message.id, &end, now).await? {
+            error!(
+                mailbox.id = %message.mailbox,
+                queue.id = message.id,
+                code = obstacle.code,
+                remedy = obstacle.remedy,
+                "{}",
+                obstacle.reason
+            );
+        }
+        Ok(())
     }
 
     /// The message has waited too long: what has not got it is told to the sender, and the message goes.
     pub(in crate::delivery) async fn expire(&self, message: &QueuedMessage) -> Result<(), DeliveryError> {
         warn!(mailbox.id = %message.mailbox, queue.id = message.id, "a message of the queue has become too old");
         if nobody_can_be_told(message) {
-            return self.hold(message, Ending::Look).await;
+            return self.hold(message, Ending::Look, false).await;
         }
         let mut ended = message.clone();
         for recipient in ended.recipients.iter_mut().filter(|one| one.state == RecipientState::Waiting) {
@@ -214,7 +226,8 @@ impl Courier {
     /// The message waits on, if only for its sender to be told.
     async fn defer(&self, message: &QueuedMessage, of: Ending, outcome: Outcome) -> Result<QueueState, DeliveryError> {
         let now = self.clock.now();
-        let Outcome { recipients, hindrance, unknown, .. } = outcome;
+        let Outcome { recipients, hindrance, unknown, is_completing, .. } = outcome;
+        let is_taken = recipients.iter().any(|(_, state, _)| *state == RecipientState::Delivered);
         let (state, pause) = match &hindrance {
             Some(Hindrance { whose: Whose::Administrator | Whose::User, .. }) => (QueueState::HeldForSetup, HELD_PAUSE),
             Some(Hindrance { obstacle, .. }) if is_quota(&obstacle.code) => (QueueState::Waiting, QUOTA_PAUSE),
@@ -225,25 +238,31 @@ impl Courier {
         };
         let pause = crate::base::jittered(pause);
         let next_at = now + chrono::Duration::from_std(pause).unwrap_or_else(|_| first_pause());
-        if let Some(hindrance) = &hindrance {
+        // Exchange is given the time to file a copy of what it has.
+        let next_at = if unknown.is_some() { next_at.max(now + FILING_TIME) } else { next_at };
+        let certainty = match unknown {
+            Some(places) => Certainty::Unknown(now, places),
+            None if is_completing => Certainty::Known,
+            None => Certainty::AsBefore,
+        };
+        let of_mailbox = hindrance.as_ref().is_some_and(|hindrance| hindrance.of_mailbox);
+        let obstacle = hindrance.map(|hindrance| hindrance.obstacle);
+        let end = AttemptEnd { of, recipients, is_taken, state, next_at, certainty, obstacle };
+        if !self.store.end_attempt(&message.id, &end, now).await? {
+            return Ok(state);
+        }
+        if let Some(obstacle) = &end.obstacle {
             warn!(
                 mailbox.id = %message.mailbox,
                 password.id = message.password_id,
                 queue.id = message.id,
-                code = hindrance.obstacle.code,
-                remedy = hindrance.obstacle.remedy,
+                code = obstacle.code,
+                remedy = obstacle.remedy,
                 next_at = next_at.to_rfc3339(),
                 "a message of the queue waits on: {}",
-                hindrance.obstacle.reason
+                obstacle.reason
             );
         }
-        let unknown = unknown.map(|places| (now, places));
-        let is_unknown = unknown.is_some() || message.is_unknown;
-        let next_at = unknown.as_ref().map_or(next_at, |(at, _)| *at + FILING_TIME);
-        let of_mailbox = hindrance.as_ref().is_some_and(|hindrance| hindrance.of_mailbox);
-        let obstacle = hindrance.map(|hindrance| hindrance.obstacle);
-        let end = AttemptEnd { of, recipients, state, next_at, is_unknown, unknown, obstacle };
-        self.store.end_attempt(&message.id, &end, now).await?;
         if of_mailbox {
             // The others would meet the same, and would overtake this one when it is over.
             match end.obstacle.filter(|_| state == QueueState::HeldForSetup) {

@@ -12,7 +12,8 @@ use crate::delivery::attempt::Outcome;
 use crate::delivery::courier::Courier;
 use crate::delivery::{Delivery, DeliveryError};
 use crate::store::{
-    AttemptEnd, Ending, JournalFilter, JournalOutcome, Obstacle, QueueState, QueuedMessage, RecipientState, Route,
+    AttemptEnd, Certainty, Ending, JournalFilter, JournalOutcome, Obstacle, QueueState, QueuedMessage, RecipientState,
+    Route,
 };
 use crate::upstream::reader::{self, ReadError};
 
@@ -25,6 +26,9 @@ const BETWEEN_LOOKS: chrono::Duration = chrono::Duration::minutes(1);
 
 /// How long a look may take.
 const LOOK_TIME: Duration = Duration::from_secs(60);
+
+/// A message that may have arrived so many times already is held for the administrator instead of being sent once more.
+const MOST_COPIES: u32 = 3;
 
 /// The beginning of a message, with the `Received` that we have put in front.
 const HEAD_OCTETS: usize = 4096;
@@ -74,7 +78,7 @@ struct Sought<'a> {
 pub(in crate::delivery) enum Known {
     /// It is to be sent.
     Send {
-        /// The message, of which nothing is unknown any more.
+        /// The message.
         message: Box<QueuedMessage>,
         /// Whether it may have arrived, and is sent all the same.
         again: bool,
@@ -86,14 +90,12 @@ pub(in crate::delivery) enum Known {
 impl Courier {
     /// Finds out about a message whose outcome is unknown.
     pub(in crate::delivery) async fn know(&self, message: &QueuedMessage) -> Result<Known, DeliveryError> {
-        let as_known = || {
-            let mut message = message.clone();
-            message.is_unknown = false;
-            message
-        };
-        let Some(unknown_at) = message.unknown_at.filter(|_| message.is_unknown) else {
-            return Ok(Known::Send { message: Box::new(message.clone()), again: false });
-        };
+        let send = |again| Ok(Known::Send { message: Box::new(message.clone()), again });
+        if !message.is_unknown {
+            return send(false);
+        }
+        // Without a time of its own it is long ago.
+        let unknown_at = message.unknown_at.unwrap_or(message.accepted_at);
         let now = self.clock.now();
         if now < unknown_at + FILING_TIME {
             self.store.postpone_one(&message.id, unknown_at + FILING_TIME).await?;
@@ -117,14 +119,19 @@ impl Courier {
                     found.then(|| (place, RecipientState::Delivered, Some("found among the sent messages".to_owned())))
                 };
                 let recipients = message.recipients.iter().enumerate().filter_map(place).collect();
-                let outcome = Outcome { recipients, ..Outcome::default() };
+                let outcome = Outcome { recipients, is_completing: true, ..Outcome::default() };
                 self.delivery.note_attempt(message, &outcome.recipients, Route::Smtp);
-                self.end(&as_known(), Ending::Look, outcome).await?;
+                self.end(message, Ending::Look, outcome).await?;
                 Ok(Known::Settled)
             }
-            Look::Absent => Ok(Known::Send { message: Box::new(as_known()), again: false }),
-            Look::Unclear(_) if self.settings.unknown_outcome == UnknownOutcome::Resend => {
-                Ok(Known::Send { message: Box::new(as_known()), again: true })
+            Look::Absent => send(false),
+            // Not for ever: what is lost each time is most likely delivered each time.
+            Look::Unclear(_)
+                if self.settings.unknown_outcome == UnknownOutcome::Resend
+                    && message.copies < MOST_COPIES
+                    && !self.is_too_old(message) =>
+            {
+                send(true)
             }
             Look::Unclear(why) | Look::Later(why) => {
                 self.hold_unknown(message, &why).await?;
@@ -155,13 +162,14 @@ impl Courier {
         let end = AttemptEnd {
             of: Ending::Look,
             recipients: Vec::new(),
+            is_taken: false,
             state: QueueState::Held,
             next_at: now,
-            unknown: None,
-            is_unknown: true,
+            certainty: Certainty::AsBefore,
             obstacle: Some(obstacle),
         };
-        Ok(self.store.end_attempt(&message.id, &end, now).await?)
+        self.store.end_attempt(&message.id, &end, now).await?;
+        Ok(())
     }
 
     async fn look(&self, message: &QueuedMessage) -> Look {

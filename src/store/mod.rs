@@ -14,8 +14,8 @@ use crate::base::{Answer, Fault, Mailbox, Protocol, Reference, TenantName, Whose
 
 pub use self::journal::{JournalEntry, JournalFilter, JournalOutcome, Journaled, Route};
 pub use self::queue::{
-    AttemptEnd, Ending, LIMITS_CODE, Obstacle, Queue, QueueState, QueueWish, QueuedMessage, QueuedOf, QueuedRecipient,
-    RecipientState, Told,
+    AttemptEnd, Certainty, Ending, LIMITS_CODE, Obstacle, Queue, QueueState, QueueWish, QueuedMessage, QueuedOf,
+    QueuedRecipient, RecipientState, Told,
 };
 pub use self::sqlite::SqliteStore;
 

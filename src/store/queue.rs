@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use crate::base::Mailbox;
-use crate::store::StoreError;
+use crate::store::{JournalEntry, StoreError};
 
 /// The code of the obstacle of a message that waits for nothing but Exchange's limits.
 pub const LIMITS_CODE: &str = "exchange-limits";
@@ -169,6 +169,17 @@ pub enum Ending {
     Look,
 }
 
+/// What is known of whether a message may have arrived without anybody having said so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Certainty {
+    /// As much as before: nothing was completed.
+    AsBefore,
+    /// It has not.
+    Known,
+    /// It may have, since this time, for the recipients at these places.
+    Unknown(DateTime<Utc>, Vec<usize>),
+}
+
 /// How an attempt ended, for the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttemptEnd {
@@ -176,14 +187,14 @@ pub struct AttemptEnd {
     pub of: Ending,
     /// The recipients that are settled or have heard something: place in the list, state, reply.
     pub recipients: Vec<(usize, RecipientState, Option<String>)>,
+    /// Whether Exchange has taken the message in this attempt, or in the one that was looked for.
+    pub is_taken: bool,
     /// What it waits for now.
     pub state: QueueState,
     /// When it is tried next.
     pub next_at: DateTime<Utc>,
-    /// Whether it may have arrived all the same, by this attempt or an earlier one.
-    pub is_unknown: bool,
-    /// By this attempt: when it ended, and the places of the recipients that were in it.
-    pub unknown: Option<(DateTime<Utc>, Vec<usize>)>,
+    /// Whether it may have arrived all the same.
+    pub certainty: Certainty,
     /// Why it has not gone out.
     pub obstacle: Option<Obstacle>,
 }
@@ -238,16 +249,17 @@ pub trait Queue: Send + Sync {
     /// The oldest message of a mailbox that is to be tried now.
     async fn next_due(&self, mailbox: &Mailbox, now: DateTime<Utc>) -> Result<Option<QueuedMessage>, StoreError>;
 
-    /// Notes that an attempt begins, and that what was unknown of the message is so no more: it is `again` where it may have arrived, and
-    /// is sent all the same. False: the message is gone, or held, and must not be sent.
-    async fn begin_attempt(&self, id: &str, again: bool, at: DateTime<Utc>) -> Result<bool, StoreError>;
+    /// Notes that an attempt begins. False: the message is gone, or held, and must not be sent.
+    async fn begin_attempt(&self, id: &str, at: DateTime<Utc>) -> Result<bool, StoreError>;
 
-    /// Notes, before the octets go that complete the message at Exchange, which recipients may have it from then on. False: it was held or
-    /// dropped meanwhile, and must not be completed.
-    async fn note_final(&self, id: &str, places: &[usize]) -> Result<bool, StoreError>;
+    /// Notes, before the octets go that complete the message at Exchange, which recipients may have it from then on, in place of those that
+    /// might before; it is `again` where those still might. Without recipients: nobody may have it any more. False: it was held or dropped
+    /// meanwhile, and must not be completed.
+    async fn note_final(&self, id: &str, places: &[usize], again: bool) -> Result<bool, StoreError>;
 
-    /// Notes how an attempt or a look ended, once. What the administrator has decided meanwhile (`held`) stays.
-    async fn end_attempt(&self, id: &str, end: &AttemptEnd, at: DateTime<Utc>) -> Result<(), StoreError>;
+    /// Notes how an attempt or a look ended. What the administrator has decided meanwhile (`held`) stays. False: that was noted before, or
+    /// the message is gone.
+    async fn end_attempt(&self, id: &str, end: &AttemptEnd, at: DateTime<Utc>) -> Result<bool, StoreError>;
 
     /// Notes that the sender of a message is told, and takes the report in that tells it, both or neither. False: neither, as the
     /// message is gone, or is held and must not be given up.
@@ -279,6 +291,6 @@ pub trait Queue: Send + Sync {
     /// Holds or releases messages. Returns how many were concerned.
     async fn wish(&self, of: QueuedOf<'_>, wish: QueueWish, at: DateTime<Utc>) -> Result<u64, StoreError>;
 
-    /// Takes a message out, whatever it waits for. False: it was not there.
-    async fn dequeue(&self, id: &str) -> Result<bool, StoreError>;
+    /// Takes a message out, whatever it waits for, and notes in the journal what became of it, both or neither. False: it was not there.
+    async fn dequeue(&self, id: &str, noted: Option<&JournalEntry>) -> Result<bool, StoreError>;
 }

@@ -186,7 +186,7 @@ impl Upstream {
             403 if said.contains("SendAsDenied") => GraphError::Refused { status, said },
             403 | 404 => GraphError::Denied { mailbox: mailbox.clone(), status, said },
             408 | 409 | 423 | 429 => GraphError::Busy { status, said, wait },
-            _ if said.starts_with("ErrorQuotaExceeded ") => GraphError::Busy { status, said, wait },
+            _ if said.split(' ').next() == Some("ErrorQuotaExceeded") => GraphError::Busy { status, said, wait },
             400..=499 => GraphError::Refused { status, said },
             // It broke, or gave up waiting, behind the one that answers: the message may be through. 503 is said before anything is done.
             500 | 502 | 504 => GraphError::Unknown { why: format!("{status} {said}") },

@@ -177,3 +177,34 @@ async fn a_sender_whose_message_is_given_up_is_not_told_in_the_same_moment_that_
     assert_eq!(reports.len(), 1, "one report");
     assert!(String::from_utf8_lossy(&reports[0]).contains("Action: failed"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_noted_when_an_attempt_ends_is_noted_later_and_nothing_is_sent_twice() {
+    use postern::store::SqliteStore;
+    use sqlx::ConnectOptions;
+    use sqlx::sqlite::SqliteConnectOptions;
+
+    let (world, clock) = with_queue(&[BOB]).await;
+    let options = SqliteConnectOptions::new()
+        .filename(world.config.data_dir.join(SqliteStore::FILE))
+        .busy_timeout(std::time::Duration::from_secs(8));
+    let (mut other, mut third) = (options.connect().await.unwrap(), options.connect().await.unwrap());
+    world.fault("smtp-slow-data=1500");
+    clock.turn(chrono::Duration::seconds(61));
+    // Exchange is about to answer, and from here on nothing can be written.
+    eventually("the final dot", async || waiting(&world).await[0].is_unknown).await;
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    eventually("it to arrive", async || arrived(&world) == [[BOB]]).await;
+    // Who waits longer than Postern does has waited in vain.
+    assert!(sqlx::query("BEGIN IMMEDIATE").execute(&mut third).await.is_err());
+    assert!(waiting(&world).await[0].is_unknown, "it could not be noted");
+    sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
+    eventually("it to be noted", async || {
+        clock.turn(chrono::Duration::seconds(1));
+        waiting(&world).await.is_empty()
+    })
+    .await;
+    assert_eq!(arrived(&world), [[BOB]], "once");
+    let looked = world.sandbox.tally().logins.contains_key(&postern::base::Protocol::Imap);
+    assert!(!looked, "nothing had to be looked for");
+}

@@ -189,3 +189,41 @@ async fn what_graph_finds_fault_with_goes_by_smtp_where_that_is_a_way() {
     goes_out(&world).await;
     assert_eq!(went(&world).len(), 3);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_graph_refuses_is_refused_where_smtp_is_switched_off() {
+    let world = world("smtp, graph").await;
+    world.fault("smtp-auth-disabled");
+    world.fault("graph-reply=400 ErrorInvalidRecipients");
+    let told = send(&world, DeliveryMode::Assured, BOB, &[BOB], "one").await;
+    assert!(told.starts_with("554 5.6.0 "), "{told}");
+    // From the queue its sender is told.
+    world.fault("mail-unreachable");
+    let told = send(&world, DeliveryMode::Assured, BOB, &[BOB], "two").await;
+    assert!(told.contains("queued as"), "{told}");
+    world.sandbox.faults().clear_all();
+    world.fault("smtp-auth-disabled");
+    world.fault("graph-reply=400 ErrorInvalidRecipients");
+    eventually("its end", async || {
+        world.ops.retry_all_queued().await.unwrap();
+        world.ops.queue().await.unwrap().iter().all(|one| one.is_report)
+    })
+    .await;
+    world.sandbox.faults().clear_all();
+    // The report may have been refused in the same way, and is held then.
+    eventually("the report", async || {
+        for one in world.ops.queue().await.unwrap() {
+            drop(world.ops.release_queued(&one.id).await);
+        }
+        world.sandbox.messages(ALICE, "INBOX").len() == 1
+    })
+    .await;
+    let report = String::from_utf8_lossy(&world.sandbox.messages(ALICE, "INBOX")[0]).into_owned();
+    let diagnosis = "\r\nDiagnostic-Code: smtp; 554 5.6.0 The message was refused; Graph 400 ErrorInvalidRecipients";
+    assert!(report.contains(diagnosis), "in one line: {report}");
+    // A program whose mail is not kept hears it at once.
+    let world = self::world("graph, smtp").await;
+    world.fault("graph-reply=400 ErrorMimeContentInvalid");
+    let told = send(&world, DeliveryMode::Direct, BOB, &[BOB], "one").await;
+    assert!(told.starts_with("554 5.6.0 "), "{told}");
+}

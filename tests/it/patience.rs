@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use postern::base::Clock;
+use postern::base::{Clock, Protocol};
 use postern::sandbox::read_fault;
 use postern::store::DeliveryMode;
 use tokio::net::TcpStream;
@@ -44,8 +44,17 @@ async fn an_answer_to_a_message_that_takes_longer_than_mail_programs_wait_keeps_
     let kept = world.ops.queue().await.unwrap();
     assert!(kept[0].is_unknown, "{kept:?}");
     assert!(kept[0].obstacle.as_ref().unwrap().reason.contains("within 55 s"), "{kept:?}");
-    eventually("it to be found", async || world.ops.queue().await.unwrap().is_empty()).await;
+    // The answer still comes, and nothing has to be looked for.
+    eventually("the answer", async || world.ops.queue().await.unwrap().is_empty()).await;
     assert_eq!(world.sandbox.submissions().len(), 1);
+    assert!(!world.sandbox.tally().logins.contains_key(&Protocol::Imap));
+    // A refusal that comes so late is told to the sender.
+    fault(&world, "smtp-no-send-permission=1");
+    let told = send(&mut smtp, 2).await;
+    assert!(told.contains("queued as"), "{told}");
+    eventually("the report", async || world.sandbox.messages(ALICE, "INBOX").len() == 1).await;
+    let report = String::from_utf8_lossy(&world.sandbox.messages(ALICE, "INBOX")[0]).into_owned();
+    assert!(report.contains("Status: 5.7.60"), "{report}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

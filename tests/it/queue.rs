@@ -425,7 +425,7 @@ async fn what_has_waited_too_long_is_given_up_and_its_sender_told_but_not_what_w
     for (id, held) in [(&old, days(0)), (&held, days(3))] {
         let message = store.queued_message(id).await.unwrap().unwrap();
         let accepted_at = message.accepted_at - days(5);
-        assert!(store.dequeue(id).await.unwrap());
+        assert!(store.dequeue(id, None).await.unwrap());
         store.enqueue(&QueuedMessage { accepted_at, attempts: 1, held, ..message }).await.unwrap();
     }
     store.close().await;

@@ -269,12 +269,28 @@ async fn where_exchange_takes_the_session_for_the_account_nobody_else_stands_in_
         assert!(told.starts_with("250 2.0.0 "), "{told}");
     }
     assert_eq!(world.sandbox.submissions().len(), 2);
+    // What is put in the sender's place is the mailbox.
+    for mode in BOTH {
+        let issued = world.issue_with(shared.as_str(), |request| {
+            (request.delivery, request.senders) = (mode, scope(&[], true));
+        });
+        let mut smtp = world.smtp(shared.as_str(), issued.await.password.expose()).await;
+        let told = hand_in(&mut smtp, "<scanner@device.test>", "From: scanner@device.test\r\n\r\ntext\r\n").await;
+        assert!(told.starts_with("250 2.0.0 "), "{told}");
+        let told = hand_in(&mut smtp, &envelope, &format!("Resent-From: {ALICE}\r\n{as_shared}")).await;
+        assert!(told.starts_with("550 5.7.60 "), "{told}");
+    }
+    assert_eq!(world.sandbox.submissions().len(), 4);
 
     // From the queue as well: when the message came, nobody knew as whom the session would be let in.
     let issued = world.issue_with(shared.as_str(), |request| request.delivery = DeliveryMode::Assured).await;
     let mut smtp = world.smtp(shared.as_str(), issued.password.expose()).await;
     world.fault("mail-unreachable");
-    for message in [as_alice, as_shared] {
+    let folded = "X-Pad: x\r\n".to_owned() + &"\tpadding\r\n".repeat(9000);
+    let padded = format!("{folded}{as_alice}");
+    let too_long = format!("{}{as_alice}", folded.repeat(9));
+    let doubled = "From: shared@contoso.test <shared@contoso.test>\r\n\r\ntext\r\n";
+    for message in [as_alice, &padded, &too_long, as_shared, doubled] {
         let told = hand_in(&mut smtp, &envelope, message).await;
         assert!(told.contains("queued as"), "{told}");
     }
@@ -283,7 +299,7 @@ async fn where_exchange_takes_the_session_for_the_account_nobody_else_stands_in_
     eventually("the queue to be empty", async || world.ops.retry_all_queued().await.unwrap() == 0).await;
     let sent = world.sandbox.submissions();
     let to_bob = sent.iter().filter(|one| one.recipients == [BOB]).count();
-    assert_eq!((sent.len(), to_bob), (4, 3), "one message, and the report about the other");
+    assert_eq!((sent.len(), to_bob), (9, 6), "two messages, and the reports about the others");
     let report = String::from_utf8_lossy(&world.sandbox.messages(shared.as_str(), "INBOX")[0]).into_owned();
     assert!(report.contains("Status: 5.7.60"), "{report}");
 }

@@ -219,3 +219,45 @@ async fn high_volume_email_keeps_no_copies_so_that_nothing_is_looked_for() {
         assert!(!world.sandbox.tally().logins.contains_key(&postern::base::Protocol::Imap), "there is no mailbox");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_have_arrived_is_looked_for_also_after_an_outage_of_hours() {
+    let (world, clock, mut smtp) = world("", |text| text).await;
+    world.fault("smtp-drop-after-data=1");
+    let id = send(&mut smtp, 1, &[BOB]).await;
+    world.fault("mail-unreachable");
+    // For an hour nothing is sent, as it could not be looked for; then attempts fail without having come so far.
+    clock.turn(Duration::minutes(70));
+    eventually("an attempt in vain", async || {
+        world.ops.retry_queued(&id).await.unwrap();
+        world.ops.queued(&id).await.unwrap().attempts > 1
+    })
+    .await;
+    assert!(world.ops.queued(&id).await.unwrap().is_unknown, "it still may have arrived");
+    world.sandbox.faults().clear_all();
+    settled(&world).await;
+    assert!(!waits(&world, &id).await);
+    assert_eq!(world.sandbox.submissions().len(), 1, "it was found");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_lost_each_time_is_not_sent_for_ever() {
+    let (world, clock, mut smtp) = world("", |text| text).await;
+    world.fault("smtp-no-copy");
+    world.fault("smtp-drop-after-data=100");
+    let id = send(&mut smtp, 1, &[BOB]).await;
+    eventually("it to be held", async || {
+        clock.turn(Duration::minutes(1));
+        world.ops.retry_queued(&id).await.unwrap();
+        world.ops.queued(&id).await.unwrap().state == QueueState::Held
+    })
+    .await;
+    assert_eq!(world.ops.queued(&id).await.unwrap().obstacle.unwrap().code, "outcome-unknown");
+    assert_eq!(world.sandbox.submissions().len(), 4);
+    // Somebody who knows may have it sent once more.
+    world.sandbox.faults().clear_all();
+    world.ops.release_queued(&id).await.unwrap();
+    settled(&world).await;
+    assert!(!waits(&world, &id).await);
+    assert_eq!(world.sandbox.submissions().len(), 5);
+}

@@ -68,10 +68,8 @@ impl Ops {
     pub async fn drop_queued(&self, id: &str) -> Result<(), OpsError> {
         let message = self.queued(id).await?;
         let spool = Spool::open(&self.config.data_dir, self.config.delivery.spool_octets)?;
-        // First, so that nothing goes of which nothing is known afterwards.
-        self.foundation.store.add_to_journal(&[dropped(&message, self.clock.now())]).await?;
         spool.retire(id).await;
-        if !self.foundation.store.dequeue(id).await? {
+        if !self.foundation.store.dequeue(id, Some(&dropped(&message, self.clock.now()))).await? {
             return Err(OpsError::QueueUnknown { id: id.to_owned() });
         }
         Ok(spool.remove(id).await?)

@@ -25,7 +25,7 @@ impl Assured {
         if setup {
             self.delivery.traffic.smtp_is_off(&self.permit);
         }
-        let by_account = self.permit.account() != self.permit.mailbox();
+        let by_account = self.delivery.broker.graph_is_by_account(&self.permit);
         let draft = transaction.draft.as_mut()?;
         let content = match draft.octets() > LONGEST_MESSAGE_OCTETS {
             true => Err("it is larger than the 3 MB that Graph takes"),
@@ -41,7 +41,7 @@ impl Assured {
         };
         let content = match content {
             Ok(content) => content,
-            Err(why) if !routes.contains(&Route::Smtp) => {
+            Err(why) if !routes.contains(&Route::Smtp) || !self.keeps => {
                 let reply = by_graph::cannot_go(why);
                 self.note_by(Route::Graph, transaction, JournalOutcome::Refused, transaction.all(), &reply);
                 return Some(told::exchange(&reply, self.about(transaction.sender(), MESSAGE)));
@@ -69,7 +69,8 @@ impl Assured {
             }
             Err(error) => error,
         };
-        if let Some(why) = by_graph::is_unfit(&error).filter(|_| routes.contains(&Route::Smtp)) {
+        let may_go_by_smtp = routes.contains(&Route::Smtp) && self.keeps && !setup;
+        if let Some(why) = by_graph::is_unfit(&error).filter(|_| may_go_by_smtp) {
             transaction.hindrance.get_or_insert_with(|| Hindrance::unfit(&why));
             return None;
         }

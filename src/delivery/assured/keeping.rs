@@ -1,18 +1,24 @@
 //! A message that Exchange has not taken for everybody: kept, flushed, before the client hears so.
 
+use std::sync::{Arc, PoisonError};
+
 use tracing::info;
 
 use crate::base::Whose;
-use crate::delivery::assured::{Assured, MESSAGE, Transaction};
+use crate::delivery::assured::{Assured, LateAnswer, MESSAGE, Transaction};
 use crate::delivery::attempt::{Hindrance, UNFIT_CODE, said};
 use crate::delivery::courier::first_pause;
 use crate::delivery::noted::Envelope;
 use crate::delivery::spool::SpoolError;
 use crate::delivery::told;
 use crate::delivery::unknown::FILING_TIME;
-use crate::delivery::{DeliveryError, recipient_of};
+use crate::delivery::{DeliveryError, Late, recipient_of};
 use crate::store::{JournalOutcome, LIMITS_CODE, QueueState, QueuedMessage, QueuedRecipient, RecipientState};
+use crate::upstream::UpstreamError;
 use crate::wire::smtp::Reply;
+
+/// How long an answer to a whole message is waited for before the message is looked for: as long as the connection waits.
+const LATE_TIME: chrono::Duration = chrono::Duration::minutes(11);
 
 impl Assured {
     /// Keeps the message for those who have not got it, and says so.
@@ -34,7 +40,7 @@ impl Assured {
             return self.full(&full, transaction.sender());
         };
         let now = self.delivery.keeping.clock.now();
-        let Transaction { mail, recipients, hindrance, is_unknown, message_id, .. } = transaction;
+        let Transaction { mail, recipients, hindrance, is_unknown, message_id, late, .. } = transaction;
         let for_setup = hindrance.as_ref().is_some_and(|hindrance| hindrance.whose != Whose::Nobody);
         let at_once = |hindrance: &Hindrance| [LIMITS_CODE, UNFIT_CODE].contains(&hindrance.obstacle.code.as_str());
         let for_limits = hindrance.as_ref().is_some_and(at_once);
@@ -52,6 +58,8 @@ impl Assured {
             state: if for_setup { QueueState::HeldForSetup } else { QueueState::Waiting },
             // What waits for nothing but Exchange's limits may go as soon as they allow.
             next_at: match (is_unknown, for_limits) {
+                // Its answer may still come, and says more than a look.
+                (true, _) if late.is_some() => now + LATE_TIME,
                 (true, _) => now + FILING_TIME,
                 (false, true) => now,
                 (false, false) => now + first_pause(),
@@ -93,6 +101,9 @@ impl Assured {
             // And again, for a look at the queue that had begun before.
             self.delivery.traffic.governor.begin_backlog(&message.mailbox);
         }
+        if let Some(late) = late {
+            self.await_late(late, &message);
+        }
         self.delivery.keeping.spool.settle(&id).await;
         let reason = hindrance.map(|hindrance| hindrance.obstacle.reason).unwrap_or_default();
         info!(
@@ -107,6 +118,25 @@ impl Assured {
         self.delivery.note(Envelope::of_queued(&message), JournalOutcome::Queued, waiting, why);
         self.delivery.keeping.wake.notify_one();
         Reply::new(250, format!("2.0.0 OK, queued as {id}"))
+    }
+
+    /// Hands Exchange's answer on when it comes.
+    fn await_late(&self, answer: LateAnswer, message: &QueuedMessage) {
+        let (id, mailbox) = (message.id.clone(), message.mailbox.clone());
+        let taken = message.recipients.iter().enumerate().filter(|(_, one)| one.is_unknown);
+        let places = taken.map(|(place, _)| place).collect();
+        let (late, wake) = (Arc::clone(&self.delivery.keeping.late), Arc::clone(&self.delivery.keeping.wake));
+        tokio::spawn(async move {
+            let reply = match answer.await {
+                Ok(Ok(reply)) if !reply.is_intermediate() => reply,
+                // A refusal, whenever it is said, is no acceptance.
+                Ok(Err(UpstreamError::BrokeOff { reply, .. })) => reply,
+                // Then it is looked for.
+                _ => return,
+            };
+            late.lock().unwrap_or_else(PoisonError::into_inner).push(Late { id, mailbox, places, reply });
+            wake.notify_one();
+        });
     }
 
     fn not_kept(&self, error: &DeliveryError, sender: Option<&str>) -> Reply {

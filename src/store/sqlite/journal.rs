@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use sqlx::sqlite::SqliteRow;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use crate::base::Mailbox;
 use crate::store::StoreError;
@@ -17,25 +17,7 @@ impl Journaled for SqliteStore {
     async fn add_to_journal(&self, entries: &[JournalEntry]) -> Result<(), StoreError> {
         let mut changes = self.begin().await?;
         for entry in entries {
-            sqlx::query(
-                "INSERT INTO journal (at, mailbox, password_id, queue_id, sender, recipients, recipient_count, size_octets, message_id, \
-                 route, outcome, reply) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
-            )
-            .bind(entry.at.timestamp_millis())
-            .bind(entry.mailbox.as_str())
-            .bind(&entry.password_id)
-            .bind(entry.queue_id.as_deref())
-            .bind(&entry.sender)
-            .bind(entry.recipients.join("\n"))
-            .bind(i64::try_from(entry.recipients.len()).unwrap_or(i64::MAX))
-            .bind(i64::try_from(entry.size_octets).unwrap_or(i64::MAX))
-            .bind(entry.message_id.as_deref())
-            .bind(entry.route.map_or("", Route::name))
-            .bind(entry.outcome.name())
-            .bind(entry.reply.as_deref())
-            .execute(changes.connection()?)
-            .await
-            .map_err(failed)?;
+            add(changes.connection()?, entry).await?;
         }
         changes.commit().await
     }
@@ -104,4 +86,28 @@ fn entry(row: &SqliteRow) -> Result<JournalEntry, StoreError> {
         outcome,
         reply: column(row, "reply")?,
     })
+}
+
+/// Adds an entry.
+pub(super) async fn add(connection: &mut SqliteConnection, entry: &JournalEntry) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO journal (at, mailbox, password_id, queue_id, sender, recipients, recipient_count, size_octets, message_id, \
+         route, outcome, reply) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+    )
+    .bind(entry.at.timestamp_millis())
+    .bind(entry.mailbox.as_str())
+    .bind(&entry.password_id)
+    .bind(entry.queue_id.as_deref())
+    .bind(&entry.sender)
+    .bind(entry.recipients.join("\n"))
+    .bind(i64::try_from(entry.recipients.len()).unwrap_or(i64::MAX))
+    .bind(i64::try_from(entry.size_octets).unwrap_or(i64::MAX))
+    .bind(entry.message_id.as_deref())
+    .bind(entry.route.map_or("", Route::name))
+    .bind(entry.outcome.name())
+    .bind(entry.reply.as_deref())
+    .execute(connection)
+    .await
+    .map_err(failed)?;
+    Ok(())
 }

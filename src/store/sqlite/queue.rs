@@ -7,12 +7,12 @@ use chrono::{DateTime, Utc};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use crate::base::Mailbox;
-use crate::store::StoreError;
 use crate::store::queue::{
-    AttemptEnd, Ending, LIMITS_CODE, Obstacle, Queue, QueueState, QueueWish, QueuedMessage, QueuedOf, QueuedRecipient,
-    RecipientState, Told,
+    AttemptEnd, Certainty, Ending, LIMITS_CODE, Obstacle, Queue, QueueState, QueueWish, QueuedMessage, QueuedOf,
+    QueuedRecipient, RecipientState, Told,
 };
 use crate::store::sqlite::{SqliteStore, address, column, failed, optional_time, time};
+use crate::store::{JournalEntry, StoreError};
 
 #[async_trait]
 impl Queue for SqliteStore {
@@ -135,37 +135,29 @@ impl Queue for SqliteStore {
         Ok(found)
     }
 
-    async fn begin_attempt(&self, id: &str, again: bool, at: DateTime<Utc>) -> Result<bool, StoreError> {
-        let mut changes = self.begin().await?;
+    async fn begin_attempt(&self, id: &str, at: DateTime<Utc>) -> Result<bool, StoreError> {
         let done = sqlx::query(
-            "UPDATE queued_message SET attempt_at = $2, attempts = attempts + 1, is_unknown = 0, copies = copies + $3 \
+            "UPDATE queued_message SET attempt_at = $2, attempts = attempts + 1 \
              WHERE id = $1 AND state <> 'held' AND attempt_at IS NULL",
         )
         .bind(id)
         .bind(at.timestamp_millis())
-        .bind(i64::from(again))
-        .execute(changes.connection()?)
+        .execute(&self.pool)
         .await
         .map_err(failed)?;
-        if done.rows_affected() == 0 {
-            return Ok(false);
-        }
-        sqlx::query("UPDATE queued_recipient SET is_unknown = 0 WHERE message = $1 AND is_unknown")
-            .bind(id)
-            .execute(changes.connection()?)
-            .await
-            .map_err(failed)?;
-        changes.commit().await?;
-        Ok(true)
+        Ok(done.rows_affected() > 0)
     }
 
-    async fn note_final(&self, id: &str, places: &[usize]) -> Result<bool, StoreError> {
+    async fn note_final(&self, id: &str, places: &[usize], again: bool) -> Result<bool, StoreError> {
         let mut changes = self.begin().await?;
-        // Written, so that what is held or dropped from here on comes after it.
+        // Unknown without a time: since an attempt that has not ended.
         let done = sqlx::query(
-            "UPDATE queued_message SET is_unknown = is_unknown WHERE id = $1 AND state <> 'held' AND attempt_at IS NOT NULL",
+            "UPDATE queued_message SET is_unknown = $2, unknown_at = NULL, copies = copies + $3 \
+             WHERE id = $1 AND state <> 'held' AND attempt_at IS NOT NULL",
         )
         .bind(id)
+        .bind(!places.is_empty())
+        .bind(i64::from(again))
         .execute(changes.connection()?)
         .await
         .map_err(failed)?;
@@ -177,17 +169,24 @@ impl Queue for SqliteStore {
         Ok(true)
     }
 
-    async fn end_attempt(&self, id: &str, end: &AttemptEnd, at: DateTime<Utc>) -> Result<(), StoreError> {
+    async fn end_attempt(&self, id: &str, end: &AttemptEnd, at: DateTime<Utc>) -> Result<bool, StoreError> {
         let mut changes = self.begin().await?;
         let (is_attempt, number) = match end.of {
             Ending::Attempt(number) => (true, number),
             Ending::Look => (false, 0),
         };
-        let delivers = end.recipients.iter().any(|(_, state, _)| *state == RecipientState::Delivered);
+        let (is_unknown, unknown_at) = match &end.certainty {
+            Certainty::AsBefore => (None, None),
+            Certainty::Known => (Some(false), None),
+            Certainty::Unknown(at, _) => (Some(true), Some(at.timestamp_millis())),
+        };
         // Time that it was held for the set-up is counted when that ends, and begins to count where it begins.
         let done = sqlx::query(
-            "UPDATE queued_message SET attempt_at = NULL, next_at = $3, is_unknown = $4, code = $5, reason = $6, remedy = $7, \
-             copies = copies + $9, \
+            "UPDATE queued_message SET attempt_at = NULL, next_at = $3, is_unknown = COALESCE($4, is_unknown), \
+             unknown_at = COALESCE($12, unknown_at), copies = copies + $9, \
+             code = CASE WHEN state = 'held' AND $5 IS NULL THEN code ELSE $5 END, \
+             reason = CASE WHEN state = 'held' AND $5 IS NULL THEN reason ELSE $6 END, \
+             remedy = CASE WHEN state = 'held' AND $5 IS NULL THEN remedy ELSE $7 END, \
              held_millis = CASE WHEN state = 'held-for-setup' AND $2 = 'waiting' AND held_since IS NOT NULL \
                THEN held_millis + MAX($8 - held_since, 0) ELSE held_millis END, \
              held_since = CASE WHEN state = 'held' THEN held_since \
@@ -199,27 +198,22 @@ impl Queue for SqliteStore {
         .bind(id)
         .bind(end.state.name())
         .bind(end.next_at.timestamp_millis())
-        .bind(end.is_unknown)
+        .bind(is_unknown)
         .bind(end.obstacle.as_ref().map(|obstacle| obstacle.code.as_str()))
         .bind(end.obstacle.as_ref().map(|obstacle| obstacle.reason.as_str()))
         .bind(end.obstacle.as_ref().and_then(|obstacle| obstacle.remedy.as_deref()))
         .bind(at.timestamp_millis())
-        .bind(i64::from(delivers))
+        .bind(i64::from(end.is_taken))
         .bind(is_attempt)
         .bind(number)
+        .bind(unknown_at)
         .execute(changes.connection()?)
         .await
         .map_err(failed)?;
         if done.rows_affected() == 0 {
-            return Ok(());
+            return Ok(false);
         }
-        if let Some((ended_at, places)) = &end.unknown {
-            sqlx::query("UPDATE queued_message SET unknown_at = $2 WHERE id = $1")
-                .bind(id)
-                .bind(ended_at.timestamp_millis())
-                .execute(changes.connection()?)
-                .await
-                .map_err(failed)?;
+        if let Certainty::Unknown(_, places) = &end.certainty {
             mark_unknown(changes.connection()?, id, places).await?;
         }
         for (number, state, reply) in &end.recipients {
@@ -232,7 +226,8 @@ impl Queue for SqliteStore {
                 .await
                 .map_err(failed)?;
         }
-        changes.commit().await
+        changes.commit().await?;
+        Ok(true)
     }
 
     async fn note_told(&self, id: &str, told: Told, report: Option<&QueuedMessage>) -> Result<bool, StoreError> {
@@ -242,7 +237,10 @@ impl Queue for SqliteStore {
                 sqlx::query("UPDATE queued_recipient SET state = 'returned' WHERE message = $1 AND state = 'failed'")
                     .bind(id)
             }
-            Told::GivenUp => sqlx::query("DELETE FROM queued_message WHERE id = $1 AND state <> 'held'").bind(id),
+            Told::GivenUp => {
+                sqlx::query("DELETE FROM queued_message WHERE id = $1 AND state <> 'held' AND attempt_at IS NULL")
+                    .bind(id)
+            }
             Told::Delayed { at } => sqlx::query("UPDATE queued_message SET warned_at = $2 WHERE id = $1")
                 .bind(id)
                 .bind(at.timestamp_millis()),
@@ -323,9 +321,7 @@ impl Queue for SqliteStore {
     async fn settle_attempts(&self, at: DateTime<Utc>) -> Result<u64, StoreError> {
         let mut changes = self.begin().await?;
         let unknown = sqlx::query(
-            "UPDATE queued_message SET is_unknown = 1, unknown_at = $1 WHERE attempt_at IS NOT NULL AND EXISTS \
-             (SELECT 1 FROM queued_recipient WHERE message = queued_message.id AND queued_recipient.state = 'waiting' \
-             AND queued_recipient.is_unknown)",
+            "UPDATE queued_message SET unknown_at = $1 WHERE attempt_at IS NOT NULL AND is_unknown AND unknown_at IS NULL",
         )
         .bind(at.timestamp_millis())
         .execute(changes.connection()?)
@@ -353,7 +349,7 @@ impl Queue for SqliteStore {
             // Whoever releases what may have arrived wants it to be sent again.
             QueueWish::Release => {
                 "state = 'waiting', next_at = $2, \
-                 copies = copies + (code = 'outcome-unknown' AND is_unknown), \
+                 copies = copies + CASE WHEN code = 'outcome-unknown' AND is_unknown THEN 1 ELSE 0 END, \
                  is_unknown = CASE WHEN code = 'outcome-unknown' THEN 0 ELSE is_unknown END, \
                  held_millis = held_millis + COALESCE(MAX($2 - held_since, 0), 0), held_since = NULL"
             }
@@ -384,13 +380,21 @@ impl Queue for SqliteStore {
         Ok(done.rows_affected())
     }
 
-    async fn dequeue(&self, id: &str) -> Result<bool, StoreError> {
+    async fn dequeue(&self, id: &str, noted: Option<&JournalEntry>) -> Result<bool, StoreError> {
+        let mut changes = self.begin().await?;
         let done = sqlx::query("DELETE FROM queued_message WHERE id = $1")
             .bind(id)
-            .execute(&self.pool)
+            .execute(changes.connection()?)
             .await
             .map_err(failed)?;
-        Ok(done.rows_affected() > 0)
+        if done.rows_affected() == 0 {
+            return Ok(false);
+        }
+        if let Some(entry) = noted {
+            super::journal::add(changes.connection()?, entry).await?;
+        }
+        changes.commit().await?;
+        Ok(true)
     }
 }
 

@@ -46,8 +46,8 @@ fn end(number: u32, state: QueueState, next_at: DateTime<Utc>) -> AttemptEnd {
         recipients: Vec::new(),
         state,
         next_at,
-        is_unknown: false,
-        unknown: None,
+        is_taken: false,
+        certainty: Certainty::AsBefore,
         obstacle: None,
     }
 }
@@ -73,8 +73,8 @@ async fn what_waits_comes_back_as_it_was_in_the_order_in_which_it_came() {
     assert_eq!(store.queued_ids().await.unwrap(), ["first", "second"].map(str::to_owned).into());
     assert_eq!(store.wish(QueuedOf::All, QueueWish::Retry, at(150)).await.unwrap(), 2);
     assert_eq!(store.due(at(150)).await.unwrap(), [alice]);
-    assert!(store.dequeue("first").await.unwrap());
-    assert!(!store.dequeue("first").await.unwrap());
+    assert!(store.dequeue("first", None).await.unwrap());
+    assert!(!store.dequeue("first", None).await.unwrap());
     assert_eq!(store.queued().await.unwrap().len(), 1);
 }
 
@@ -83,22 +83,23 @@ async fn an_attempt_is_one_at_a_time_and_what_became_of_it_is_kept_for_each_reci
     let (store, _folder) = store().await;
     store.enqueue(&queued("one", 0)).await.unwrap();
     let alice = address("alice@contoso.test");
-    assert!(store.begin_attempt("one", false, at(60)).await.unwrap());
-    assert!(!store.begin_attempt("one", false, at(60)).await.unwrap(), "it is on its way");
+    assert!(store.begin_attempt("one", at(60)).await.unwrap());
+    assert!(!store.begin_attempt("one", at(60)).await.unwrap(), "it is on its way");
     assert_eq!(store.next_due(&alice, at(1000)).await.unwrap(), None);
     let delivered = AttemptEnd {
         recipients: vec![(1, RecipientState::Delivered, Some("250 2.0.0 OK".to_owned()))],
+        is_taken: true,
         ..end(1, QueueState::Waiting, at(200))
     };
-    store.end_attempt("one", &delivered, at(61)).await.unwrap();
-    store.end_attempt("one", &AttemptEnd { next_at: at(300), ..delivered.clone() }, at(61)).await.unwrap();
+    assert!(store.end_attempt("one", &delivered, at(61)).await.unwrap());
+    assert!(!store.end_attempt("one", &AttemptEnd { next_at: at(300), ..delivered.clone() }, at(61)).await.unwrap());
     let message = store.queued_message("one").await.unwrap().unwrap();
     assert_eq!((message.attempts, message.next_at, message.obstacle), (1, at(200), None), "it ends once");
     assert_eq!(message.copies, 1);
     assert_eq!(message.recipients[1].reply.as_deref(), Some("250 2.0.0 OK"));
     assert_eq!(message.recipients[0].state, RecipientState::Waiting);
 
-    assert!(!store.begin_attempt("gone", false, at(201)).await.unwrap());
+    assert!(!store.begin_attempt("gone", at(201)).await.unwrap());
 }
 
 #[tokio::test]
@@ -107,35 +108,100 @@ async fn what_a_killed_process_left_is_unknown_only_where_it_was_about_to_comple
     store.enqueue(&queued("one", 0)).await.unwrap();
     let one = async || store.queued_message("one").await.unwrap().unwrap();
     let flags = |message: &QueuedMessage| message.recipients.iter().map(|one| one.is_unknown).collect::<Vec<_>>();
-    assert!(!store.note_final("one", &[0]).await.unwrap(), "nothing is under way");
-    assert!(store.begin_attempt("one", false, at(60)).await.unwrap());
+    assert!(!store.note_final("one", &[0], false).await.unwrap(), "nothing is under way");
+    assert!(store.begin_attempt("one", at(60)).await.unwrap());
     assert_eq!(store.settle_attempts(at(61)).await.unwrap(), 0);
     assert_eq!((one().await.is_unknown, one().await.unknown_at), (false, None), "it had not come so far");
 
-    assert!(store.begin_attempt("one", false, at(70)).await.unwrap());
-    assert!(store.note_final("one", &[1]).await.unwrap());
+    assert!(store.begin_attempt("one", at(70)).await.unwrap());
+    assert!(store.note_final("one", &[1], false).await.unwrap());
     assert_eq!(store.settle_attempts(at(71)).await.unwrap(), 1);
     let left = one().await;
     assert_eq!((left.is_unknown, left.unknown_at, flags(&left)), (true, Some(at(71)), vec![false, true]));
     // What ends an attempt that was taken back changes nothing any more.
-    store.end_attempt("one", &end(2, QueueState::Waiting, at(300)), at(72)).await.unwrap();
-    assert!(one().await.is_unknown);
+    let known = AttemptEnd { certainty: Certainty::Known, ..end(2, QueueState::Waiting, at(300)) };
+    assert!(!store.end_attempt("one", &known, at(72)).await.unwrap());
+
+    // What did not come to its end, killed or not, leaves everything as it was.
+    assert!(store.begin_attempt("one", at(80)).await.unwrap());
+    assert!(store.end_attempt("one", &end(3, QueueState::Waiting, at(82)), at(81)).await.unwrap());
+    assert!(store.begin_attempt("one", at(82)).await.unwrap());
+    assert_eq!(store.settle_attempts(at(83)).await.unwrap(), 0);
+    let left = one().await;
+    assert_eq!((left.is_unknown, left.unknown_at, flags(&left)), (true, Some(at(71)), vec![false, true]));
 
     // It is sent again although it may have arrived: a copy of the first time says nothing of the second.
-    assert!(store.begin_attempt("one", true, at(80)).await.unwrap());
+    assert!(store.begin_attempt("one", at(84)).await.unwrap());
+    assert!(store.note_final("one", &[0, 1], true).await.unwrap());
     let again = one().await;
-    assert_eq!((again.is_unknown, again.copies, flags(&again)), (false, 1, vec![false, false]));
-    store.end_attempt("one", &end(3, QueueState::Waiting, at(90)), at(81)).await.unwrap();
+    assert_eq!((again.is_unknown, again.copies, flags(&again)), (true, 1, vec![true, true]));
+    // One way has certainly not taken it, and another is tried.
+    assert!(store.note_final("one", &[], false).await.unwrap());
+    assert_eq!(store.settle_attempts(at(85)).await.unwrap(), 0);
+    let left = one().await;
+    assert_eq!((left.is_unknown, left.copies, flags(&left)), (false, 1, vec![false, false]));
+    assert!(store.begin_attempt("one", at(86)).await.unwrap());
+    assert!(store.note_final("one", &[0], false).await.unwrap());
+    let unknown = AttemptEnd { certainty: Certainty::Unknown(at(87), vec![0]), ..end(6, QueueState::Waiting, at(90)) };
+    assert!(store.end_attempt("one", &unknown, at(87)).await.unwrap());
+    assert_eq!((one().await.is_unknown, one().await.unknown_at), (true, Some(at(87))));
+    assert!(store.begin_attempt("one", at(88)).await.unwrap());
+    let known = AttemptEnd { certainty: Certainty::Known, ..end(7, QueueState::Waiting, at(90)) };
+    assert!(store.end_attempt("one", &known, at(89)).await.unwrap());
+    assert!(!one().await.is_unknown);
 
     // What is held or dropped meanwhile is not completed.
-    assert!(store.begin_attempt("one", false, at(90)).await.unwrap());
+    assert!(store.begin_attempt("one", at(90)).await.unwrap());
     store.wish(QueuedOf::Id("one"), QueueWish::Hold, at(91)).await.unwrap();
-    assert!(!store.note_final("one", &[0, 1]).await.unwrap());
-    store.end_attempt("one", &end(4, QueueState::Waiting, at(95)), at(92)).await.unwrap();
+    assert!(!store.note_final("one", &[0, 1], false).await.unwrap());
+    assert!(!store.note_told("one", Told::GivenUp, None).await.unwrap(), "nor given up while it is on its way");
+    store.end_attempt("one", &end(8, QueueState::Waiting, at(95)), at(92)).await.unwrap();
     store.wish(QueuedOf::Id("one"), QueueWish::Release, at(93)).await.unwrap();
-    assert!(store.begin_attempt("one", false, at(95)).await.unwrap());
-    store.dequeue("one").await.unwrap();
-    assert!(!store.note_final("one", &[0, 1]).await.unwrap());
+    assert!(store.begin_attempt("one", at(95)).await.unwrap());
+    store.dequeue("one", None).await.unwrap();
+    assert!(!store.note_final("one", &[0, 1], false).await.unwrap());
+}
+
+#[tokio::test]
+async fn what_is_dropped_and_what_the_journal_says_of_it_go_together() {
+    let (store, _folder) = store().await;
+    store.enqueue(&queued("one", 0)).await.unwrap();
+    let entry = JournalEntry {
+        at: at(1),
+        mailbox: address("alice@contoso.test"),
+        password_id: "k7m2qx".to_owned(),
+        queue_id: Some("one".to_owned()),
+        sender: "alice@contoso.test".to_owned(),
+        recipients: vec!["b@x.test".to_owned()],
+        size_octets: 1,
+        message_id: None,
+        route: None,
+        outcome: JournalOutcome::Dropped,
+        reply: None,
+    };
+    assert!(!store.dequeue("other", Some(&entry)).await.unwrap());
+    assert!(store.journal(&JournalFilter::default(), 9).await.unwrap().is_empty());
+    assert!(store.dequeue("one", Some(&entry)).await.unwrap());
+    assert_eq!(store.journal(&JournalFilter::default(), 9).await.unwrap(), [entry]);
+}
+
+#[tokio::test]
+async fn what_may_have_arrived_can_be_released_whatever_is_known_of_it() {
+    let (store, _folder) = store().await;
+    let unknown = QueuedMessage { is_unknown: true, unknown_at: Some(at(1)), obstacle: None, ..queued("one", 0) };
+    store.enqueue(&unknown).await.unwrap();
+    for (wish, copies) in [(QueueWish::Hold, 0), (QueueWish::Release, 0)] {
+        assert_eq!(store.wish(QueuedOf::Id("one"), wish, at(2)).await.unwrap(), 1);
+        assert_eq!(store.queued_message("one").await.unwrap().unwrap().copies, copies);
+    }
+    assert!(store.queued_message("one").await.unwrap().unwrap().is_unknown, "it is looked for");
+    let code = "outcome-unknown".to_owned();
+    let obstacle = Some(Obstacle { code, reason: "lost".to_owned(), remedy: None });
+    let unknown = QueuedMessage { id: "two".to_owned(), obstacle, ..unknown };
+    store.enqueue(&unknown).await.unwrap();
+    store.wish(QueuedOf::Id("two"), QueueWish::Release, at(3)).await.unwrap();
+    let released = store.queued_message("two").await.unwrap().unwrap();
+    assert_eq!((released.is_unknown, released.copies), (false, 1), "somebody knows");
 }
 
 #[tokio::test]
@@ -195,20 +261,20 @@ async fn time_that_it_is_held_does_not_count_and_the_administrators_word_outlast
     let seconds = chrono::Duration::seconds;
     let id = QueuedOf::Id("one");
     // Held for the set-up from 10 to 40, and by the administrator from 100 to 150.
-    assert!(store.begin_attempt("one", false, at(10)).await.unwrap());
+    assert!(store.begin_attempt("one", at(10)).await.unwrap());
     store.end_attempt("one", &end(1, QueueState::HeldForSetup, at(20)), at(10)).await.unwrap();
     assert_eq!((one().await.state, one().await.age(at(30))), (QueueState::HeldForSetup, seconds(10)));
-    assert!(store.begin_attempt("one", false, at(20)).await.unwrap());
+    assert!(store.begin_attempt("one", at(20)).await.unwrap());
     store.end_attempt("one", &end(2, QueueState::HeldForSetup, at(40)), at(20)).await.unwrap();
-    assert!(store.begin_attempt("one", false, at(40)).await.unwrap());
+    assert!(store.begin_attempt("one", at(40)).await.unwrap());
     store.end_attempt("one", &end(3, QueueState::Waiting, at(90)), at(40)).await.unwrap();
     assert_eq!((one().await.state, one().await.age(at(60))), (QueueState::Waiting, seconds(30)));
     assert_eq!(one().await.attempts, 1, "those for the set-up make no later pause longer");
-    assert!(store.begin_attempt("one", false, at(90)).await.unwrap());
+    assert!(store.begin_attempt("one", at(90)).await.unwrap());
     assert_eq!(store.wish(id, QueueWish::Hold, at(100)).await.unwrap(), 1);
     store.end_attempt("one", &end(2, QueueState::Waiting, at(300)), at(110)).await.unwrap();
     assert_eq!(one().await.state, QueueState::Held, "it was held while it was on its way");
-    assert!(!store.begin_attempt("one", false, at(400)).await.unwrap());
+    assert!(!store.begin_attempt("one", at(400)).await.unwrap());
     assert_eq!(store.wish(id, QueueWish::Retry, at(120)).await.unwrap(), 1);
     assert_eq!(one().await.next_at, at(300));
     assert_eq!(

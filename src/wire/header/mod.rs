@@ -28,6 +28,8 @@ pub struct Rules {
     pub senders: Senders,
     /// The address that takes the place of `From`, whatever stood there.
     pub force_from: Option<String>,
+    /// The only address that may stand in `From` and `Sender` of what goes on, whoever is allowed.
+    pub pinned: Option<String>,
 }
 
 /// Who may stand in `From` and `Sender`: addresses, and domains with `@` in front. Empty: anybody.
@@ -147,6 +149,7 @@ impl HeaderEditor {
             return Err(Unfit::Loop);
         }
         self.check_senders(&found)?;
+        self.check_pinned(&found)?;
         let is_forced = self.rules.force_from.is_some();
         let forced = self.rules.force_from.as_ref().and_then(|address| forced(&found, address));
         self.message_id = fields::message_id(&found);
@@ -192,7 +195,7 @@ impl HeaderEditor {
         if found.iter().filter(|field| field.is("received")).count() >= MOST_RECEIVED {
             return Err(Unfit::Loop);
         }
-        if !self.rules.senders.is_anybody() || self.rules.force_from.is_some() {
+        if !self.rules.senders.is_anybody() || self.rules.force_from.is_some() || self.rules.pinned.is_some() {
             return Err(Unfit::UnclearSender);
         }
         // One that is missing so far may still come, and two would be wrong (RFC 5322, section 3.6): none is added.
@@ -216,17 +219,41 @@ impl HeaderEditor {
         if will_add && !self.rules.senders.allow(&self.rules.from) {
             return Err(Unfit::Sender(self.rules.from.clone()));
         }
-        for field in found
-            .iter()
-            .filter(|field| ["from", "sender", "resent-from", "resent-sender"].iter().any(|name| field.is(name)))
-        {
-            let addresses = fields::all_addresses(field).ok_or(Unfit::UnclearSender)?;
-            if let Some(wrong) = addresses.into_iter().find(|address| !self.rules.senders.allow(address)) {
-                return Err(Unfit::Sender(wrong));
-            }
-        }
-        Ok(())
+        check(found.iter(), &self.rules.senders)
     }
+
+    /// The same for what goes on.
+    fn check_pinned(&self, found: &[Field<'_>]) -> Result<(), Unfit> {
+        let Some(pinned) = &self.rules.pinned else { return Ok(()) };
+        let pinned = Senders(vec![pinned.clone()]);
+        let from = match &self.rules.force_from {
+            Some(address) => Some(address),
+            None => Some(&self.rules.from).filter(|_| !found.iter().any(|field| field.is("from"))),
+        };
+        if let Some(wrong) = from.filter(|address| !pinned.allow(address)) {
+            return Err(Unfit::Sender(wrong.clone()));
+        }
+        let is_forced = self.rules.force_from.is_some();
+        check(found.iter().filter(|field| !(is_forced && (field.is("from") || field.is("sender")))), &pinned)
+    }
+}
+
+/// Whether everybody in these fields who stands as an author or a sender may.
+fn check<'a, 'b: 'a>(found: impl Iterator<Item = &'a Field<'b>>, allowed: &Senders) -> Result<(), Unfit> {
+    let names = ["from", "sender", "resent-from", "resent-sender"];
+    for field in found.filter(|field| names.iter().any(|name| field.is(name))) {
+        let addresses = fields::all_addresses(field).ok_or(Unfit::UnclearSender)?;
+        if let Some(wrong) = addresses.into_iter().find(|address| !allowed.allow(address)) {
+            return Err(Unfit::Sender(wrong));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a whole header has a From, and nobody else than `address` stands in it as an author or a sender.
+pub fn is_of(header: &[u8], address: &str) -> bool {
+    let found = fields(header);
+    found.iter().any(|field| field.is("from")) && check(found.iter(), &Senders(vec![address.to_owned()])).is_ok()
 }
 
 /// Everybody in the To, Cc and Bcc of a message. `None` where that cannot be told with certainty, and of a message that was sent on (with
@@ -253,16 +280,9 @@ pub fn authors(header: &[u8]) -> Option<Vec<String>> {
     Some(all)
 }
 
-/// Everybody in the Sender of a message; `None` where that cannot be told with certainty.
-pub fn senders(header: &[u8]) -> Option<Vec<String>> {
-    let mut all = Vec::new();
-    for field in fields(header)
-        .into_iter()
-        .filter(|field| field.is("sender") || field.is("resent-sender") || field.is("resent-from"))
-    {
-        all.extend(fields::addresses(&field)?);
-    }
-    Some(all)
+/// Whether a message has come so far that its whole header is there.
+pub fn has_whole_header(message: &[u8]) -> bool {
+    message.starts_with(b"\r\n") || memchr::memmem::find(message, b"\r\n\r\n").is_some()
 }
 
 /// The header of a message, with the CRLF of its last line.

@@ -10,6 +10,7 @@ fn rules() -> Rules {
         from: "alice@contoso.test".to_owned(),
         senders: Senders::default(),
         force_from: None,
+        pinned: None,
     }
 }
 
