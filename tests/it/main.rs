@@ -29,6 +29,7 @@ mod provoked;
 mod proxy;
 mod queue;
 mod regressions;
+mod reports;
 mod road;
 mod secrets;
 mod senders;
