@@ -21,7 +21,9 @@ use ipnet::IpNet;
 use crate::base::{Clock, Mailbox, Protocol, Secret, TenantName, Whose};
 use crate::config::Config;
 use crate::foundation::Foundation;
-use crate::store::{DeliveryMode, MailboxRecord, SenderScope, SignInRecord, SqliteStore, TroubleRecord};
+use crate::store::{
+    AppPasswordRecord, DeliveryMode, MailboxRecord, SenderScope, SignInRecord, SqliteStore, TroubleRecord,
+};
 
 pub use self::doctor::{Check, Event as StepEvent, Examination, Step, StepState, examine};
 pub use self::error::OpsError;
@@ -152,6 +154,28 @@ pub struct PasswordRow {
     pub revoked_at: Option<DateTime<Utc>>,
     /// Its last successful login.
     pub last_used_at: Option<DateTime<Utc>>,
+    /// The ID of the one in whose place it was issued.
+    pub replaces: Option<String>,
+    /// The ID of the one that is in force in its place.
+    pub replaced_by: Option<String>,
+}
+
+/// An app password in the place of another.
+#[derive(Debug)]
+pub struct Rotated {
+    /// The new one.
+    pub issued: Issued,
+    /// When the old one ends.
+    pub old_ends_at: DateTime<Utc>,
+    /// What takes it back.
+    undo: Undo,
+}
+
+/// What a rotation has changed.
+#[derive(Debug)]
+struct Undo {
+    record: AppPasswordRecord,
+    old_ended_at: Option<DateTime<Utc>>,
 }
 
 /// Whether an app password can be used.
@@ -164,6 +188,8 @@ pub enum PasswordState {
     Expired,
     /// It was revoked.
     Revoked,
+    /// It can, and another one that was issued in its place can too.
+    Rotating,
 }
 
 impl PasswordState {
@@ -173,6 +199,7 @@ impl PasswordState {
             Self::Active => "active",
             Self::Expired => "expired",
             Self::Revoked => "revoked",
+            Self::Rotating => "rotating",
         }
     }
 }

@@ -53,6 +53,7 @@ async fn gate(change: impl FnOnce(&mut AppPasswordRecord)) -> Gate {
         expires_at: None,
         revoked_at: None,
         last_used_at: None,
+        replaces: None,
     };
     change(&mut record);
     store.add_app_password(&record).await.unwrap();

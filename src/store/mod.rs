@@ -100,6 +100,21 @@ pub struct AppPasswordRecord {
     pub revoked_at: Option<DateTime<Utc>>,
     /// Its last successful login, to within some seconds.
     pub last_used_at: Option<DateTime<Utc>>,
+    /// The public number of the one in whose place it was issued.
+    pub replaces: Option<String>,
+}
+
+/// What came of putting an app password in another's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rotation {
+    /// The new one is kept, and the old one ends.
+    Done,
+    /// The old one is revoked or has ended; nothing was changed.
+    Ended,
+    /// Another one that is in force has its place already; nothing was changed.
+    Replaced,
+    /// The mailbox is not on the list (any more); nothing was changed.
+    NotListed,
 }
 
 /// Who may stand as the sender of a message.
@@ -288,6 +303,22 @@ pub trait Mailboxes: Send + Sync {
 pub trait AppPasswords: Send + Sync {
     /// Keeps a new app password. False: its mailbox is not on the list (any more), and nothing was kept.
     async fn add_app_password(&self, record: &AppPasswordRecord) -> Result<bool, StoreError>;
+
+    /// Keeps a new app password in the place of the one that it names in `replaces`, and lets that end at `old_ends_at` unless it ends
+    /// sooner, both or neither.
+    async fn rotate_app_password(
+        &self,
+        record: &AppPasswordRecord,
+        old_ends_at: DateTime<Utc>,
+    ) -> Result<Rotation, StoreError>;
+
+    /// Takes such a change back: the new one is revoked, and the old one ends when it did before.
+    async fn undo_rotation(
+        &self,
+        record: &AppPasswordRecord,
+        old_ended_at: Option<DateTime<Utc>>,
+        at: DateTime<Utc>,
+    ) -> Result<(), StoreError>;
 
     /// All app passwords, revoked ones too, by time of issue.
     async fn app_passwords(&self) -> Result<Vec<AppPasswordRecord>, StoreError>;

@@ -46,6 +46,7 @@ fn password(id: &str, of: &str, byte: u8) -> AppPasswordRecord {
         expires_at: Some(at(100)),
         revoked_at: None,
         last_used_at: None,
+        replaces: None,
     }
 }
 

@@ -31,6 +31,7 @@ mod queue;
 mod regressions;
 mod reports;
 mod road;
+mod rotation;
 mod secrets;
 mod senders;
 mod setup;

@@ -14,12 +14,12 @@ use crate::admin::cli::output::{Entry, Output, Tone};
 use crate::admin::cli::set_up::SetUp;
 use crate::admin::cli::values::{self, Expiry, timestamp};
 use crate::admin::cli::view::{IssuedDocument, PasswordDocument, ShownPasswordDocument, protocols};
-use crate::admin::ops::{IssueRequest, Issued, Ops, PasswordRow, PasswordState, RevokeOutcome, delivery_mode};
+use crate::admin::ops::{IssueRequest, Issued, Ops, PasswordRow, PasswordState, RevokeOutcome, Rotated, delivery_mode};
 use crate::base::{Mailbox, Protocol};
 use crate::config::{self, Config};
 use crate::store::SenderScope;
 
-/// Issue, list and revoke app passwords
+/// Issue, rotate, list and revoke app passwords
 #[derive(Args, Debug)]
 pub(super) struct PasswordGroup {
     #[command(subcommand)]
@@ -31,6 +31,7 @@ enum PasswordCommand {
     Issue(Issue),
     List(List),
     Show(Show),
+    Rotate(Rotate),
     Revoke(Revoke),
 }
 
@@ -80,6 +81,25 @@ struct Show {
     id: String,
 }
 
+/// Issue an app password in the place of another, and let both work for a while
+///
+/// The new one may do what the old one may, and is printed once as `issue` does. Change it in the program or device while both work;
+/// `postern password list` shows when the old one was used last. Then it ends by itself.
+#[derive(Args, Debug)]
+struct Rotate {
+    /// The ID of the old one
+    id: String,
+    /// How long the old one still works
+    #[arg(long, value_name = "SPAN", default_value = "7d", value_parser = values::overlap)]
+    overlap: chrono::Duration,
+    /// The end of the new one: a span such as 90d, or a date [default: as long as the old one was to live, or never]
+    #[arg(long, value_name = "WHEN", value_parser = values::expiry, allow_hyphen_values = true)]
+    expires: Option<Expiry>,
+    /// 16 characters, for devices that take no more
+    #[arg(long)]
+    short: bool,
+}
+
 /// Revoke an app password: refused at its next login, its open sessions closed within 5 seconds
 ///
 /// Revoking one twice is no fault.
@@ -102,7 +122,10 @@ struct RevokedDocument<'a> {
 impl PasswordGroup {
     pub(super) fn run(self, set_up: &SetUp) -> Result<(), Failure> {
         let end = match &self.command {
-            PasswordCommand::Issue(Issue { expires: Some(expiry), .. }) => Some(moment_ahead(*expiry, set_up.now())?),
+            PasswordCommand::Issue(Issue { expires: Some(expiry), .. })
+            | PasswordCommand::Rotate(Rotate { expires: Some(expiry), .. }) => {
+                Some(moment_ahead(*expiry, set_up.now())?)
+            }
             _ => None,
         };
         let config = set_up.config()?;
@@ -141,6 +164,17 @@ impl PasswordCommand {
                     Ok(()) => Ok(()),
                     Err(failure) => Err(take_back(ops, &issued.row.id, failure).await),
                 }
+            }
+            Self::Rotate(Rotate { id, overlap, short, .. }) => {
+                let rotated = ops.rotate_password(&id, overlap, end, short).await?;
+                if let Err(failure) = hand_out(output, config, &rotated.issued) {
+                    return Err(take_back_rotation(ops, &rotated, failure).await);
+                }
+                output.note(&format!(
+                    "The old one, {id}, works until {} (`postern password list` shows when it was used last).",
+                    timestamp(rotated.old_ends_at)
+                ));
+                Ok(())
             }
             Self::List(List {}) => list(output, &ops.passwords().await?),
             Self::Show(Show { id }) => show(output, &ops.password(&id).await?),
@@ -194,7 +228,7 @@ fn hand_out(output: &Output, config: &Config, issued: &Issued) -> Result<(), Fai
             label: &row.label,
             mailbox: row.mailbox.as_str(),
             expires_at: row.expires_at.map(timestamp),
-            replaces: None,
+            replaces: row.replaces.as_deref(),
         });
     }
     output.data(&Zeroizing::new(format!("{}\n", password.expose())))?;
@@ -220,6 +254,29 @@ pub(super) async fn take_back(ops: &Ops, id: &str, failure: Failure) -> Failure 
             let remedy = format!("Run `postern password revoke {id}`, and issue another one.");
             Failure::operation("password-not-shown", message, remedy)
         }
+    }
+}
+
+/// The same for one in another's place: the old one works on as before.
+async fn take_back_rotation(ops: &Ops, rotated: &Rotated, failure: Failure) -> Failure {
+    let why = match failure {
+        Failure::Operation { message, .. } => message,
+        Failure::ReaderGone => "the reader of stdout has gone".to_owned(),
+        other => return other,
+    };
+    let id = &rotated.issued.row.id;
+    let unseen = format!("{why}: nobody has seen the new app password {id}");
+    match ops.undo_rotation(rotated).await {
+        Ok(()) => Failure::operation(
+            "password-not-shown",
+            format!("{unseen}; it is revoked again, and the old one works as before"),
+            "Let the output go where it can be written, and rotate again.",
+        ),
+        Err(error) => Failure::operation(
+            "password-not-shown",
+            format!("{unseen}, and that could not be taken back: {}", with_causes(&error)),
+            format!("Run `postern password revoke {id}`, and issue another one before the old one ends."),
+        ),
     }
 }
 
@@ -278,6 +335,12 @@ fn show(output: &Output, row: &PasswordRow) -> Result<(), Failure> {
         vec!["ends".into(), or_never(row.expires_at)],
         vec!["last used".into(), or_never(row.last_used_at)],
     ];
+    if let Some(replaces) = &row.replaces {
+        cells.push(vec!["in the place of".into(), replaces.clone().into()]);
+    }
+    if let Some(replaced_by) = &row.replaced_by {
+        cells.push(vec!["replaced by".into(), replaced_by.clone().into()]);
+    }
     if let Some(revoked_at) = row.revoked_at {
         cells.push(vec!["revoked".into(), timestamp(revoked_at).into()]);
     }
@@ -294,7 +357,7 @@ fn networks(row: &PasswordRow) -> Entry {
 fn state(state: PasswordState) -> Entry {
     let name = state.name().to_owned();
     match state {
-        PasswordState::Active => Entry::Good(name),
+        PasswordState::Active | PasswordState::Rotating => Entry::Good(name),
         PasswordState::Expired => Entry::Bad(name),
         PasswordState::Revoked => Entry::Faint(name),
     }

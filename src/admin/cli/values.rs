@@ -93,6 +93,14 @@ pub(super) fn expiry(text: &str) -> Result<Expiry, String> {
     chrono::Duration::from_std(span).map(Expiry::After).map_err(|_| wrong())
 }
 
+/// A time of overlap: none (`0d`), or up to a year.
+pub(super) fn overlap(text: &str) -> Result<chrono::Duration, String> {
+    let wrong = || "write a span such as 7d or 12h, up to 365d; 0d lets the old one end at once".to_owned();
+    let span = config::parse_duration(text).map_err(|_| wrong())?;
+    let span = chrono::Duration::from_std(span).map_err(|_| wrong())?;
+    if span > chrono::Duration::days(365) { Err(wrong()) } else { Ok(span) }
+}
+
 /// A moment as every document shows it: RFC 3339, UTC, whole seconds.
 pub(super) fn timestamp(moment: DateTime<Utc>) -> String {
     moment.to_rfc3339_opts(SecondsFormat::Secs, true)

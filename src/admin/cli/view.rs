@@ -55,11 +55,18 @@ pub(super) struct ShownPasswordDocument {
     #[serde(flatten)]
     listed: PasswordDocument,
     force_from: bool,
+    replaces: Option<String>,
+    replaced_by: Option<String>,
 }
 
 impl From<&PasswordRow> for ShownPasswordDocument {
     fn from(row: &PasswordRow) -> Self {
-        Self { listed: row.into(), force_from: row.senders.force_from }
+        Self {
+            listed: row.into(),
+            force_from: row.senders.force_from,
+            replaces: row.replaces.clone(),
+            replaced_by: row.replaced_by.clone(),
+        }
     }
 }
 
@@ -139,6 +146,8 @@ mod tests {
             expires_at: None,
             revoked_at: None,
             last_used_at: Some(moment),
+            replaces: None,
+            replaced_by: None,
         };
         assert_eq!(
             serde_json::to_string(&PasswordDocument::from(&password)).unwrap(),

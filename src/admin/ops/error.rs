@@ -114,6 +114,24 @@ pub enum OpsError {
         /// The ID.
         id: String,
     },
+    /// The app password is revoked or has ended, so that none can take its place.
+    #[error("the app password `{id}` is revoked or has ended")]
+    PasswordOver {
+        /// The ID.
+        id: String,
+        /// Whose it was.
+        mailbox: Mailbox,
+        /// What it was called.
+        label: String,
+    },
+    /// Another one has its place already.
+    #[error("the app password `{id}` is being replaced by `{by}` already")]
+    PasswordReplaced {
+        /// The ID.
+        id: String,
+        /// The one in its place.
+        by: String,
+    },
     /// There are several tenants, and none was named.
     #[error("there are several tenants: {tenants}")]
     TenantAmbiguous {
@@ -154,6 +172,8 @@ impl Fault for OpsError {
             Self::QueueUnknown { .. } => "queue-message-unknown",
             Self::Spool(error) => error.code(),
             Self::OtherTenant { .. } => "mailbox-of-another-tenant",
+            Self::PasswordOver { .. } => "password-over",
+            Self::PasswordReplaced { .. } => "password-replaced",
             Self::PasswordUnknown { .. } => "password-unknown",
             Self::TenantAmbiguous { .. } => "tenant-ambiguous",
             Self::TenantUnknown { .. } => "tenant-unknown",
@@ -207,6 +227,13 @@ impl Fault for OpsError {
             Self::OtherTenant { mailbox, .. } => {
                 Some(format!("Take it off first with `postern mailbox remove {mailbox}`."))
             }
+            Self::PasswordOver { mailbox, label, .. } => Some(format!(
+                "Issue a new one: `postern password issue {mailbox} --label '{}'`.",
+                label.replace('\'', " ")
+            )),
+            Self::PasswordReplaced { by, .. } => Some(format!(
+                "Rotate that one instead: `postern password rotate {by}`; or, if nobody has it, `postern password revoke {by}` first."
+            )),
             Self::PasswordUnknown { .. } => Some("`postern password list` shows the IDs.".to_owned()),
             Self::TenantAmbiguous { .. } => Some("Name one with --tenant.".to_owned()),
             Self::TenantUnknown { tenants, .. } => Some(format!("The tenants are: {tenants}.")),

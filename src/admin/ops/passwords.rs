@@ -1,9 +1,13 @@
-//! App passwords: issued, listed, shown, revoked.
+//! App passwords: issued, rotated, listed, shown, revoked.
 
-use crate::admin::ops::{IssueRequest, Issued, Ops, OpsError, PasswordRow, PasswordState, RevokeOutcome};
+use chrono::{DateTime, Utc};
+
+use crate::admin::ops::{
+    IssueRequest, Issued, Ops, OpsError, PasswordRow, PasswordState, RevokeOutcome, Rotated, Undo,
+};
 use crate::auth::app_password;
-use crate::base::Protocol;
-use crate::store::AppPasswordRecord;
+use crate::base::{Protocol, Secret};
+use crate::store::{AppPasswordRecord, Rotation, Verifier};
 
 impl Ops {
     /// Issues an app password. What is returned is the only time that it can be read.
@@ -22,33 +26,113 @@ impl Ops {
         if let Some(at) = request.expires_at.filter(|at| *at <= now) {
             return Err(OpsError::EndInThePast { at });
         }
-        let password = app_password::generate(request.short).map_err(|_| OpsError::NoRandomness)?;
-        let record = AppPasswordRecord {
-            id: app_password::generate_id().map_err(|_| OpsError::NoRandomness)?,
-            mailbox: request.mailbox,
-            label,
-            verifier: self.foundation.pepper.verifier(password.expose().as_bytes()),
-            protocols: if request.protocols.is_empty() { Protocol::ALL.to_vec() } else { request.protocols },
-            networks: request.networks,
-            delivery: request.delivery,
-            senders: request.senders,
-            created_at: now,
-            expires_at: request.expires_at,
-            revoked_at: None,
-            last_used_at: None,
-        };
+        let (password, record) = self.fresh_password(
+            AppPasswordRecord {
+                id: String::new(),
+                mailbox: request.mailbox,
+                label,
+                verifier: Verifier([0; 32]),
+                protocols: if request.protocols.is_empty() { Protocol::ALL.to_vec() } else { request.protocols },
+                networks: request.networks,
+                delivery: request.delivery,
+                senders: request.senders,
+                created_at: now,
+                expires_at: request.expires_at,
+                revoked_at: None,
+                last_used_at: None,
+                replaces: None,
+            },
+            request.short,
+        )?;
         // The store itself looks at the list: between a look of ours and this somebody could take the mailbox off it.
         if !self.foundation.store.add_app_password(&record).await? {
             return Err(self.not_listed(&record.mailbox).await);
         }
-        Ok(Issued { password, row: self.password_row(record) })
+        Ok(Issued { password, row: self.password_row(record, &[]) })
     }
 
-    fn password_row(&self, record: AppPasswordRecord) -> PasswordRow {
+    /// A new password, its ID, and what is compared with it; everything else as it stands there.
+    fn fresh_password(
+        &self,
+        like: AppPasswordRecord,
+        short: bool,
+    ) -> Result<(Secret<String>, AppPasswordRecord), OpsError> {
+        let password = app_password::generate(short).map_err(|_| OpsError::NoRandomness)?;
+        let id = app_password::generate_id().map_err(|_| OpsError::NoRandomness)?;
+        let verifier = self.foundation.pepper.verifier(password.expose().as_bytes());
+        Ok((password, AppPasswordRecord { id, verifier, ..like }))
+    }
+
+    /// Issues an app password in the place of another, with everything that the other may do. Both work until `overlap` has passed. The
+    /// new one ends at `expires_at`, or lives as long as the old one was to live from its issue.
+    ///
+    /// # Errors
+    /// [`OpsError::PasswordUnknown`], [`OpsError::PasswordOver`], [`OpsError::PasswordReplaced`], an end in the past.
+    pub async fn rotate_password(
+        &self,
+        id: &str,
+        overlap: chrono::Duration,
+        expires_at: Option<DateTime<Utc>>,
+        short: bool,
+    ) -> Result<Rotated, OpsError> {
+        let records = self.foundation.store.app_passwords().await?;
+        let old = records.iter().find(|record| record.id == id);
+        let old = old.ok_or_else(|| OpsError::PasswordUnknown { id: id.to_owned() })?.clone();
+        let now = self.clock.now();
+        if let Some(at) = expires_at.filter(|at| *at <= now) {
+            return Err(OpsError::EndInThePast { at });
+        }
+        // Where it was cut short by a rotation that was taken back, its successor says how long it was to live.
+        let model = records.iter().rev().find(|other| other.replaces.as_ref() == Some(&old.id)).unwrap_or(&old);
+        let life = model.expires_at.map(|end| end - model.created_at);
+        let like = AppPasswordRecord {
+            created_at: now,
+            expires_at: expires_at.or_else(|| life.map(|span| now + span)),
+            revoked_at: None,
+            last_used_at: None,
+            replaces: Some(old.id.clone()),
+            ..old.clone()
+        };
+        let (password, record) = self.fresh_password(like, short)?;
+        let old_ends_at = old.expires_at.map_or(now + overlap, |end| end.min(now + overlap));
+        match self.foundation.store.rotate_app_password(&record, old_ends_at).await? {
+            Rotation::Done => {}
+            Rotation::Ended => {
+                return Err(OpsError::PasswordOver { id: old.id, mailbox: old.mailbox, label: old.label });
+            }
+            Rotation::Replaced => {
+                let by = self.password_row(old.clone(), &records).replaced_by.unwrap_or_default();
+                return Err(OpsError::PasswordReplaced { id: old.id, by });
+            }
+            Rotation::NotListed => return Err(self.not_listed(&old.mailbox).await),
+        }
+        let row = self.password_row(record.clone(), &[]);
+        let undo = Undo { record, old_ended_at: old.expires_at };
+        Ok(Rotated { issued: Issued { password, row }, old_ends_at, undo })
+    }
+
+    /// Takes a rotation back of which nobody has seen the new app password: it is revoked, and the old one ends when it did before.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn undo_rotation(&self, rotated: &Rotated) -> Result<(), OpsError> {
+        let Undo { record, old_ended_at } = &rotated.undo;
+        Ok(self.foundation.store.undo_rotation(record, *old_ended_at, self.clock.now()).await?)
+    }
+
+    fn password_row(&self, record: AppPasswordRecord, all: &[AppPasswordRecord]) -> PasswordRow {
+        let now = self.clock.now();
+        let is_over = |record: &AppPasswordRecord| record.expires_at.is_some_and(|end| end <= now);
+        let has_its_place = |other: &&AppPasswordRecord| {
+            other.replaces.as_ref() == Some(&record.id) && other.revoked_at.is_none() && !is_over(other)
+        };
+        let replaced_by = all.iter().find(has_its_place).map(|other| other.id.clone());
         let state = if record.revoked_at.is_some() {
             PasswordState::Revoked
-        } else if record.expires_at.is_some_and(|end| end <= self.clock.now()) {
+        } else if is_over(&record) {
             PasswordState::Expired
+        } else if replaced_by.is_some() {
+            PasswordState::Rotating
         } else {
             PasswordState::Active
         };
@@ -65,6 +149,8 @@ impl Ops {
             expires_at: record.expires_at,
             revoked_at: record.revoked_at,
             last_used_at: record.last_used_at,
+            replaces: record.replaces,
+            replaced_by,
         }
     }
 
@@ -74,7 +160,7 @@ impl Ops {
     /// When the store cannot be read.
     pub async fn passwords(&self) -> Result<Vec<PasswordRow>, OpsError> {
         let records = self.foundation.store.app_passwords().await?;
-        Ok(records.into_iter().map(|record| self.password_row(record)).collect())
+        Ok(records.iter().map(|record| self.password_row(record.clone(), &records)).collect())
     }
 
     /// One app password.

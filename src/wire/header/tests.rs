@@ -223,6 +223,28 @@ proptest! {
         prop_assert!(id.is_some() || message.to_ascii_lowercase().contains("message-id"));
     }
 
+    /// Whatever way to write a header: what goes on under a pin is the mailbox's for whoever reads it.
+    #[test]
+    fn under_a_pin_nobody_else_stands_in_what_goes_on(
+        lines in prop::collection::vec(
+            "From: (alice@contoso.test|<alice@contoso.test>|b@x|A <b@x>|\"b@x\" <alice@contoso.test>|b@x <alice@contoso.test>|)\
+             |Sender ?: (alice@contoso.test|b@x)|Resent-From: (b@x|alice@contoso.test)|[\t ](b@x|<b@x>)|X: y",
+            0..5,
+        ),
+        forces in any::<bool>(),
+        pieces in prop::collection::vec(1..40_usize, 0..20),
+    ) {
+        let alice = "alice@contoso.test".to_owned();
+        let message = format!("{}\r\n\r\ntext\r\n", lines.join("\r\n"));
+        let rules = Rules { pinned: Some(alice.clone()), force_from: forces.then(|| alice.clone()), ..rules() };
+        if let Ok((text, _)) = edited_in(message.as_bytes(), rules, &pieces) {
+            prop_assert!(is_of(header_of(text.as_bytes()), &alice), "{}", text);
+            let header = text.split_once("\r\n\r\n").unwrap().0;
+            let foreign = header.lines().any(|line| line.starts_with("From: b@x") || line.starts_with("Resent-From: b@x"));
+            prop_assert!(!foreign, "{}", text);
+        }
+    }
+
     #[test]
     fn whatever_stands_in_from_the_mailbox_alone_stands_there_afterwards(
         from in "([ -~]|@|<|>|\\(|\\)|\"|,|:|;|\r\n |b@x|<b@x>|é){0,12}",

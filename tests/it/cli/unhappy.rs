@@ -65,6 +65,40 @@ fn a_new_password_that_cannot_be_printed_is_revoked_again() {
     }
 }
 
+/// Nor is the old one cut short for it.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_successor_that_cannot_be_printed_is_revoked_and_the_old_one_works_as_before() {
+    let place = Place::with_mailbox();
+    let issued = place.json(&["password", "issue", "alice@contoso.test", "--label", "scanner"], 0);
+    let old = issued["id"].as_str().unwrap();
+    let full = Stdio::from(fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
+    let output = place.command(&["password", "rotate", old]).stdin(Stdio::null()).stdout(full).output().unwrap();
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    for part in ["nobody has seen the new app password", "it is revoked again, and the old one works as before"] {
+        assert!(stderr.contains(part), "{part}: {stderr}");
+    }
+    let list = place.json(&["password", "list"], 0);
+    assert_eq!((&list[0]["state"], &list[1]["state"]), (&"active".into(), &"revoked".into()), "{list}");
+    assert!(list[0]["expires_at"].is_null(), "{list}");
+
+    let rotated = place.json(&["password", "rotate", old, "--overlap", "12h"], 0);
+    assert_eq!((&rotated["replaces"], &rotated["label"]), (&old.into(), &"scanner".into()));
+    let list = place.json(&["password", "list"], 0);
+    assert_eq!((&list[0]["state"], &list[2]["state"]), (&"rotating".into(), &"active".into()), "{list}");
+    let shown = place.json(&["password", "show", old], 0);
+    assert_eq!(shown["replaced_by"], rotated["id"]);
+    let output = place.run(&["password", "rotate", old]);
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains(&format!("`postern password rotate {}`", rotated["id"].as_str().unwrap())), "{stderr}");
+    let none = place.run(&["password", "rotate", rotated["id"].as_str().unwrap(), "--overlap", "0d"]);
+    assert_eq!(none.status.code(), Some(0), "{}", text(&none.stderr));
+    let list = place.json(&["password", "list"], 0);
+    assert_eq!(list[2]["state"], "expired", "at once: {list}");
+}
+
 #[test]
 fn a_network_from_which_no_listener_can_be_reached_is_warned_about() {
     let place = Place::with_mailbox();
@@ -206,8 +240,17 @@ fn a_demonstration_or_a_tenant_that_is_hung_up_on_leaves_nothing_behind() {
         let place = Place::new();
         let passing = place.dir().join("passing");
         fs::create_dir(&passing).unwrap();
-        let mut command = place.command(args);
-        command.env("TMPDIR", &passing);
+        // The tests themselves may have been started with `nohup`.
+        let inner = place.command(args);
+        let mut command = std::process::Command::new("env");
+        command.arg("--default-signal=HUP").arg(inner.get_program()).args(inner.get_args());
+        for (name, value) in inner.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command.current_dir(inner.get_current_dir().unwrap()).env("TMPDIR", &passing);
         let service = Service::start_as(command, last);
         assert_eq!(fs::read_dir(&passing).unwrap().count(), 1, "{args:?}");
         let (status, _) = service.stop(Signal::SIGHUP);

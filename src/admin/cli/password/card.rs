@@ -102,6 +102,8 @@ mod tests {
             expires_at: None,
             revoked_at: None,
             last_used_at: None,
+            replaces: None,
+            replaced_by: None,
         }
     }
 

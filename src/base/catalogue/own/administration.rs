@@ -387,6 +387,23 @@ pub(in crate::base::catalogue) static ADMINISTRATION: &[Entry] = &[
         ..COMMAND
     },
     Entry {
+        code: "password-over",
+        title: "an app password that has ended cannot be rotated",
+        what: "Rotation keeps an app password working beside its successor, and this one is revoked or has ended.",
+        remedy: &[Step::Do("Issue a new one:"), Step::Run("postern password issue {mailbox} --label TEXT")],
+        ..COMMAND
+    },
+    Entry {
+        code: "password-replaced",
+        title: "the app password is being rotated already",
+        what: "Another app password was issued in its place and is in force. Two successors of one would leave one of them unnoticed.",
+        remedy: &[
+            Step::Do("See which one it is, and rotate that one; or revoke it first, if nobody has it:"),
+            Step::Run("postern password list"),
+        ],
+        ..COMMAND
+    },
+    Entry {
         code: "password-unknown",
         title: "there is no app password with this ID",
         what: "A command named an app password that the store does not have.",
