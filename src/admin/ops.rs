@@ -193,6 +193,11 @@ pub enum PasswordState {
 }
 
 impl PasswordState {
+    /// Whether a program can log in with it.
+    pub fn is_in_force(self) -> bool {
+        matches!(self, Self::Active | Self::Rotating)
+    }
+
     /// The word in tables and in JSON.
     pub fn name(self) -> &'static str {
         match self {

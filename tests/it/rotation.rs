@@ -46,6 +46,7 @@ async fn both_work_while_the_program_is_changed_and_then_the_old_one_ends_with_i
     let listed = states(&world).await;
     assert_eq!(listed, [named(&old.row.id, PasswordState::Rotating), named(&new.row.id, PasswordState::Active)]);
     assert_eq!(world.ops.password(&old.row.id).await.unwrap().replaced_by.as_ref(), Some(&new.row.id));
+    assert_eq!(world.ops.status().await.unwrap().active_passwords, 2);
     // One successor, so that none goes unnoticed.
     match world.ops.rotate_password(&old.row.id, overlap, None, false).await {
         Err(OpsError::PasswordReplaced { by, .. }) => assert_eq!(by, new.row.id),

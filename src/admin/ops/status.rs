@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use chrono::{DateTime, Utc};
 
 use crate::admin::ops::greeting::{self, Greeting};
-use crate::admin::ops::{MailboxRow, MailboxState, Ops, OpsError, PasswordState, has_no_store};
+use crate::admin::ops::{MailboxRow, MailboxState, Ops, OpsError, has_no_store};
 use crate::config::Config;
 use crate::foundation::{self, Bound, FoundationError, Running};
 use crate::store::{QueueState, QueuedMessage, StoreError};
@@ -257,7 +257,7 @@ impl Ops {
             listeners,
             tenants: tenants(&self.config),
             mailboxes: STATES.map(|state| (state, rows.iter().filter(|row| row.state == state).count())),
-            active_passwords: self.passwords().await?.iter().filter(|row| row.state == PasswordState::Active).count(),
+            active_passwords: self.passwords().await?.iter().filter(|row| row.state.is_in_force()).count(),
             waiting,
             troubles,
         })
