@@ -4,6 +4,7 @@
 mod certificate;
 mod file;
 mod powershell;
+mod register;
 mod script;
 mod steps;
 

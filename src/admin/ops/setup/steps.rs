@@ -1,6 +1,7 @@
 //! What the tenant's administrator does in the portal, filled in with the answers.
 
 use crate::admin::ops::setup::ApplicationCertificate;
+use crate::admin::ops::setup::register::by_powershell;
 use crate::base::Protocol;
 use crate::config::{Cloud, Grant};
 
@@ -54,7 +55,8 @@ pub fn registration(asked: &Registration<'_>) -> String {
         let step = step.replace('\n', "\n     ");
         format!("\n  {}. {step}", number + 1)
     });
-    format!("{head}{}", steps.collect::<String>())
+    let commands = by_powershell(asked).map(|commands| format!("\n\n  {commands}")).unwrap_or_default();
+    format!("{head}{}{commands}", steps.collect::<String>())
 }
 
 fn in_entra(asked: &Registration<'_>) -> Vec<String> {
@@ -112,16 +114,20 @@ fn in_entra(asked: &Registration<'_>) -> Vec<String> {
     steps
 }
 
-fn permissions(asked: &Registration<'_>, delegated: bool) -> String {
-    let name = |protocol: &Protocol| match (protocol, delegated) {
+/// What a person, or the application itself, needs for a protocol.
+pub(super) fn permission(protocol: Protocol, delegated: bool) -> &'static str {
+    match (protocol, delegated) {
         (Protocol::Smtp, true) => "SMTP.Send",
         (Protocol::Imap, true) => "IMAP.AccessAsUser.All",
         (Protocol::Pop3, true) => "POP.AccessAsUser.All",
         (Protocol::Smtp, false) => "SMTP.SendAsApp",
         (Protocol::Imap, false) => "IMAP.AccessAsApp",
         (Protocol::Pop3, false) => "POP.AccessAsApp",
-    };
-    let names = asked.protocols.iter().map(name).collect::<Vec<_>>().join(", ");
+    }
+}
+
+fn permissions(asked: &Registration<'_>, delegated: bool) -> String {
+    let names = asked.protocols.iter().map(|protocol| permission(*protocol, delegated)).collect::<Vec<_>>().join(", ");
     if delegated {
         return format!(
             "API permissions, Add a permission, Microsoft Graph, Delegated permissions: {names}, offline_access."
