@@ -176,7 +176,9 @@ impl<'a> Sender<'a> {
         }
         match (refused, best) {
             // Nobody needs to mend a way for a message that the other way has refused.
-            (Some(reply), Some(best)) if best.hindrance.as_ref().is_some_and(|one| one.whose != Whose::Nobody) => {
+            (Some(reply), Some(best))
+                if best.hindrance.as_ref().is_some_and(|one| one.of_mailbox && one.whose != Whose::Nobody) =>
+            {
                 let mut outcome = Outcome { route: Route::Graph, ..Outcome::default() };
                 refuse(&mut outcome, &waiting(message).collect::<Vec<_>>(), &reply);
                 outcome

@@ -124,7 +124,11 @@ impl Courier {
                 self.end(message, Ending::Look, outcome).await?;
                 Ok(Known::Settled)
             }
-            Look::Absent => send(false),
+            // Whoever gives it up after an attempt in vain knows that it has not arrived.
+            Look::Absent => {
+                let message = Box::new(QueuedMessage { is_unknown: false, ..message.clone() });
+                Ok(Known::Send { message, again: false })
+            }
             // Not for ever: what is lost each time is most likely delivered each time.
             Look::Unclear(_)
                 if self.settings.unknown_outcome == UnknownOutcome::Resend
