@@ -241,7 +241,7 @@ impl App {
                 clock: delivery_clock,
                 patience: config.delivery.patience,
                 wake: Arc::default(),
-                late: Arc::default(),
+                late: crate::delivery::LateAnswers::default(),
             },
         };
         let auth = Arc::new(auth);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tracing::info;
 
 use crate::auth::Permit;
-use crate::base::{Fault, Whose};
+use crate::base::{Fault, Whose, catalogue};
 use crate::delivery::by_graph::{self, Whole};
 use crate::delivery::governor::{Asks, Room, Waits};
 use crate::delivery::live::{Begun, Live, Named};
@@ -58,6 +58,12 @@ impl Hindrance {
         let reason = format!("Exchange did not take the message: {}", said(reply));
         let obstacle = Obstacle { code: "exchange-busy".to_owned(), reason, remedy: None };
         Self { obstacle, whose: Whose::Nobody, of_mailbox: false }
+    }
+
+    /// Whether Exchange says that SMTP AUTH is switched off, as where a tenant has none on purpose.
+    pub(in crate::delivery) fn is_smtp_off(&self) -> bool {
+        let entry = catalogue::exchange_reply(535, &self.obstacle.reason);
+        entry.is_some_and(|entry| entry.code.starts_with("smtp-auth-off-"))
     }
 
     /// The message cannot go by Graph.
@@ -175,10 +181,8 @@ impl<'a> Sender<'a> {
             }
         }
         match (refused, best) {
-            // Nobody needs to mend a way for a message that the other way has refused.
-            (Some(reply), Some(best))
-                if best.hindrance.as_ref().is_some_and(|one| one.of_mailbox && one.whose != Whose::Nobody) =>
-            {
+            // Nobody wants to open the one way for a message that the other has refused. Whatever else is wrong with it will be mended.
+            (Some(reply), Some(best)) if best.hindrance.as_ref().is_some_and(Hindrance::is_smtp_off) => {
                 let mut outcome = Outcome { route: Route::Graph, ..Outcome::default() };
                 refuse(&mut outcome, &waiting(message).collect::<Vec<_>>(), &reply);
                 outcome
@@ -457,9 +461,7 @@ pub(in crate::delivery) fn said(reply: &Reply) -> String {
 
 /// Whether Exchange refuses for good: what it says is permanent, and known neither to pass nor to be about the session.
 pub(in crate::delivery) fn is_final(reply: &Reply) -> bool {
-    let passes = || {
-        crate::base::catalogue::exchange_reply(reply.code, &reply.text())
-            .is_some_and(|entry| entry.whose == Whose::Nobody)
-    };
+    let passes =
+        || catalogue::exchange_reply(reply.code, &reply.text()).is_some_and(|entry| entry.whose == Whose::Nobody);
     reply.is_permanent() && !matches!(reply.code, 503 | 530 | 535 | 538) && !passes()
 }

@@ -18,8 +18,8 @@ use crate::base::{Clock, Fault, Mailbox, Protocol, TenantName};
 use crate::delivery::attempt::{Hindrance, Outcome, Sender, UNFIT_CODE, waiting};
 use crate::delivery::courier::unsettled::Unsettled;
 use crate::delivery::spool::{Spool, Swept};
-use crate::delivery::unknown::{Known, UnknownOutcome};
-use crate::delivery::{Delivery, DeliveryError, Keeping, Late};
+use crate::delivery::unknown::{FILING_TIME, Known, UnknownOutcome};
+use crate::delivery::{Delivery, DeliveryError, Keeping, LateAnswers};
 use crate::store::{Ending, LIMITS_CODE, Obstacle, QueuedMessage, Store, StoreError};
 
 /// Mailboxes that are served beside each other.
@@ -80,7 +80,7 @@ pub struct Courier {
     pub(in crate::delivery) settings: Settings,
     wake: Arc<Notify>,
     /// Answers of Exchange that came late.
-    late: Arc<Mutex<Vec<Late>>>,
+    pub(in crate::delivery) late: LateAnswers,
     /// Mailboxes that are being served now, and whose they are.
     busy: Mutex<HashMap<Mailbox, Option<TenantName>>>,
     /// When the queue is to be looked at, if that is before the next glance; by the clock's `elapsed`.
@@ -119,7 +119,7 @@ impl Courier {
     /// # Errors
     /// When the store cannot be asked or the spool not be looked through.
     pub async fn take_up(&self) -> Result<(), DeliveryError> {
-        let unknown = self.store.settle_attempts(self.clock.now()).await?;
+        let unknown = self.store.settle_attempts(self.clock.now(), FILING_TIME).await?;
         let known = self.store.queued_ids().await?;
         let waiting = known.len();
         let spool = self.spool.clone();
@@ -166,8 +166,10 @@ impl Courier {
         while rounds.join_next().await.is_some() {}
         // What is not noted now is unknown to the next process.
         for _ in 0..LAST_TRIES {
+            self.settle_late().await;
             self.settle_unsettled(true).await;
-            if self.unsettled.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
+            let nothing = self.unsettled.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+            if nothing && self.late.all().is_empty() {
                 break;
             }
             tokio::time::sleep(LEAST_REST).await;
@@ -301,8 +303,6 @@ impl Courier {
                     break;
                 }
             };
-            // What could not be noted of it before counts no more.
-            self.unsettled.lock().unwrap_or_else(PoisonError::into_inner).remove(&message.id);
             match self.one(&message).await {
                 Ok(true) => {}
                 Ok(false) => break,
@@ -325,6 +325,15 @@ impl Courier {
     /// One attempt at one message. False: the mailbox is to be left alone for a while.
     async fn one(&self, message: &QueuedMessage) -> Result<bool, DeliveryError> {
         let began = self.clock.now();
+        if self.take_up_answer(&message.id).await? {
+            return Ok(true);
+        }
+        let unsettled = self.unsettled.lock().unwrap_or_else(PoisonError::into_inner).remove(&message.id);
+        // What could not be noted of an attempt counts no more, as that was taken back since. An answer does.
+        if let Some(Unsettled { message, of: Ending::Look, outcome: Some(outcome), .. }) = unsettled {
+            self.ended(&message, Ending::Look, outcome).await?;
+            return Ok(true);
+        }
         if waiting(message).next().is_none() {
             // Only its sender could not be told yet.
             self.settle(message, false).await?;
@@ -335,6 +344,9 @@ impl Courier {
             Known::Settled => return Ok(true),
         };
         let message = &*message;
+        if self.take_up_answer(&message.id).await? {
+            return Ok(true);
+        }
         // Asked for each message: what is disabled meanwhile sends no more.
         let sender = match self.auth.permit_for_queued(&message.mailbox, Protocol::Smtp).await {
             Ok(permit) => Sender::new(&self.delivery, permit),
@@ -343,7 +355,8 @@ impl Courier {
                     Obstacle { code: error.code().to_owned(), reason: error.to_string(), remedy: error.remedy() };
                 let hindrance = Hindrance { obstacle, whose: error.whose(), of_mailbox: true };
                 if self.begins(message, began).await? {
-                    self.ended(message, Outcome { hindrance: Some(hindrance), ..Outcome::default() }).await?;
+                    let outcome = Outcome { hindrance: Some(hindrance), ..Outcome::default() };
+                    self.ended(message, this_attempt(message), outcome).await?;
                 }
                 return Ok(false);
             }
@@ -369,22 +382,22 @@ impl Courier {
         let outcome = sender.attempt(message, room, again).await;
         self.delivery.note_attempt(message, &outcome.recipients, outcome.route);
         let of_mailbox = outcome.hindrance.as_ref().is_some_and(|hindrance| hindrance.of_mailbox);
-        self.ended(message, outcome).await?;
+        self.ended(message, this_attempt(message), outcome).await?;
         Ok(!of_mailbox)
     }
 
     async fn begins(&self, message: &QueuedMessage, began: DateTime<Utc>) -> Result<bool, DeliveryError> {
         let begun = self.store.begin_attempt(&message.id, began).await;
         if begun.is_err() {
-            self.unsettled(message.clone(), None, Duration::ZERO);
+            self.unsettled(message.clone(), this_attempt(message), None, Duration::ZERO);
         }
         Ok(begun?)
     }
 
-    async fn ended(&self, message: &QueuedMessage, outcome: Outcome) -> Result<(), DeliveryError> {
-        let ended = self.end(message, Ending::Attempt(message.attempts + 1), outcome.clone()).await;
+    async fn ended(&self, message: &QueuedMessage, of: Ending, outcome: Outcome) -> Result<(), DeliveryError> {
+        let ended = self.end(message, of, outcome.clone()).await;
         if ended.is_err() {
-            self.unsettled(message.clone(), Some(outcome), Duration::ZERO);
+            self.unsettled(message.clone(), of, Some(outcome), Duration::ZERO);
         }
         ended
     }
@@ -400,6 +413,11 @@ impl Drop for Busy<'_> {
     fn drop(&mut self) {
         self.courier.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(self.mailbox);
     }
+}
+
+/// The attempt that comes behind those that a message has had.
+fn this_attempt(message: &QueuedMessage) -> Ending {
+    Ending::Attempt(message.attempts + 1)
 }
 
 /// How long a message waits that was kept just now: the same for all, so that those of one mailbox go out in the order in which they came.

@@ -8,6 +8,7 @@ mod composing;
 pub mod courier;
 mod direct;
 pub mod governor;
+mod late;
 pub mod live;
 mod noted;
 mod pool;
@@ -19,14 +20,14 @@ mod told;
 pub mod unknown;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use crate::auth::{AuthError, Cleared, Permit};
-use crate::base::{Answer, Clock, Fault, Mailbox, Reference, TenantName, Whose};
+use crate::base::{Answer, Clock, Fault, Reference, TenantName, Whose};
 use crate::broker::{Broker, BrokerError};
 use crate::delivery::composing::{Arrival, Composing};
 use crate::delivery::governor::Waits;
@@ -45,6 +46,7 @@ use crate::wire::smtp::{MailFrom, RcptTo, Reply};
 pub use self::assured::Assured;
 pub use self::courier::Courier;
 pub use self::direct::Direct;
+pub use self::late::LateAnswers;
 
 /// What a delivery needs.
 #[derive(Clone)]
@@ -87,17 +89,7 @@ pub struct Keeping {
     /// Whoever delivers what is kept is told by this that there is something.
     pub wake: Arc<Notify>,
     /// Answers of Exchange to messages that are kept, as they came too late for the client.
-    pub late: Arc<Mutex<Vec<Late>>>,
-}
-
-/// An answer of Exchange to a whole message that the client did not wait for.
-#[derive(Debug)]
-pub struct Late {
-    id: String,
-    mailbox: Mailbox,
-    /// The places of the recipients that were in the transaction.
-    places: Vec<usize>,
-    reply: Reply,
+    pub late: LateAnswers,
 }
 
 /// The deliveries of one session.

@@ -111,6 +111,7 @@ pub(in crate::delivery) async fn keep(
         is_unknown: false,
         unknown_at: None,
         copies: 0,
+        resent: 0,
         warned_at: None,
         held: chrono::Duration::zero(),
         held_since: None,
@@ -232,6 +233,22 @@ fn words(message: &QueuedMessage, why: Reported, concerned: &[(String, &QueuedRe
     text
 }
 
+/// An address as the field of a recipient has it. One that is not in ASCII has a type of its own, and hexadecimal numbers where the report is
+/// in seven bits (RFC 6533, section 3).
+fn typed(address: &str) -> String {
+    if address.is_ascii() {
+        return format!("rfc822; {address}");
+    }
+    let mut text = String::from("utf-8; ");
+    for c in address.chars() {
+        match c {
+            '!'..='~' if !matches!(c, '\\' | '+' | '=') => text.push(c),
+            c => text.push_str(&format!("\\x{{{:02X}}}", u32::from(c))),
+        }
+    }
+    text
+}
+
 /// The fields for programs (RFC 3464, sections 2.2 and 2.3).
 fn fields(message: &QueuedMessage, why: Reported, hostname: &str, concerned: &[(String, &QueuedRecipient)]) -> String {
     let arrived = message.accepted_at.to_rfc2822();
@@ -253,7 +270,8 @@ fn fields(message: &QueuedMessage, why: Reported, hostname: &str, concerned: &[(
         if let Some(original) = RcptTo::parse(recipient.rcpt.as_bytes()).ok().and_then(|rcpt| rcpt.orcpt) {
             text.push_str(&format!("\r\nOriginal-Recipient: {original}"));
         }
-        text.push_str(&format!("\r\nFinal-Recipient: rfc822; {address}\r\nAction: {action}\r\nStatus: {status}\r\n"));
+        let address = typed(address);
+        text.push_str(&format!("\r\nFinal-Recipient: {address}\r\nAction: {action}\r\nStatus: {status}\r\n"));
         if let Reported::Delayed { until } = why {
             text.push_str(&format!("Will-Retry-Until: {}\r\n", until.to_rfc2822()));
         }
@@ -262,4 +280,15 @@ fn fields(message: &QueuedMessage, why: Reported, hostname: &str, concerned: &[(
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_is_not_in_ascii_is_typed_as_one_and_can_be_read_back() {
+        assert_eq!(typed("a+b@contoso.test"), "rfc822; a+b@contoso.test");
+        assert_eq!(typed("p\u{e9}+1@contoso.test"), "utf-8; p\\x{E9}\\x{2B}1@contoso.test");
+    }
 }

@@ -54,7 +54,9 @@ impl Courier {
             return self.done(&after).await;
         }
         if nobody_waits && nobody_can_be_told(&after) {
-            return self.hold(&after, of, is_taken).await;
+            let has_answers = outcome.is_completing || matches!(of, Ending::Attempt(_));
+            let certainty = if has_answers { Certainty::Known } else { Certainty::AsBefore };
+            return self.hold(&after, of, is_taken, certainty).await;
         }
         after.obstacle = outcome.hindrance.as_ref().map(|hindrance| hindrance.obstacle.clone());
         after.is_unknown = outcome.unknown.is_some() || (message.is_unknown && !outcome.is_completing);
@@ -78,7 +80,7 @@ impl Courier {
         }
         if waiting(message).next().is_none() {
             return if has_failed(&told) {
-                self.hold(&told, Ending::Look, false).await
+                self.hold(&told, Ending::Look, false, Certainty::AsBefore).await
             } else {
                 self.done(message).await
             };
@@ -166,7 +168,13 @@ impl Courier {
     }
 
     /// Nobody can be told that a message failed but the administrator, who finds it in the queue.
-    async fn hold(&self, message: &QueuedMessage, of: Ending, is_taken: bool) -> Result<(), DeliveryError> {
+    async fn hold(
+        &self,
+        message: &QueuedMessage,
+        of: Ending,
+        is_taken: bool,
+        certainty: Certainty,
+    ) -> Result<(), DeliveryError> {
         let obstacle = undeliverable(message);
         // Those it failed for are tried again when it is released.
         let wait_on = |(place, recipient): (usize, &QueuedRecipient)| {
@@ -183,8 +191,7 @@ impl Courier {
             is_taken,
             state: QueueState::Held,
             next_at: now,
-            // Each of its recipients has an answer where an attempt ends so.
-            certainty: if of == Ending::Look { Certainty::AsBefore } else { Certainty::Known },
+            certainty,
             obstacle: Some(obstacle.clone()),
         };
         if self.store.end_attempt(&message.id, &end, now).await? {
@@ -204,7 +211,7 @@ impl Courier {
     pub(in crate::delivery) async fn expire(&self, message: &QueuedMessage) -> Result<(), DeliveryError> {
         warn!(mailbox.id = %message.mailbox, queue.id = message.id, "a message of the queue has become too old");
         if nobody_can_be_told(message) {
-            return self.hold(message, Ending::Look, false).await;
+            return self.hold(message, Ending::Look, false, Certainty::AsBefore).await;
         }
         let mut ended = message.clone();
         for recipient in ended.recipients.iter_mut().filter(|one| one.state == RecipientState::Waiting) {

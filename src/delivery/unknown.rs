@@ -10,6 +10,7 @@ use crate::auth::Permit;
 use crate::base::{Fault, Protocol, Whose};
 use crate::delivery::attempt::Outcome;
 use crate::delivery::courier::Courier;
+use crate::delivery::late::LATE_TIME;
 use crate::delivery::{Delivery, DeliveryError};
 use crate::store::{
     AttemptEnd, Certainty, Ending, JournalFilter, JournalOutcome, Obstacle, QueueState, QueuedMessage, RecipientState,
@@ -27,8 +28,8 @@ const BETWEEN_LOOKS: chrono::Duration = chrono::Duration::minutes(1);
 /// How long a look may take.
 const LOOK_TIME: Duration = Duration::from_secs(60);
 
-/// A message that may have arrived so many times already is held for the administrator instead of being sent once more.
-const MOST_COPIES: u32 = 3;
+/// A message that was sent so many times although it might have arrived is held for the administrator instead of being sent once more.
+const MOST_RESENT: u32 = 3;
 
 /// The beginning of a message, with the `Received` that we have put in front.
 const HEAD_OCTETS: usize = 4096;
@@ -91,12 +92,17 @@ impl Courier {
     /// Finds out about a message whose outcome is unknown.
     pub(in crate::delivery) async fn know(&self, message: &QueuedMessage) -> Result<Known, DeliveryError> {
         let send = |again| Ok(Known::Send { message: Box::new(message.clone()), again });
-        if !message.is_unknown {
-            return send(false);
-        }
         // Without a time of its own it is long ago.
         let unknown_at = message.unknown_at.unwrap_or(message.accepted_at);
         let now = self.clock.now();
+        if self.late.is_open(&message.id) && now < unknown_at + LATE_TIME {
+            // Whoever wants it to be tried at once wants it to arrive once all the same.
+            self.store.postpone_one(&message.id, unknown_at + LATE_TIME).await?;
+            return Ok(Known::Settled);
+        }
+        if !message.is_unknown {
+            return send(false);
+        }
         if now < unknown_at + FILING_TIME {
             self.store.postpone_one(&message.id, unknown_at + FILING_TIME).await?;
             return Ok(Known::Settled);
@@ -126,13 +132,14 @@ impl Courier {
             }
             // Whoever gives it up after an attempt in vain knows that it has not arrived.
             Look::Absent => {
+                self.store.note_absent(&message.id).await?;
                 let message = Box::new(QueuedMessage { is_unknown: false, ..message.clone() });
                 Ok(Known::Send { message, again: false })
             }
             // Not for ever: what is lost each time is most likely delivered each time.
             Look::Unclear(_)
                 if self.settings.unknown_outcome == UnknownOutcome::Resend
-                    && message.copies < MOST_COPIES
+                    && message.resent < MOST_RESENT
                     && !self.is_too_old(message) =>
             {
                 send(true)

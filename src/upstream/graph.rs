@@ -111,8 +111,9 @@ impl Fault for GraphError {
     fn remedy(&self) -> Option<String> {
         match self {
             Self::Denied { mailbox, .. } => Some(format!(
-                "Give the application the permission Mail.Send for {mailbox} in Entra (and the administrator's consent), or take \"graph\" out of \
-                 `routes`; `postern explain graph-denied` has the steps."
+                "Give the application the permission Mail.Send for {mailbox}: in Entra with the administrator's consent, or for some mailboxes \
+                 alone by `-GraphByRole` of the script that `postern setup --print-script` writes; or take \"graph\" out of `routes`. `postern \
+                 explain graph-denied` has the steps."
             )),
             Self::NoGraph { .. } => {
                 Some("Name `graph` under [tenant.endpoints], or take \"graph\" out of `routes`.".to_owned())

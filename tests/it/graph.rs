@@ -227,3 +227,21 @@ async fn what_graph_refuses_is_refused_where_smtp_is_switched_off() {
     let told = send(&world, DeliveryMode::Direct, BOB, &[BOB], "one").await;
     assert!(told.starts_with("554 5.6.0 "), "{told}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_graph_refuses_waits_for_smtp_where_that_is_not_switched_off() {
+    let world = world("smtp, graph").await;
+    world.fault("smtp-auth-reject=1000");
+    world.fault("graph-reply=400 ErrorMimeContentInvalid");
+    let told = send(&world, DeliveryMode::Assured, BOB, &[BOB], "one").await;
+    assert!(told.contains("queued as"), "{told}");
+    let attempted = async || world.ops.queue().await.unwrap()[0].attempts > 0;
+    eventually("an attempt from the queue", async || {
+        world.ops.retry_all_queued().await.unwrap();
+        attempted().await
+    })
+    .await;
+    world.sandbox.faults().clear(postern::sandbox::read_fault("smtp-auth-reject=1").unwrap().0);
+    goes_out(&world).await;
+    assert_eq!(went(&world), [(Route::Smtp, vec![BOB.to_owned()])]);
+}

@@ -71,3 +71,71 @@ async fn a_connection_that_has_gone_silent_while_it_waited_costs_the_client_no_m
     // An answer may take 30 seconds once it is waited for without end.
     assert!(began.elapsed() < Duration::from_secs(25), "{:?}", began.elapsed());
 }
+
+/// A message whose answer is still awaited when its client hears that it is kept; its ID. A minute of the world's clock is a second.
+async fn kept_and_awaited(world: &World, smtp: &mut Peer<TcpStream>) -> String {
+    fault(world, "smtp-slow-data=5000");
+    let told = send(smtp, 1).await;
+    let Some((_, id)) = told.rsplit_once("queued as ") else { panic!("{told}") };
+    id.to_owned()
+}
+
+fn fast() -> Plan {
+    Plan { clock: Clock::fast(60), ..Plan::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_sent_beside_a_transaction_whose_answer_is_awaited_whoever_wants_that() {
+    let world = World::planned(fast()).await;
+    let mut smtp = assured(&world).await;
+    kept_and_awaited(&world, &mut smtp).await;
+    // Also when it has been as long as it takes until other messages are looked for.
+    eventually("the answer", async || {
+        world.ops.retry_all_queued().await.unwrap();
+        world.ops.queue().await.unwrap().is_empty()
+    })
+    .await;
+    assert_eq!(world.sandbox.submissions().len(), 1);
+    assert!(!world.sandbox.tally().logins.contains_key(&Protocol::Imap));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_connection_breaks_nobody_waits_for_its_answer_any_longer() {
+    let world = World::planned(fast()).await;
+    let mut smtp = assured(&world).await;
+    fault(&world, "smtp-drop-lost=1");
+    let id = kept_and_awaited(&world, &mut smtp).await;
+    let kept = world.ops.queued(&id).await.unwrap();
+    let unknown_at = kept.unknown_at.unwrap();
+    assert_eq!(kept.next_at, unknown_at + chrono::Duration::minutes(11));
+    eventually("it to be looked for sooner", async || {
+        world.ops.queued(&id).await.unwrap().next_at < unknown_at + chrono::Duration::minutes(8)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_comes_while_the_mailbox_is_being_served_is_not_forgotten() {
+    for stops in [false, true] {
+        let mut world = World::planned(fast()).await;
+        let mut smtp = assured(&world).await;
+        let mut other = assured(&world).await;
+        let id = kept_and_awaited(&world, &mut smtp).await;
+        fault(&world, "mail-unreachable");
+        assert!(send(&mut other, 2).await.contains("queued as"));
+        world.sandbox.faults().clear(read_fault("mail-unreachable").unwrap().0);
+        eventually("the attempt at the second", async || {
+            world.ops.queue().await.unwrap().iter().any(|one| one.attempts == 1 && one.is_unknown)
+        })
+        .await;
+        // Its answer comes before that of the second, and the mailbox is being served so long.
+        if stops {
+            world.stop_serving().await;
+        } else {
+            world.ops.retry_queued(&id).await.unwrap();
+        }
+        eventually("both to go", async || world.ops.queue().await.unwrap().is_empty()).await;
+        assert_eq!(world.sandbox.submissions().len(), 2);
+        assert!(!world.sandbox.tally().logins.contains_key(&Protocol::Imap), "nothing had to be looked for");
+    }
+}

@@ -249,3 +249,53 @@ async fn what_is_lost_each_time_is_not_sent_for_ever() {
     assert!(!waits(&world, &id).await);
     assert_eq!(world.sandbox.submissions().len(), 5);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_look_has_found_missing_is_given_up_in_the_end_and_its_sender_told() {
+    let (world, clock, mut smtp) = world("\n[delivery]\nunknown_outcome = \"hold\"\n", |text| text).await;
+    assert_eq!(send(&mut smtp, 1, &[BOB]).await, "", "it went at once");
+    clock.turn(Duration::seconds(1));
+    world.fault("smtp-drop-lost=1");
+    let id = send(&mut smtp, 2, &[BOB]).await;
+    world.fault("smtp-recipient-reply=451 4.4.0 Not now");
+    clock.turn(Duration::minutes(3));
+    eventually("an attempt in vain", async || {
+        let left = world.ops.queued(&id).await.unwrap();
+        left.attempts == 1 && left.next_at > clock.now()
+    })
+    .await;
+    assert!(!world.ops.queued(&id).await.unwrap().is_unknown, "it is missing, and that is noted");
+    clock.turn(Duration::days(9));
+    eventually("it to be given up", async || !waits(&world, &id).await).await;
+    world.sandbox.faults().clear_all();
+    settled(&world).await;
+    let report = world.sandbox.messages(ALICE, "INBOX");
+    assert!(String::from_utf8_lossy(&report[0]).contains("Status: 4.4.7"), "{report:?}");
+    assert_eq!(world.sandbox.messages(BOB, "INBOX").len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_found_for_the_one_and_is_held_for_the_other_has_not_arrived_for_that_one() {
+    let (world, clock, mut smtp) = world("", |text| text).await;
+    world.fault("mail-unreachable");
+    for command in ["MAIL FROM:<>", "RCPT TO:<bob@contoso.test>", "RCPT TO:<carol@elsewhere.test>", "DATA"] {
+        smtp.smtp(command).await;
+    }
+    smtp.send(format!("From: {ALICE}\r\nMessage-ID: <1@contoso.test>\r\n\r\ntext\r\n.\r\n")).await;
+    assert!(smtp.reply().await.contains("queued as"));
+    world.sandbox.faults().clear_all();
+    world.fault("smtp-reject-recipient=bob@contoso.test");
+    world.fault("smtp-drop-after-data=1");
+    clock.turn(Duration::minutes(2));
+    eventually("the attempt to be lost", async || world.ops.queue().await.unwrap()[0].unknown_at.is_some()).await;
+    clock.turn(Duration::minutes(3));
+    settled(&world).await;
+    let held = world.ops.queue().await.unwrap().remove(0);
+    assert_eq!(held.obstacle.unwrap().code, "report-undeliverable");
+    assert!(!held.is_unknown, "Carol has it, and Bob has not");
+    world.sandbox.faults().clear_all();
+    world.ops.release_queued(&held.id).await.unwrap();
+    settled(&world).await;
+    let submitted: Vec<Vec<String>> = world.sandbox.submissions().into_iter().map(|one| one.recipients).collect();
+    assert_eq!(submitted, [vec!["carol@elsewhere.test".to_owned()], vec![BOB.to_owned()]]);
+}

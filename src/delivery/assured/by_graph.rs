@@ -69,7 +69,8 @@ impl Assured {
             }
             Err(error) => error,
         };
-        let may_go_by_smtp = routes.contains(&Route::Smtp) && self.keeps && !setup;
+        let is_off = transaction.hindrance.as_ref().is_some_and(Hindrance::is_smtp_off);
+        let may_go_by_smtp = routes.contains(&Route::Smtp) && self.keeps && !is_off;
         if let Some(why) = by_graph::is_unfit(&error).filter(|_| may_go_by_smtp) {
             transaction.hindrance.get_or_insert_with(|| Hindrance::unfit(&why));
             return None;

@@ -1,6 +1,6 @@
 //! A message that Exchange has not taken for everybody: kept, flushed, before the client hears so.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use tracing::info;
 
@@ -8,17 +8,15 @@ use crate::base::Whose;
 use crate::delivery::assured::{Assured, LateAnswer, MESSAGE, Transaction};
 use crate::delivery::attempt::{Hindrance, UNFIT_CODE, said};
 use crate::delivery::courier::first_pause;
+use crate::delivery::late::{LATE_TIME, Late};
 use crate::delivery::noted::Envelope;
 use crate::delivery::spool::SpoolError;
 use crate::delivery::told;
 use crate::delivery::unknown::FILING_TIME;
-use crate::delivery::{DeliveryError, Late, recipient_of};
+use crate::delivery::{DeliveryError, recipient_of};
 use crate::store::{JournalOutcome, LIMITS_CODE, QueueState, QueuedMessage, QueuedRecipient, RecipientState};
 use crate::upstream::UpstreamError;
 use crate::wire::smtp::Reply;
-
-/// How long an answer to a whole message is waited for before the message is looked for: as long as the connection waits.
-const LATE_TIME: chrono::Duration = chrono::Duration::minutes(11);
 
 impl Assured {
     /// Keeps the message for those who have not got it, and says so.
@@ -68,6 +66,7 @@ impl Assured {
             is_unknown,
             unknown_at: is_unknown.then_some(now),
             copies: u32::from(accepted.is_some()),
+            resent: 0,
             warned_at: None,
             held: chrono::Duration::zero(),
             held_since: for_setup.then_some(now),
@@ -89,12 +88,17 @@ impl Assured {
             // Before it is in the queue, so that nobody overtakes it from here.
             self.delivery.traffic.governor.begin_backlog(&message.mailbox);
         }
+        if late.is_some() {
+            // Before it is in the queue, so that nobody sends it beside the open transaction.
+            self.delivery.keeping.late.open(&id);
+        }
         let kept = async {
             draft.keep().await?;
             self.delivery.keeping.store.enqueue(&message).await.map_err(DeliveryError::from)
         };
         if let Err(error) = kept.await {
             drop(self.delivery.keeping.spool.remove(&id).await);
+            self.delivery.keeping.late.close(&id);
             return self.not_kept(&error, mail.address());
         }
         if for_limits {
@@ -125,16 +129,16 @@ impl Assured {
         let (id, mailbox) = (message.id.clone(), message.mailbox.clone());
         let taken = message.recipients.iter().enumerate().filter(|(_, one)| one.is_unknown);
         let places = taken.map(|(place, _)| place).collect();
-        let (late, wake) = (Arc::clone(&self.delivery.keeping.late), Arc::clone(&self.delivery.keeping.wake));
+        let (answers, wake) = (self.delivery.keeping.late.clone(), Arc::clone(&self.delivery.keeping.wake));
         tokio::spawn(async move {
             let reply = match answer.await {
-                Ok(Ok(reply)) if !reply.is_intermediate() => reply,
+                Ok(Ok(reply)) if !reply.is_intermediate() => Some(reply),
                 // A refusal, whenever it is said, is no acceptance.
-                Ok(Err(UpstreamError::BrokeOff { reply, .. })) => reply,
+                Ok(Err(UpstreamError::BrokeOff { reply, .. })) => Some(reply),
                 // Then it is looked for.
-                _ => return,
+                _ => None,
             };
-            late.lock().unwrap_or_else(PoisonError::into_inner).push(Late { id, mailbox, places, reply });
+            answers.come(Late { id, mailbox, places, reply });
             wake.notify_one();
         });
     }

@@ -3,10 +3,13 @@
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use tracing::info;
+
 use crate::base::Mailbox;
+use crate::delivery::DeliveryError;
 use crate::delivery::attempt::{Hindrance, Outcome, is_final, said};
 use crate::delivery::courier::{Courier, first_pause};
-use crate::delivery::{DeliveryError, Late};
+use crate::delivery::unknown::FILING_TIME;
 use crate::store::{AttemptEnd, Certainty, Ending, QueuedMessage, RecipientState, Route};
 
 /// The pause after something could not be noted twice.
@@ -16,6 +19,8 @@ const UNSETTLED_PAUSE: Duration = Duration::from_secs(30);
 pub(super) struct Unsettled {
     /// The message before its attempt.
     pub(super) message: QueuedMessage,
+    /// What ended.
+    pub(super) of: Ending,
     /// What came of it; `None`: whether it began is not known, and it was not made.
     pub(super) outcome: Option<Outcome>,
     /// When it is tried again; by the clock's `elapsed`.
@@ -35,58 +40,72 @@ impl Courier {
             // Whoever serves the mailbox may have come to that very message.
             let Some(_apart) = self.keep_apart(&mailbox) else { continue };
             let found = self.unsettled.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-            let Some(Unsettled { message, outcome, .. }) = found else { continue };
-            let of = Ending::Attempt(message.attempts + 1);
+            let Some(Unsettled { message, of, outcome, .. }) = found else { continue };
             let settled = match &outcome {
                 Some(outcome) => self.end(&message, of, outcome.clone()).await,
                 None => self.not_begun(&message, of).await,
             };
             // That it failed was said when it did so first.
             if settled.is_err() {
-                self.unsettled(message, outcome, UNSETTLED_PAUSE);
+                self.unsettled(message, of, outcome, UNSETTLED_PAUSE);
             }
         }
     }
 
-    pub(super) fn unsettled(&self, message: QueuedMessage, outcome: Option<Outcome>, pause: Duration) {
+    pub(super) fn unsettled(&self, message: QueuedMessage, of: Ending, outcome: Option<Outcome>, pause: Duration) {
         let next = self.clock.elapsed() + pause;
         let mut unsettled = self.unsettled.lock().unwrap_or_else(PoisonError::into_inner);
-        unsettled.insert(message.id.clone(), Unsettled { message, outcome, next });
+        unsettled.insert(message.id.clone(), Unsettled { message, of, outcome, next });
     }
 
     /// Takes up answers of Exchange that came after the client had heard that its message is kept.
     pub(super) async fn settle_late(&self) {
-        let late = std::mem::take(&mut *self.late.lock().unwrap_or_else(PoisonError::into_inner));
-        for answer in late {
-            if !self.take_up_answer(&answer).await {
-                self.late.lock().unwrap_or_else(PoisonError::into_inner).push(answer);
-            }
+        for (id, mailbox) in self.late.all() {
+            // Whoever serves the mailbox takes it up when it comes to that message.
+            let Some(_apart) = self.keep_apart(&mailbox) else { continue };
+            // That it failed is seen at the next glance.
+            drop(self.take_up_answer(&id).await);
         }
     }
 
-    /// One of them. False: not now.
-    async fn take_up_answer(&self, late: &Late) -> bool {
-        let Some(_apart) = self.keep_apart(&late.mailbox) else { return false };
-        let message = match self.store.queued_message(&late.id).await {
-            Ok(Some(message)) if message.is_unknown && message.attempts == 0 => message,
-            // It was looked for, sent again or dropped meanwhile.
-            Ok(_) => return true,
-            Err(_) => return false,
+    /// The one to this message, if it has come. Whoever calls keeps the mailbox apart. False: there is nothing that is noted by it.
+    pub(super) async fn take_up_answer(&self, id: &str) -> Result<bool, DeliveryError> {
+        let Some(late) = self.late.take(id) else { return Ok(false) };
+        let message = match self.store.queued_message(id).await {
+            Ok(message) => message,
+            Err(error) => {
+                self.late.come(late);
+                return Err(error.into());
+            }
         };
-        let state = match &late.reply {
+        let Some(reply) = late.reply else {
+            let unknown_at = message.filter(|message| message.is_unknown).and_then(|message| message.unknown_at);
+            if let Some(at) = unknown_at {
+                self.store.look_sooner(id, at + FILING_TIME).await?;
+            }
+            return Ok(false);
+        };
+        let Some(message) = message.filter(|message| message.is_unknown && message.attempts == 0) else {
+            info!(
+                mailbox.id = %late.mailbox,
+                queue.id = id,
+                "Exchange's answer came when the message had been looked for, sent again or dropped already: {}",
+                said(&reply)
+            );
+            return Ok(false);
+        };
+        let state = match &reply {
             reply if reply.is_positive() => RecipientState::Delivered,
             reply if is_final(reply) => RecipientState::Failed,
             _ => RecipientState::Waiting,
         };
-        let told = Some(said(&late.reply));
-        let hindrance = (state == RecipientState::Waiting).then(|| Hindrance::of_late_reply(&late.reply));
+        let told = Some(said(&reply));
+        let hindrance = (state == RecipientState::Waiting).then(|| Hindrance::of_late_reply(&reply));
         let recipients: Vec<_> = late.places.iter().map(|place| (*place, state, told.clone())).collect();
-        let outcome = Outcome { recipients: recipients.clone(), hindrance, is_completing: true, ..Outcome::default() };
-        let ended = self.end(&message, Ending::Look, outcome).await.is_ok();
-        if ended {
-            self.delivery.note_attempt(&message, &recipients, Route::Smtp);
-        }
-        ended
+        self.delivery.note_attempt(&message, &recipients, Route::Smtp);
+        let outcome = Outcome { recipients, hindrance, is_completing: true, ..Outcome::default() };
+        self.ended(&message, Ending::Look, outcome).await?;
+        Ok(true)
     }
 
     /// An attempt may be noted that was not made.

@@ -153,6 +153,7 @@ fn migrations() -> Migrator {
         migration(7, "warned", include_str!("../migrations/sqlite/0007_warned.sql")),
         migration(8, "copies", include_str!("../migrations/sqlite/0008_copies.sql")),
         migration(9, "rotation", include_str!("../migrations/sqlite/0009_rotation.sql")),
+        migration(10, "resent", include_str!("../migrations/sqlite/0010_resent.sql")),
     ])
 }
 

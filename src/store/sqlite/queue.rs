@@ -152,11 +152,12 @@ impl Queue for SqliteStore {
         let mut changes = self.begin().await?;
         // Unknown without a time: since an attempt that has not ended.
         let done = sqlx::query(
-            "UPDATE queued_message SET is_unknown = $2, unknown_at = NULL, copies = copies + $3 \
+            "UPDATE queued_message SET is_unknown = $2, unknown_at = NULL, copies = copies + $3, resent = resent + $4 \
              WHERE id = $1 AND state <> 'held' AND attempt_at IS NOT NULL",
         )
         .bind(id)
         .bind(!places.is_empty())
+        .bind(i64::from(again || !is_covered(changes.connection()?, id, places).await?))
         .bind(i64::from(again))
         .execute(changes.connection()?)
         .await
@@ -213,8 +214,10 @@ impl Queue for SqliteStore {
         if done.rows_affected() == 0 {
             return Ok(false);
         }
-        if let Certainty::Unknown(_, places) = &end.certainty {
-            mark_unknown(changes.connection()?, id, places).await?;
+        match &end.certainty {
+            Certainty::AsBefore => {}
+            Certainty::Known => mark_unknown(changes.connection()?, id, &[]).await?,
+            Certainty::Unknown(_, places) => mark_unknown(changes.connection()?, id, places).await?,
         }
         for (number, state, reply) in &end.recipients {
             sqlx::query("UPDATE queued_recipient SET state = $3, reply = $4 WHERE message = $1 AND number = $2")
@@ -318,8 +321,39 @@ impl Queue for SqliteStore {
         Ok(())
     }
 
-    async fn settle_attempts(&self, at: DateTime<Utc>) -> Result<u64, StoreError> {
+    async fn note_absent(&self, id: &str) -> Result<(), StoreError> {
+        // For whom it was stays: the place of a copy that comes all the same.
+        sqlx::query("UPDATE queued_message SET is_unknown = 0 WHERE id = $1 AND attempt_at IS NULL")
+            .bind(id)
+            .execute(&self.pool)
+            .await
+            .map_err(failed)?;
+        Ok(())
+    }
+
+    async fn look_sooner(&self, id: &str, at: DateTime<Utc>) -> Result<(), StoreError> {
+        sqlx::query(
+            "UPDATE queued_message SET next_at = MIN(next_at, $2) \
+             WHERE id = $1 AND is_unknown AND attempts = 0 AND attempt_at IS NULL",
+        )
+        .bind(id)
+        .bind(at.timestamp_millis())
+        .execute(&self.pool)
+        .await
+        .map_err(failed)?;
+        Ok(())
+    }
+
+    async fn settle_attempts(&self, at: DateTime<Utc>, filing: chrono::Duration) -> Result<u64, StoreError> {
         let mut changes = self.begin().await?;
+        sqlx::query(
+            "UPDATE queued_message SET next_at = MIN(next_at, unknown_at + $1) \
+             WHERE is_unknown AND attempts = 0 AND unknown_at IS NOT NULL",
+        )
+        .bind(filing.num_milliseconds())
+        .execute(changes.connection()?)
+        .await
+        .map_err(failed)?;
         let unknown = sqlx::query(
             "UPDATE queued_message SET unknown_at = $1 WHERE attempt_at IS NOT NULL AND is_unknown AND unknown_at IS NULL",
         )
@@ -349,11 +383,15 @@ impl Queue for SqliteStore {
             // Whoever releases what may have arrived wants it to be sent again.
             QueueWish::Release => {
                 "state = 'waiting', next_at = $2, \
-                 copies = copies + CASE WHEN code = 'outcome-unknown' AND is_unknown THEN 1 ELSE 0 END, \
-                 is_unknown = CASE WHEN code = 'outcome-unknown' THEN 0 ELSE is_unknown END, \
+                 copies = copies + CASE WHEN is_unknown AND @held THEN 1 ELSE 0 END, \
+                 resent = CASE WHEN @held THEN 0 ELSE resent END, is_unknown = CASE WHEN @held THEN 0 ELSE is_unknown END, \
+                 code = CASE WHEN @held THEN NULL ELSE code END, reason = CASE WHEN @held THEN NULL ELSE reason END, \
+                 remedy = CASE WHEN @held THEN NULL ELSE remedy END, \
                  held_millis = held_millis + COALESCE(MAX($2 - held_since, 0), 0), held_since = NULL"
             }
         };
+        // While an attempt is under way it is that one that may have arrived, and not what it was held for.
+        let change = change.replace("@held", "(code = 'outcome-unknown' AND state = 'held' AND attempt_at IS NULL)");
         let mut changes = self.begin().await?;
         let done = sqlx::query(sqlx::AssertSqlSafe(format!("UPDATE queued_message SET {change} WHERE {which} = $1")))
             .bind(value)
@@ -398,6 +436,18 @@ impl Queue for SqliteStore {
     }
 }
 
+/// Whether all these recipients were in the last transaction that might have been taken, or there was none.
+async fn is_covered(connection: &mut SqliteConnection, id: &str, places: &[usize]) -> Result<bool, StoreError> {
+    let rows = sqlx::query("SELECT number FROM queued_recipient WHERE message = $1 AND is_unknown")
+        .bind(id)
+        .fetch_all(connection)
+        .await
+        .map_err(failed)?;
+    let before: HashSet<i64> = rows.iter().map(|row| column(row, "number")).collect::<Result<_, _>>()?;
+    let covers = |place: &usize| i64::try_from(*place).is_ok_and(|place| before.contains(&place));
+    Ok(before.is_empty() || places.iter().all(covers))
+}
+
 /// From here on these recipients, and no others, may have the message.
 async fn mark_unknown(connection: &mut SqliteConnection, id: &str, places: &[usize]) -> Result<(), StoreError> {
     sqlx::query("UPDATE queued_recipient SET is_unknown = 0 WHERE message = $1 AND is_unknown")
@@ -419,8 +469,8 @@ async fn mark_unknown(connection: &mut SqliteConnection, id: &str, places: &[usi
 async fn insert(connection: &mut SqliteConnection, message: &QueuedMessage) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO queued_message (id, mailbox, password_id, mail, size_octets, message_id, is_report, accepted_at, state, next_at, \
-         attempts, is_unknown, held_millis, held_since, code, reason, remedy, warned_at, unknown_at, copies) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
+         attempts, is_unknown, held_millis, held_since, code, reason, remedy, warned_at, unknown_at, copies, resent) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)",
     )
     .bind(&message.id)
     .bind(message.mailbox.as_str())
@@ -442,6 +492,7 @@ async fn insert(connection: &mut SqliteConnection, message: &QueuedMessage) -> R
     .bind(message.warned_at.map(|at| at.timestamp_millis()))
     .bind(message.unknown_at.map(|at| at.timestamp_millis()))
     .bind(message.copies)
+    .bind(message.resent)
     .execute(&mut *connection)
     .await
     .map_err(failed)?;
@@ -513,6 +564,7 @@ fn message(row: &SqliteRow, recipients: Vec<QueuedRecipient>) -> Result<QueuedMe
         is_unknown: column(row, "is_unknown")?,
         unknown_at: optional_time(row, "unknown_at")?,
         copies: u32::try_from(column::<i64>(row, "copies")?).unwrap_or(u32::MAX),
+        resent: u32::try_from(column::<i64>(row, "resent")?).unwrap_or(u32::MAX),
         warned_at: optional_time(row, "warned_at")?,
         held: chrono::Duration::milliseconds(column(row, "held_millis")?),
         held_since: optional_time(row, "held_since")?,

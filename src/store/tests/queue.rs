@@ -18,6 +18,7 @@ fn queued(id: &str, second: i64) -> QueuedMessage {
         is_unknown: false,
         unknown_at: None,
         copies: 0,
+        resent: 0,
         warned_at: None,
         held: chrono::Duration::zero(),
         held_since: None,
@@ -110,12 +111,12 @@ async fn what_a_killed_process_left_is_unknown_only_where_it_was_about_to_comple
     let flags = |message: &QueuedMessage| message.recipients.iter().map(|one| one.is_unknown).collect::<Vec<_>>();
     assert!(!store.note_final("one", &[0], false).await.unwrap(), "nothing is under way");
     assert!(store.begin_attempt("one", at(60)).await.unwrap());
-    assert_eq!(store.settle_attempts(at(61)).await.unwrap(), 0);
+    assert_eq!(store.settle_attempts(at(61), chrono::Duration::minutes(2)).await.unwrap(), 0);
     assert_eq!((one().await.is_unknown, one().await.unknown_at), (false, None), "it had not come so far");
 
     assert!(store.begin_attempt("one", at(70)).await.unwrap());
     assert!(store.note_final("one", &[1], false).await.unwrap());
-    assert_eq!(store.settle_attempts(at(71)).await.unwrap(), 1);
+    assert_eq!(store.settle_attempts(at(71), chrono::Duration::minutes(2)).await.unwrap(), 1);
     let left = one().await;
     assert_eq!((left.is_unknown, left.unknown_at, flags(&left)), (true, Some(at(71)), vec![false, true]));
     // What ends an attempt that was taken back changes nothing any more.
@@ -126,7 +127,7 @@ async fn what_a_killed_process_left_is_unknown_only_where_it_was_about_to_comple
     assert!(store.begin_attempt("one", at(80)).await.unwrap());
     assert!(store.end_attempt("one", &end(3, QueueState::Waiting, at(82)), at(81)).await.unwrap());
     assert!(store.begin_attempt("one", at(82)).await.unwrap());
-    assert_eq!(store.settle_attempts(at(83)).await.unwrap(), 0);
+    assert_eq!(store.settle_attempts(at(83), chrono::Duration::minutes(2)).await.unwrap(), 0);
     let left = one().await;
     assert_eq!((left.is_unknown, left.unknown_at, flags(&left)), (true, Some(at(71)), vec![false, true]));
 
@@ -137,7 +138,7 @@ async fn what_a_killed_process_left_is_unknown_only_where_it_was_about_to_comple
     assert_eq!((again.is_unknown, again.copies, flags(&again)), (true, 1, vec![true, true]));
     // One way has certainly not taken it, and another is tried.
     assert!(store.note_final("one", &[], false).await.unwrap());
-    assert_eq!(store.settle_attempts(at(85)).await.unwrap(), 0);
+    assert_eq!(store.settle_attempts(at(85), chrono::Duration::minutes(2)).await.unwrap(), 0);
     let left = one().await;
     assert_eq!((left.is_unknown, left.copies, flags(&left)), (false, 1, vec![false, false]));
     assert!(store.begin_attempt("one", at(86)).await.unwrap());
@@ -197,7 +198,7 @@ async fn what_may_have_arrived_can_be_released_whatever_is_known_of_it() {
     assert!(store.queued_message("one").await.unwrap().unwrap().is_unknown, "it is looked for");
     let code = "outcome-unknown".to_owned();
     let obstacle = Some(Obstacle { code, reason: "lost".to_owned(), remedy: None });
-    let unknown = QueuedMessage { id: "two".to_owned(), obstacle, ..unknown };
+    let unknown = QueuedMessage { id: "two".to_owned(), state: QueueState::Held, obstacle, ..unknown };
     store.enqueue(&unknown).await.unwrap();
     store.wish(QueuedOf::Id("two"), QueueWish::Release, at(3)).await.unwrap();
     let released = store.queued_message("two").await.unwrap().unwrap();
@@ -319,4 +320,71 @@ async fn what_the_administrator_holds_is_not_given_up_and_nobody_is_told_that_it
     assert!(store.note_told("one", Told::GivenUp, Some(&queued("report", 4))).await.unwrap());
     assert_eq!(store.queued_ids().await.unwrap(), ["report".to_owned()].into());
     assert!(!store.note_told("one", Told::Failed, Some(&queued("other", 5))).await.unwrap(), "it is gone");
+}
+
+#[tokio::test]
+async fn a_copy_of_an_earlier_time_counts_for_a_later_one_only_where_it_is_for_as_many() {
+    let (store, _folder) = store().await;
+    store.enqueue(&queued("one", 0)).await.unwrap();
+    let one = async || store.queued_message("one").await.unwrap().unwrap();
+    let mut number = 0;
+    let mut lost = async |places: &[usize], again| {
+        number += 1;
+        assert!(store.begin_attempt("one", at(60)).await.unwrap());
+        assert!(store.note_final("one", places, again).await.unwrap());
+        let certainty = Certainty::Unknown(at(61), places.to_vec());
+        let lost = AttemptEnd { certainty, ..end(number, QueueState::Waiting, at(62)) };
+        assert!(store.end_attempt("one", &lost, at(61)).await.unwrap());
+    };
+    lost(&[0, 1], false).await;
+    store.note_absent("one").await.unwrap();
+    assert_eq!((one().await.is_unknown, one().await.copies, one().await.resent), (false, 0, 0));
+    // Whoever finds the copy of the first time now knows that this one has it, too.
+    lost(&[1], false).await;
+    assert_eq!((one().await.copies, one().await.resent), (0, 0));
+    store.note_absent("one").await.unwrap();
+    // But not this one.
+    lost(&[0, 1], false).await;
+    assert_eq!((one().await.is_unknown, one().await.copies, one().await.resent), (true, 1, 0));
+    lost(&[0, 1], true).await;
+    assert_eq!((one().await.copies, one().await.resent), (2, 1));
+    // What Exchange has answered to leaves nothing.
+    assert!(store.begin_attempt("one", at(70)).await.unwrap());
+    let known = AttemptEnd { certainty: Certainty::Known, ..end(5, QueueState::Waiting, at(72)) };
+    assert!(store.end_attempt("one", &known, at(71)).await.unwrap());
+    assert!(one().await.recipients.iter().all(|recipient| !recipient.is_unknown));
+}
+
+#[tokio::test]
+async fn what_is_released_while_an_attempt_is_under_way_may_have_arrived_by_that_one() {
+    let (store, _folder) = store().await;
+    let obstacle = Obstacle { code: "outcome-unknown".to_owned(), reason: "lost".to_owned(), remedy: None };
+    let message = QueuedMessage { obstacle: Some(obstacle), resent: 3, copies: 3, ..queued("one", 0) };
+    store.enqueue(&message).await.unwrap();
+    let one = async || store.queued_message("one").await.unwrap().unwrap();
+    let wish = async |wish| assert_eq!(store.wish(QueuedOf::Id("one"), wish, at(80)).await.unwrap(), 1);
+    assert!(store.begin_attempt("one", at(60)).await.unwrap());
+    assert!(store.note_final("one", &[0], true).await.unwrap());
+    wish(QueueWish::Hold).await;
+    wish(QueueWish::Release).await;
+    assert_eq!((one().await.is_unknown, one().await.copies), (true, 4), "it is on its way");
+    assert_eq!(store.settle_attempts(at(81), chrono::Duration::minutes(2)).await.unwrap(), 1);
+    wish(QueueWish::Hold).await;
+    wish(QueueWish::Release).await;
+    let released = one().await;
+    assert_eq!((released.is_unknown, released.copies, released.resent), (false, 5, 0), "somebody knows");
+    assert_eq!(released.obstacle, None);
+    wish(QueueWish::Release).await;
+    assert_eq!(one().await.copies, 5, "that was said");
+}
+
+#[tokio::test]
+async fn a_new_process_waits_for_no_answer_of_an_earlier_one() {
+    let (store, _folder) = store().await;
+    let unknown = QueuedMessage { is_unknown: true, unknown_at: Some(at(0)), next_at: at(660), ..queued("one", 0) };
+    store.enqueue(&unknown).await.unwrap();
+    store.enqueue(&QueuedMessage { next_at: at(660), ..queued("two", 0) }).await.unwrap();
+    assert_eq!(store.settle_attempts(at(60), chrono::Duration::minutes(2)).await.unwrap(), 0);
+    assert_eq!(store.queued_message("one").await.unwrap().unwrap().next_at, at(120));
+    assert_eq!(store.queued_message("two").await.unwrap().unwrap().next_at, at(660));
 }

@@ -17,9 +17,27 @@ const SHORT_LIFE: Duration = Duration::from_secs(60);
 /// What sending by Graph wants, of an application and of a person.
 const PERMISSION: &str = "Mail.Send";
 
+/// Graph can be reached, and lets a token in.
+pub(in crate::admin::ops::doctor) struct LetIn {
+    pub(in crate::admin::ops::doctor) token: AccessToken,
+    /// Whether the token says that it may send. What is given in Exchange does not stand in it.
+    is_permitted: bool,
+}
+
+impl LetIn {
+    /// Why a way by SMTP that fails is no more than a warning, if it is.
+    pub(in crate::admin::ops::doctor) fn softens(&self, routes: &[Route]) -> Option<&'static str> {
+        let words = match routes.first() {
+            Some(Route::Smtp) => "mail may go by Graph meanwhile, but for app passwords with `--delivery direct`",
+            _ => "mail may go by Graph meanwhile",
+        };
+        self.is_permitted.then_some(words)
+    }
+}
+
 impl Patient<'_> {
-    /// Looks at Graph, where mail may go by it. The token with which it lets the mailbox in.
-    pub(in crate::admin::ops::doctor) async fn graph(&self, ways: &Ways) -> Option<AccessToken> {
+    /// Looks at Graph, where mail may go by it.
+    pub(in crate::admin::ops::doctor) async fn graph(&self, ways: &Ways) -> Option<LetIn> {
         if !self.tenant.routes.contains(&Route::Graph) {
             return None;
         }
@@ -31,9 +49,11 @@ impl Patient<'_> {
             self.teller.skip(Check::Graph, None, "there is no token");
             return None;
         };
+        let mut is_permitted = false;
         let delegated = self.tenant.grants.of(Protocol::Smtp).is_delegated();
         if let Some(claims) = token.claims() {
             let (state, said, remedy) = permission(&claims, delegated);
+            is_permitted = state == StepState::Ok;
             self.teller.tell(Check::GraphPermission, None, state, said.clone(), remedy);
             if state == StepState::Failed {
                 self.teller.skip(Check::Graph, None, &said);
@@ -52,7 +72,7 @@ impl Patient<'_> {
                 Err(error) => Outcome::failed(error.to_string(), remedy(&error)),
             }
         };
-        self.teller.run(Check::Graph, None, knock).await.map(|()| token)
+        self.teller.run(Check::Graph, None, knock).await.map(|()| LetIn { token, is_permitted })
     }
 
     fn permit_to_send(&self) -> Permit {

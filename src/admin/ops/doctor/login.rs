@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::time::timeout;
 
+use crate::admin::ops::doctor::graph::LetIn;
 use crate::admin::ops::doctor::network::Ways;
 use crate::admin::ops::doctor::smtp::Sender;
 use crate::admin::ops::doctor::step::{Check, Outcome, Teller};
@@ -50,8 +51,8 @@ pub(in crate::admin::ops::doctor) struct Proven {
     pub(in crate::admin::ops::doctor) sender: Option<Sender>,
     /// Whether the mailbox can be read by IMAP.
     pub(in crate::admin::ops::doctor) readable: bool,
-    /// The token with which Graph lets the mailbox in.
-    pub(in crate::admin::ops::doctor) graph: Option<AccessToken>,
+    /// Whether and how Graph lets the mailbox in.
+    pub(in crate::admin::ops::doctor) graph: Option<LetIn>,
 }
 
 impl Patient<'_> {
@@ -95,7 +96,9 @@ impl Patient<'_> {
             self.skip_all(&group.protocols, "there is no token");
             return Vec::new();
         }
-        let Some(token) = self.teller.run(Check::Token, protocol, self.token(first, &group)).await else {
+        let softens = self.softens(&group.protocols, proven);
+        let token = async { self.token(first, &group).await.softened(softens) };
+        let Some(token) = self.teller.run(Check::Token, protocol, token).await else {
             self.skip_all(&group.protocols, "there is no token");
             return Vec::new();
         };
@@ -198,14 +201,17 @@ impl Patient<'_> {
         }
     }
 
+    /// Why it is no more than a warning where these do not work, if it is.
+    fn softens(&self, protocols: &[Protocol], proven: &Proven) -> Option<&'static str> {
+        let graph = proven.graph.as_ref().filter(|_| protocols == [Protocol::Smtp]);
+        graph.and_then(|graph| graph.softens(&self.tenant.routes))
+    }
+
     /// The login by one protocol and what lies behind it.
     async fn by(&self, protocol: Protocol, group: &Group, verdict: &Verdict, proven: &mut Proven) {
         let permit = self.permit(protocol);
-        let by_graph = proven.graph.is_some() && protocol == Protocol::Smtp;
-        let login = async {
-            let outcome = self.log_in(&permit, group, verdict).await;
-            if by_graph { outcome.softened("mail goes out by Graph meanwhile") } else { outcome }
-        };
+        let softens = self.softens(&[protocol], proven);
+        let login = async { self.log_in(&permit, group, verdict).await.softened(softens) };
         let Some(logged_in) = self.teller.run(Check::Login, Some(protocol), login).await else {
             let check = if protocol == Protocol::Smtp { Check::Sending } else { Check::Inbox };
             self.teller.skip(check, Some(protocol), "the login failed");
@@ -241,7 +247,7 @@ impl Patient<'_> {
                 let sending = async {
                     match sender.rehearse(&self.doctor.upstream, &permit, implicit).await {
                         Ok(said) => Outcome::ok(said, ()),
-                        Err(failed) => failed.outcome(),
+                        Err(failed) => failed.outcome().softened(softens),
                     }
                 };
                 let can_send = self.teller.run(Check::Sending, Some(protocol), sending).await.is_some();
@@ -337,7 +343,7 @@ impl Patient<'_> {
     async fn send_test(&self, to: &Mailbox, proven: Proven) {
         let graph_first = self.tenant.routes.first() == Some(&Route::Graph);
         let sent = match (&proven.sender, &proven.graph) {
-            (sender, Some(token)) if graph_first || sender.is_none() => self.post_by_graph(to, token).await,
+            (sender, Some(graph)) if graph_first || sender.is_none() => self.post_by_graph(to, &graph.token).await,
             (Some(sender), _) => self.post(to, sender).await,
             (None, _) => {
                 let why = match self.doctor.spoken().contains(&Protocol::Smtp) {

@@ -185,7 +185,7 @@ async fn way(target: &Target<'_>, verifier: &Arc<dyn ServerCertVerifier>, teller
 impl Target<'_> {
     /// What people's browsers need, and Postern only while somebody signs in, is no failure of Postern's.
     fn soften<T>(&self, outcome: Outcome<T>) -> Outcome<T> {
-        if self.needed { outcome } else { outcome.softened("needed only while somebody signs in") }
+        outcome.softened((!self.needed).then_some("needed only while somebody signs in"))
     }
 }
 

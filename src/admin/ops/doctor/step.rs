@@ -208,10 +208,12 @@ impl<T> Outcome<T> {
         Self { state: StepState::Failed, said: said.into(), remedy: Some(remedy.into()), value: Some(value) }
     }
 
-    /// The same, but a failure is only a warning, for the reason given.
-    pub(in crate::admin::ops::doctor) fn softened(self, why: &str) -> Self {
-        match self.state {
-            StepState::Failed => Self { state: StepState::Warning, said: format!("{} ({why})", self.said), ..self },
+    /// The same, but a failure is only a warning where there is a reason for that.
+    pub(in crate::admin::ops::doctor) fn softened(self, why: Option<&str>) -> Self {
+        match (self.state, why) {
+            (StepState::Failed, Some(why)) => {
+                Self { state: StepState::Warning, said: format!("{} ({why})", self.said), ..self }
+            }
             _ => self,
         }
     }

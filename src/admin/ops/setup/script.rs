@@ -25,6 +25,8 @@ pub struct Script {
     pub sign_in_as: Option<Mailbox>,
     /// Whether the application itself sends by Microsoft Graph.
     pub graph: bool,
+    /// Whether a person does.
+    pub delegated_graph: bool,
 }
 
 /// The first words of every script, by which an older one is known.
@@ -51,6 +53,8 @@ impl Script {
             protocols.retain(|protocol| tenant.grants.of(*protocol).is_delegated() == delegated);
             protocols
         };
+        let by_graph = tenant.routes.contains(&Route::Graph);
+        let by_person = tenant.grants.of(Protocol::Smtp).is_delegated();
         Self {
             tenant: tenant.name.to_string(),
             cloud: tenant.cloud,
@@ -60,7 +64,8 @@ impl Script {
             delegated: spoken(true),
             mailboxes,
             sign_in_as,
-            graph: tenant.routes.contains(&Route::Graph) && !tenant.grants.of(Protocol::Smtp).is_delegated(),
+            graph: by_graph && !by_person,
+            delegated_graph: by_graph && by_person,
         }
     }
 
@@ -77,6 +82,7 @@ impl Script {
             mailboxes: Vec::new(),
             sign_in_as: None,
             graph: false,
+            delegated_graph: false,
         }
     }
 
@@ -108,7 +114,7 @@ impl Script {
             text.push_str(NEEDS_OBJECT_ID);
         }
         text.push_str(&format!("Connect-ExchangeOnline{environment}\n\n"));
-        text.push_str(&self.undo(app_only, by_role));
+        text.push_str(&self.undo(app_only));
         text.push_str(&self.set_up(app_only, by_role));
         Some(text)
     }
@@ -184,7 +190,7 @@ if (-not (Get-ServicePrincipal | Where-Object { $_.AppId -eq $ApplicationId })) 
         if !self.app_only.is_empty() {
             text.push_str(self.permissions());
         }
-        if !self.delegated.is_empty() && self.sign_in_as.is_some() {
+        if self.is_by_account() {
             text.push_str(
                 "    # The account opens the mailbox, and sends as it.
     Add-MailboxPermission -Identity $Mailbox -User $Account -AccessRights FullAccess
@@ -209,7 +215,7 @@ if (-not (Get-ServicePrincipal | Where-Object { $_.AppId -eq $ApplicationId })) 
             );
         }
         text.push_str("}\n");
-        if self.sign_in_as.is_some() && !self.delegated.is_empty() {
+        if self.is_by_account() && !self.delegated.is_empty() {
             text.push_str(
                 "
 # For a shared mailbox it is the account's own switches that count.
@@ -253,7 +259,8 @@ Get-CASMailbox -Identity $Account | Format-List PrimarySmtpAddress, SmtpClientAu
         }
     }
 
-    fn undo(&self, app_only: bool, by_role: bool) -> String {
+    /// Takes back whatever a script of this tenant may have given, also one that was made when `routes` and the listeners were others.
+    fn undo(&self, app_only: bool) -> String {
         let mut text = String::from(
             "if ($Undo) {
     # What is not there is told, and no reason to stop.
@@ -261,21 +268,19 @@ Get-CASMailbox -Identity $Account | Format-List PrimarySmtpAddress, SmtpClientAu
     foreach ($Mailbox in $Mailboxes) {
 ",
         );
-        let mut take = |trustee: &str, sends: bool| {
-            if sends {
-                text.push_str(&format!(
-                    "        Remove-RecipientPermission -Identity $Mailbox -Trustee {trustee} -AccessRights SendAs -Confirm:$false\n"
-                ));
-            }
+        let mut take = |trustee: &str| {
+            text.push_str(&format!(
+                "        Remove-RecipientPermission -Identity $Mailbox -Trustee {trustee} -AccessRights SendAs -Confirm:$false\n"
+            ));
             text.push_str(&format!(
                 "        Remove-MailboxPermission -Identity $Mailbox -User {trustee} -AccessRights FullAccess -Confirm:$false\n"
             ));
         };
-        if !self.app_only.is_empty() {
-            take("$ObjectId", by_role);
+        if app_only {
+            take("$ObjectId");
         }
-        if !self.delegated.is_empty() && self.sign_in_as.is_some() {
-            take("$Account", true);
+        if self.sign_in_as.is_some() {
+            take("$Account");
         }
         if self.speaks(Protocol::Smtp) {
             text.push_str(
@@ -286,13 +291,9 @@ Get-CASMailbox -Identity $Account | Format-List PrimarySmtpAddress, SmtpClientAu
             );
         }
         text.push_str("    }\n");
-        if by_role {
-            text.push_str(TAKE_ROLE);
-        }
-        if self.graph {
-            text.push_str(&as_graph(TAKE_ROLE));
-        }
         if app_only {
+            text.push_str(TAKE_ROLE);
+            text.push_str(&as_graph(TAKE_ROLE));
             text.push_str(
                 "    # With it the application loses every mailbox that it was let into.
     Remove-ServicePrincipal -Identity $ApplicationId -Confirm:$false
@@ -301,6 +302,11 @@ Get-CASMailbox -Identity $Account | Format-List PrimarySmtpAddress, SmtpClientAu
         }
         text.push_str("    return\n}\n\n");
         text
+    }
+
+    /// Whether one account opens the mailboxes, or sends as them.
+    fn is_by_account(&self) -> bool {
+        self.sign_in_as.is_some() && (!self.delegated.is_empty() || self.delegated_graph)
     }
 
     fn speaks(&self, protocol: Protocol) -> bool {
@@ -331,9 +337,9 @@ fn as_graph(commands: &str) -> String {
 }
 
 const GRAPH_BY_ROLE: &str =
-    "# The narrow way for Microsoft Graph, RBAC for Applications: the application may send as the members of one group and as nobody else. It
-# needs no API permission then: with Mail.Send as a permission of Entra it may send as every mailbox of the tenant. Until it holds 30 minutes
-# to 2 hours can pass [not confirmed].
+    "# The narrow way for Microsoft Graph, RBAC for Applications: the application may send as the members of one group and as nobody else. It has
+# no effect while the application has the API permission Mail.Send in Entra, with which it may send as every mailbox of the tenant: take that
+# away first. Until it holds 30 minutes to 2 hours can pass [not confirmed].
 ";
 
 const BY_ROLE: &str =
@@ -409,10 +415,13 @@ mod tests {
     #[test]
     fn only_what_the_protocols_and_the_grant_need_is_in_it() {
         let imap = script(Grant::ClientCredentials, &[Protocol::Imap]).text().unwrap();
-        assert!(
-            imap.contains("Add-MailboxPermission") && !imap.contains("SendAs") && !imap.contains("SmtpClient"),
-            "{imap}"
-        );
+        let (undo, given) = imap.split_once("    return\n}\n").unwrap();
+        assert!(given.contains("Add-MailboxPermission") && !given.contains("SendAs"), "{given}");
+        assert!(!imap.contains("SmtpClient"), "{imap}");
+        // It may have been given when mail went by SMTP, or by Graph.
+        for part in ["AccessRights SendAs", "'Postern SMTP.SendAsApp'", "'Postern Mail.Send'"] {
+            assert!(undo.contains(part), "{part}\n{undo}");
+        }
         let people = script(Grant::DeviceCode, &Protocol::ALL).text().unwrap();
         assert!(people.contains("SmtpClientAuthenticationDisabled $false"), "{people}");
         for part in ["ServicePrincipal", "$ObjectId", "Add-MailboxPermission", "SmtpByRole"] {
@@ -443,9 +452,18 @@ mod tests {
         ] {
             assert!(graph.contains(part), "{part}\n{graph}");
         }
-        for part in ["Smtp", "SMTP", "Add-MailboxPermission", "Remove-MailboxPermission"] {
-            assert!(!graph.contains(part), "{part}\n{graph}");
+        let (_, given) = graph.split_once("    return\n}\n").unwrap();
+        for part in ["Smtp", "SMTP", "Add-MailboxPermission"] {
+            assert!(!given.contains(part), "{part}\n{graph}");
         }
+        // A person that sends for others by Graph has to be let in as well.
+        let account = Some("bob@contoso.com".parse().unwrap());
+        let person = Script { delegated_graph: true, sign_in_as: account, ..script(Grant::DeviceCode, &[]) };
+        let person = person.text().unwrap();
+        let (undo, given) = person.split_once("    return\n}\n").unwrap();
+        assert!(given.contains("Add-RecipientPermission -Identity $Mailbox -Trustee $Account"), "{given}");
+        assert!(undo.contains("Remove-RecipientPermission -Identity $Mailbox -Trustee $Account"), "{undo}");
+        assert!(!given.contains("Get-CASMailbox"), "{given}");
         let both = Script { graph: true, ..script(Grant::ClientCredentials, &Protocol::ALL) }.text().unwrap();
         assert!(both.contains("param([switch] $SmtpByRole, [switch] $GraphByRole, [switch] $Undo)"), "{both}");
         assert!(both.contains("-Name 'Postern SMTP.SendAsApp'") && both.contains("-Name 'Postern Mail.Send'"));
