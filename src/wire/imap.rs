@@ -181,7 +181,12 @@ impl Boundary {
     }
 
     /// Follows these octets.
-    pub fn observe(&mut self, mut bytes: &[u8]) {
+    pub fn observe(&mut self, bytes: &[u8]) {
+        self.follow(bytes, |_| {});
+    }
+
+    /// Follows these octets, and tells the first ten octets of each response that ends in them.
+    pub fn follow(&mut self, mut bytes: &[u8], mut ended: impl FnMut(&[u8])) {
         while !bytes.is_empty() {
             if self.literal_octets > 0 {
                 let skipped = usize::try_from(self.literal_octets).unwrap_or(usize::MAX).min(bytes.len());
@@ -201,6 +206,7 @@ impl Boundary {
             self.literal_octets = literal.unwrap_or(0);
             self.within = literal.is_some();
             if !self.within {
+                ended(self.head.as_slice());
                 self.head = Short::new();
             }
         }

@@ -8,3 +8,4 @@ pub mod pop3;
 pub mod sasl;
 pub mod smtp;
 pub mod tunnel;
+pub mod watch;

@@ -1,0 +1,432 @@
+//! Reading by IMAP (RFC 3501) and nothing else.
+
+use memchr::memchr;
+
+use crate::wire::imap::{Boundary, is_atom_octet, literal_at_end};
+
+/// The longest line of a command. Sets of message numbers grow long.
+const LONGEST_LINE_OCTETS: usize = 64 * 1024;
+
+/// The longest literal within a command that reads: what is searched for, or the name of a mailbox.
+const LONGEST_LITERAL_OCTETS: u64 = 64 * 1024;
+
+/// The longest one that a server has to read without having been asked (LITERAL-, RFC 7888, section 5).
+const LONGEST_UNASKED_OCTETS: u64 = 4096;
+
+/// The longest tag.
+const LONGEST_TAG_OCTETS: usize = 100;
+
+/// Commands that change nothing, in a mailbox that was opened with EXAMINE.
+const READING: &[&[u8]] = &[
+    b"CAPABILITY",
+    b"CHECK",
+    b"CLOSE",
+    b"EXAMINE",
+    b"FETCH",
+    b"GETQUOTA",
+    b"GETQUOTAROOT",
+    b"ID",
+    b"LIST",
+    b"LOGOUT",
+    b"LSUB",
+    b"MYRIGHTS",
+    b"NAMESPACE",
+    b"NOOP",
+    b"SEARCH",
+    b"SORT",
+    b"STATUS",
+    b"THREAD",
+    b"UNSELECT",
+    b"XLIST",
+];
+
+/// Those of them that may stand behind UID.
+const READING_BY_UID: &[&[u8]] = &[b"FETCH", b"SEARCH", b"SORT", b"THREAD"];
+
+/// Watches a session that may only read.
+#[derive(Debug)]
+pub struct ImapWatch {
+    state: State,
+    /// The line that is being gathered.
+    line: Vec<u8>,
+    /// A whole line of which is decided when the server has answered what came before.
+    held: Option<Vec<u8>>,
+    boundary: Boundary,
+    /// Commands that went on and have no tagged response yet.
+    unanswered: u32,
+    /// What the client is to be told, once everything before is answered.
+    answer: Option<Vec<u8>>,
+    /// Whether the server reads literals that it was not asked about.
+    takes_unasked: bool,
+    refused: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum State {
+    /// At the beginning of a command.
+    Command,
+    /// The server is to say whether it takes a literal of so many octets.
+    AwaitLiteral(u64),
+    /// Within a literal that goes on.
+    Literal(u64),
+    /// In the line behind a literal that went on.
+    Behind,
+    /// The server is to say whether it waits.
+    AwaitIdle,
+    /// It does, until the client says DONE.
+    Idle,
+    /// Within a literal of the command with this tag, which does not go on.
+    SkipLiteral(Vec<u8>, u64),
+    /// In the line behind it.
+    SkipBehind(Vec<u8>),
+    /// In a line that is too long, of the command with this tag.
+    SkipLine(Vec<u8>),
+    /// The session has to end.
+    Over,
+}
+
+/// A literal that the end of a line announces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Literal {
+    octets: u64,
+    /// The server is not asked.
+    unasked: bool,
+}
+
+/// What is to be done with a command.
+enum Verdict {
+    Goes,
+    GoesAsExamine,
+    Idles,
+    IsForWriting,
+    IsMalformed,
+}
+
+impl ImapWatch {
+    /// One that stands behind a login, before a server with these capabilities.
+    pub fn new(capabilities: &[String]) -> Self {
+        let takes_unasked = capabilities.iter().any(|one| {
+            one.eq_ignore_ascii_case("LITERAL+")
+                || one.eq_ignore_ascii_case("LITERAL-")
+                || one.eq_ignore_ascii_case("IMAP4rev2")
+        });
+        Self {
+            state: State::Command,
+            line: Vec::new(),
+            held: None,
+            boundary: Boundary::new(),
+            unanswered: 0,
+            answer: None,
+            takes_unasked,
+            refused: 0,
+        }
+    }
+
+    pub(super) fn client(&mut self, octets: &[u8], onward: &mut Vec<u8>) -> usize {
+        let mut taken = 0;
+        loop {
+            // Whoever waits for an answer of ours, or for the server's, says nothing more before it.
+            if self.answer.is_some() {
+                return taken;
+            }
+            if let Some(line) = self.held.take() {
+                if self.line_ends(&line, onward) {
+                    continue;
+                }
+                self.held = Some(line);
+                return taken;
+            }
+            let rest = octets.get(taken..).unwrap_or_default();
+            if rest.is_empty() {
+                return taken;
+            }
+            match &mut self.state {
+                State::AwaitLiteral(_) | State::AwaitIdle => return taken,
+                State::Over => return octets.len(),
+                State::Literal(left) | State::SkipLiteral(_, left) => {
+                    let now = usize::try_from(*left).unwrap_or(usize::MAX).min(rest.len());
+                    *left -= now as u64;
+                    let is_over = *left == 0;
+                    taken += now;
+                    self.state = match std::mem::replace(&mut self.state, State::Over) {
+                        State::SkipLiteral(tag, _) if is_over => State::SkipBehind(tag),
+                        State::Literal(left) => {
+                            onward.extend_from_slice(rest.get(..now).unwrap_or_default());
+                            if is_over { State::Behind } else { State::Literal(left) }
+                        }
+                        state => state,
+                    };
+                }
+                State::SkipLine(_) => match memchr(b'\n', rest) {
+                    None => return octets.len(),
+                    Some(end) => {
+                        taken += end + 1;
+                        if let State::SkipLine(tag) = std::mem::replace(&mut self.state, State::Command) {
+                            self.refuse(&tag, "BAD", "The command is too long");
+                        }
+                    }
+                },
+                State::Command | State::Behind | State::Idle | State::SkipBehind(_) => {
+                    let end = memchr(b'\n', rest);
+                    let now = end.map_or(rest.len(), |end| end + 1);
+                    if self.line.len() + now > LONGEST_LINE_OCTETS {
+                        self.too_long(rest);
+                        continue;
+                    }
+                    self.line.extend_from_slice(rest.get(..now).unwrap_or_default());
+                    taken += now;
+                    if end.is_some() {
+                        self.held = Some(std::mem::take(&mut self.line));
+                    }
+                }
+            }
+        }
+    }
+
+    /// A whole line, with its end. False: nothing can be said of it before the server has answered what came before.
+    fn line_ends(&mut self, line: &[u8], onward: &mut Vec<u8>) -> bool {
+        let text = line.strip_suffix(b"\r\n");
+        let text = text.filter(|text| !text.iter().any(|octet| matches!(octet, b'\r' | b'\n' | 0)));
+        match &self.state {
+            State::Command => return self.command(line, text, onward),
+            State::Behind => match text.map(announced) {
+                // What begins otherwise could be taken for a command where the server has not waited for this.
+                Some(Ok(literal)) if text.is_some_and(|text| matches!(text.first(), None | Some(b' ' | b')'))) => {
+                    onward.extend_from_slice(line);
+                    match literal {
+                        Some(literal) if self.may_announce(literal) => self.announce(literal),
+                        Some(_) => self.state = State::Over,
+                        None => self.state = State::Command,
+                    }
+                }
+                // Half of it has gone on.
+                _ => self.state = State::Over,
+            },
+            State::Idle => {
+                onward.extend_from_slice(b"DONE\r\n");
+                self.state = State::Command;
+                if !text.is_some_and(|text| text.eq_ignore_ascii_case(b"DONE")) {
+                    self.refused += 1;
+                    self.answer = Some(b"* BAD Expected DONE\r\n".to_vec());
+                }
+            }
+            State::SkipBehind(tag) => {
+                let tag = tag.clone();
+                match text.and_then(literal_of) {
+                    Some(Literal { octets, unasked: true }) => self.state = State::SkipLiteral(tag, octets),
+                    _ => {
+                        self.state = State::Command;
+                        self.refuse_writing(&tag);
+                    }
+                }
+            }
+            _ => {}
+        }
+        true
+    }
+
+    fn command(&mut self, line: &[u8], text: Option<&[u8]>, onward: &mut Vec<u8>) -> bool {
+        let (tag, rest) = split(text.unwrap_or(line));
+        if !is_tag(tag) {
+            self.refused += 1;
+            self.answer = Some(b"* BAD Invalid tag\r\n".to_vec());
+            return true;
+        }
+        let Some(text) = text else {
+            self.refuse(tag, "BAD", "Bare CR, LF and NUL are not allowed");
+            return true;
+        };
+        let (verb, arguments) = split(rest);
+        let literal = announced(arguments);
+        let verdict = match literal {
+            Err(Unclear) => Verdict::IsMalformed,
+            Ok(literal) => match judge(verb, arguments) {
+                Verdict::Idles if !arguments.is_empty() => Verdict::IsMalformed,
+                verdict @ (Verdict::Goes | Verdict::GoesAsExamine) => match literal {
+                    Some(literal) if !self.may_announce(literal) => Verdict::IsMalformed,
+                    _ => verdict,
+                },
+                verdict => verdict,
+            },
+        };
+        let literal = literal.unwrap_or_default();
+        match verdict {
+            Verdict::Goes | Verdict::GoesAsExamine => {
+                // Else the answer to another command could be taken for the one to this.
+                if literal.is_some() && self.unanswered > 0 {
+                    return false;
+                }
+                self.unanswered += 1;
+                if matches!(verdict, Verdict::GoesAsExamine) {
+                    onward.extend_from_slice(tag);
+                    onward.extend_from_slice(b" EXAMINE ");
+                    onward.extend_from_slice(arguments);
+                    onward.extend_from_slice(b"\r\n");
+                } else {
+                    onward.extend_from_slice(line);
+                }
+                if let Some(literal) = literal {
+                    self.announce(literal);
+                }
+            }
+            Verdict::Idles => {
+                if self.unanswered > 0 {
+                    return false;
+                }
+                self.unanswered += 1;
+                onward.extend_from_slice(line);
+                self.state = State::AwaitIdle;
+            }
+            Verdict::IsForWriting | Verdict::IsMalformed => {
+                let follows = literal.or_else(|| literal_of(text)).filter(|literal| literal.unasked);
+                match (follows, verdict) {
+                    // It comes whatever we say.
+                    (Some(literal), _) => self.state = State::SkipLiteral(tag.to_vec(), literal.octets),
+                    (None, Verdict::IsMalformed) => self.refuse(tag, "BAD", "The command is malformed"),
+                    (None, _) => self.refuse_writing(tag),
+                }
+                // A literal without octets is over already.
+                if let State::SkipLiteral(tag, 0) = &self.state {
+                    self.state = State::SkipBehind(tag.clone());
+                }
+            }
+        }
+        true
+    }
+
+    fn may_announce(&self, literal: Literal) -> bool {
+        match literal.unasked {
+            true => self.takes_unasked && literal.octets <= LONGEST_UNASKED_OCTETS,
+            false => literal.octets <= LONGEST_LITERAL_OCTETS,
+        }
+    }
+
+    fn announce(&mut self, literal: Literal) {
+        self.state = match (literal.unasked, literal.octets) {
+            (false, octets) => State::AwaitLiteral(octets),
+            (true, 0) => State::Behind,
+            (true, octets) => State::Literal(octets),
+        };
+    }
+
+    fn too_long(&mut self, rest: &[u8]) {
+        let mut line = std::mem::take(&mut self.line);
+        line.extend(rest.iter().take(LONGEST_TAG_OCTETS + 1));
+        let (tag, _) = split(&line);
+        self.state = match &self.state {
+            State::Command if is_tag(tag) => State::SkipLine(tag.to_vec()),
+            State::SkipBehind(tag) => State::SkipLine(tag.clone()),
+            _ => State::Over,
+        };
+    }
+
+    pub(super) fn server(&mut self, octets: &[u8]) {
+        let (state, unanswered) = (&mut self.state, &mut self.unanswered);
+        self.boundary.follow(octets, |head| match (head.first(), &*state) {
+            (Some(b'*') | None, _) => {}
+            (Some(b'+'), State::AwaitLiteral(0)) => *state = State::Behind,
+            (Some(b'+'), State::AwaitLiteral(octets)) => *state = State::Literal(*octets),
+            (Some(b'+'), State::AwaitIdle) => *state = State::Idle,
+            (Some(b'+'), _) => {}
+            (Some(_), _) => {
+                *unanswered = unanswered.saturating_sub(1);
+                // Nothing else is unanswered in these.
+                match state {
+                    State::AwaitLiteral(_) | State::AwaitIdle | State::Idle => *state = State::Command,
+                    // Where it takes the next command to begin is not known.
+                    State::Literal(_) | State::Behind => *state = State::Over,
+                    _ => {}
+                }
+            }
+        });
+    }
+
+    pub(super) fn answer(&mut self) -> Option<Vec<u8>> {
+        if self.unanswered == 0 && self.between_responses() { self.answer.take() } else { None }
+    }
+
+    pub(super) fn between_responses(&self) -> bool {
+        self.boundary.between_responses()
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.state == State::Over
+    }
+
+    pub(super) fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    fn refuse_writing(&mut self, tag: &[u8]) {
+        // RFC 5530, section 3.
+        self.refuse(tag, "NO [NOPERM]", "This app password is for reading only");
+    }
+
+    fn refuse(&mut self, tag: &[u8], status: &str, why: &str) {
+        self.refused += 1;
+        let mut answer = tag.to_vec();
+        answer.extend_from_slice(format!(" {status} {why}\r\n").as_bytes());
+        self.answer = Some(answer);
+    }
+}
+
+/// What a verb asks for.
+fn judge(verb: &[u8], arguments: &[u8]) -> Verdict {
+    let verb = verb.to_ascii_uppercase();
+    match verb.as_slice() {
+        b"" => Verdict::IsMalformed,
+        b"IDLE" => Verdict::Idles,
+        b"SELECT" => Verdict::GoesAsExamine,
+        b"UID" if READING_BY_UID.contains(&split(arguments).0.to_ascii_uppercase().as_slice()) => Verdict::Goes,
+        verb if READING.contains(&verb) => Verdict::Goes,
+        _ => Verdict::IsForWriting,
+    }
+}
+
+/// What stands in front of the first space, and behind it.
+fn split(text: &[u8]) -> (&[u8], &[u8]) {
+    match memchr(b' ', text) {
+        Some(place) => (text.get(..place).unwrap_or_default(), text.get(place + 1..).unwrap_or_default()),
+        None => (text.strip_suffix(b"\r\n").unwrap_or(text), &[]),
+    }
+}
+
+fn is_tag(text: &[u8]) -> bool {
+    let is_fit = |octet: &u8| (is_atom_octet(*octet) || *octet == b']') && *octet != b'+';
+    !text.is_empty() && text.len() <= LONGEST_TAG_OCTETS && text.iter().all(is_fit)
+}
+
+/// Servers may disagree about what this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Unclear;
+
+/// The literal that the end of the arguments announces, if every server reads them alike.
+fn announced(arguments: &[u8]) -> Result<Option<Literal>, Unclear> {
+    let (mut quoted, mut escaped) = (false, false);
+    for octet in arguments {
+        match (quoted, escaped, octet) {
+            (true, true, _) => escaped = false,
+            (true, false, b'\\') => escaped = true,
+            (_, false, b'"') => quoted = !quoted,
+            _ => {}
+        }
+    }
+    if quoted {
+        return Err(Unclear);
+    }
+    if arguments.last() != Some(&b'}') {
+        return Ok(None);
+    }
+    let literal = literal_of(arguments).ok_or(Unclear)?;
+    let begin = arguments.iter().rposition(|octet| *octet == b'{').unwrap_or_default();
+    let before = begin.checked_sub(1).and_then(|place| arguments.get(place));
+    // Of a name, or of a list; what sticks to something else is no literal, and `~{` announces what no command here has.
+    match before {
+        None | Some(b' ' | b'(') => Ok(Some(literal)),
+        Some(_) => Err(Unclear),
+    }
+}
+
+fn literal_of(text: &[u8]) -> Option<Literal> {
+    literal_at_end(text).map(|octets| Literal { octets, unasked: text.ends_with(b"+}") })
+}

@@ -1,0 +1,90 @@
+//! What an app password for reading only lets a client say behind its login.
+//!
+//! The client's side is an allow-list: whole lines are read, and what changes nothing goes on; SELECT goes on as EXAMINE. Everything else is
+//! answered here. The server's side passes as it is, and is followed only as far as it takes to know what it has answered and where it
+//! stands between two responses, as an answer of ours may stand nowhere else.
+//!
+//! Two programs that disagree about where a command ends can be made to disagree about which command it is. So nothing goes on that could be
+//! read in two ways: no bare CR or LF, no quoted string that does not end, no literal that the server may not read as one, and nothing
+//! behind a literal or IDLE before the server has said whether it takes it.
+
+mod imap;
+mod pop3;
+
+pub use self::imap::ImapWatch;
+pub use self::pop3::Pop3Watch;
+
+use crate::base::Protocol;
+
+/// A watcher of a session behind its login. It does no I/O: octets in, octets out.
+#[derive(Debug)]
+pub enum Watch {
+    /// Of IMAP.
+    Imap(Box<ImapWatch>),
+    /// Of POP3.
+    Pop3(Pop3Watch),
+}
+
+impl Watch {
+    /// One for a session by this protocol; none for SMTP, which has no session behind the login that could be watched. `capabilities` are
+    /// what an IMAP server says of itself.
+    pub fn of(protocol: Protocol, capabilities: &[String]) -> Option<Self> {
+        match protocol {
+            Protocol::Imap => Some(Self::Imap(Box::new(ImapWatch::new(capabilities)))),
+            Protocol::Pop3 => Some(Self::Pop3(Pop3Watch::new())),
+            Protocol::Smtp => None,
+        }
+    }
+
+    /// Takes octets of the client, and puts behind `onward` what the server gets of them. Returns how many were taken: of the rest is
+    /// decided when the server has said more, or an answer of ours was taken.
+    pub fn client(&mut self, octets: &[u8], onward: &mut Vec<u8>) -> usize {
+        match self {
+            Self::Imap(watch) => watch.client(octets, onward),
+            Self::Pop3(watch) => watch.client(octets, onward),
+        }
+    }
+
+    /// Follows octets of the server.
+    pub fn server(&mut self, octets: &[u8]) {
+        match self {
+            Self::Imap(watch) => watch.server(octets),
+            Self::Pop3(watch) => watch.server(octets),
+        }
+    }
+
+    /// What the client is to be told now, where the octets of the server that were followed have all reached it.
+    pub fn answer(&mut self) -> Option<Vec<u8>> {
+        match self {
+            Self::Imap(watch) => watch.answer(),
+            Self::Pop3(watch) => watch.answer(),
+        }
+    }
+
+    /// Whether the server's side stands between two responses.
+    pub fn between_responses(&self) -> bool {
+        match self {
+            Self::Imap(watch) => watch.between_responses(),
+            Self::Pop3(watch) => watch.between_responses(),
+        }
+    }
+
+    /// Whether the client has said what cannot be taken back or answered, so that the session has to end.
+    pub fn is_over(&self) -> bool {
+        match self {
+            Self::Imap(watch) => watch.is_over(),
+            Self::Pop3(_) => false,
+        }
+    }
+
+    /// How many commands were not let through.
+    pub fn refused(&self) -> u64 {
+        match self {
+            Self::Imap(watch) => watch.refused(),
+            Self::Pop3(watch) => watch.refused(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

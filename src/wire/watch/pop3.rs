@@ -1,0 +1,129 @@
+//! Reading by POP3 (RFC 1939) and nothing else.
+
+use std::collections::VecDeque;
+
+use memchr::memchr;
+
+/// The longest line of a command, its end included (RFC 2449, section 4, has 255).
+const LONGEST_LINE_OCTETS: usize = 1024;
+
+/// So many commands may be waiting for their responses.
+const MOST_UNANSWERED: usize = 1000;
+
+/// Watches a session that may only read.
+#[derive(Debug, Default)]
+pub struct Pop3Watch {
+    line: Vec<u8>,
+    /// In a line that is too long.
+    skips: bool,
+    /// The commands without a whole response, and whether that may have many lines.
+    unanswered: VecDeque<bool>,
+    /// Within a response of many lines.
+    is_listing: bool,
+    /// The first octets of the server's line.
+    head: Vec<u8>,
+    answer: Option<Vec<u8>>,
+    refused: u64,
+}
+
+/// Enough to tell `+OK`, `-ERR` and `.` with its end.
+const HEAD_OCTETS: usize = 3;
+
+impl Pop3Watch {
+    /// One that stands behind a login.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub(super) fn client(&mut self, octets: &[u8], onward: &mut Vec<u8>) -> usize {
+        let mut taken = 0;
+        loop {
+            let rest = octets.get(taken..).unwrap_or_default();
+            if rest.is_empty() || self.answer.is_some() || self.unanswered.len() >= MOST_UNANSWERED {
+                return taken;
+            }
+            let end = memchr(b'\n', rest);
+            let now = end.map_or(rest.len(), |end| end + 1);
+            if self.skips || self.line.len() + now > LONGEST_LINE_OCTETS {
+                self.line.clear();
+                self.skips = end.is_none();
+                if end.is_some() {
+                    self.refuse("The command is too long");
+                }
+            } else {
+                self.line.extend_from_slice(rest.get(..now).unwrap_or_default());
+                if end.is_some() {
+                    let line = std::mem::take(&mut self.line);
+                    self.command(&line, onward);
+                }
+            }
+            taken += now;
+        }
+    }
+
+    fn command(&mut self, line: &[u8], onward: &mut Vec<u8>) {
+        let text = line.strip_suffix(b"\r\n");
+        let Some(text) = text.filter(|text| !text.iter().any(|octet| matches!(octet, b'\r' | b'\n' | 0))) else {
+            return self.refuse("Bare CR, LF and NUL are not allowed");
+        };
+        let mut words = text.split(|octet| *octet == b' ').filter(|word| !word.is_empty());
+        let verb = words.next().unwrap_or_default().to_ascii_uppercase();
+        let is_alone = words.next().is_none();
+        let many_lines = match verb.as_slice() {
+            b"STAT" | b"NOOP" | b"RSET" | b"QUIT" | b"LAST" => false,
+            b"RETR" | b"TOP" | b"CAPA" => true,
+            b"LIST" | b"UIDL" => is_alone,
+            _ => return self.refuse("This app password is for reading only"),
+        };
+        // As it will be read: some servers forgive spaces in front, and some do not.
+        if text.first() == Some(&b' ') {
+            return self.refuse("The command is malformed");
+        }
+        self.unanswered.push_back(many_lines);
+        onward.extend_from_slice(line);
+    }
+
+    pub(super) fn server(&mut self, mut octets: &[u8]) {
+        while !octets.is_empty() {
+            let end = memchr(b'\n', octets);
+            let line = octets.get(..end.unwrap_or(octets.len())).unwrap_or_default();
+            let room = HEAD_OCTETS - self.head.len().min(HEAD_OCTETS);
+            self.head.extend(line.iter().take(room));
+            octets = end.and_then(|end| octets.get(end + 1..)).unwrap_or_default();
+            if end.is_some() {
+                let head = std::mem::take(&mut self.head);
+                self.line_ends(&head);
+            }
+        }
+    }
+
+    fn line_ends(&mut self, head: &[u8]) {
+        if self.is_listing {
+            if matches!(head, b"." | b".\r") {
+                self.is_listing = false;
+                self.unanswered.pop_front();
+            }
+        } else if self.unanswered.front() == Some(&true) && head.starts_with(b"+") {
+            self.is_listing = true;
+        } else {
+            self.unanswered.pop_front();
+        }
+    }
+
+    pub(super) fn answer(&mut self) -> Option<Vec<u8>> {
+        if self.unanswered.is_empty() && self.between_responses() { self.answer.take() } else { None }
+    }
+
+    pub(super) fn between_responses(&self) -> bool {
+        !self.is_listing && self.head.is_empty()
+    }
+
+    pub(super) fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    fn refuse(&mut self, why: &str) {
+        self.refused += 1;
+        self.answer = Some(format!("-ERR {why}\r\n").into_bytes());
+    }
+}

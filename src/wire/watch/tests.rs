@@ -1,0 +1,376 @@
+//! What goes on is read by a server of the worst kind, and is compared with what may.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::wire::imap::literal_at_end;
+
+fn imap() -> Watch {
+    Watch::of(Protocol::Imap, &["IMAP4rev1".to_owned(), "LITERAL+".to_owned()]).unwrap()
+}
+
+fn pop3() -> Watch {
+    Watch::of(Protocol::Pop3, &[]).unwrap()
+}
+
+/// A conversation: `C:` the client says, `S:` the server says, `>` the server has got, `<` the client is told by us.
+fn play(mut watch: Watch, conversation: &str, piece: usize) {
+    let (mut got, mut client) = (Vec::new(), Vec::new());
+    let octets = |text: &str| format!("{}\r\n", text.replace("\\r", "\r").replace("\\0", "\0")).into_bytes();
+    for line in conversation.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let (who, text) = line.split_at(2);
+        let text = octets(text.strip_prefix(' ').unwrap_or(text));
+        match who {
+            "C:" => client.extend(text),
+            "S:" => text.chunks(piece).for_each(|piece| watch.server(piece)),
+            "> " => {
+                step(&mut watch, &mut client, &mut got, piece);
+                assert!(got.starts_with(&text), "{line}: the server got {:?}", String::from_utf8_lossy(&got));
+                got.drain(..text.len());
+            }
+            "< " => {
+                step(&mut watch, &mut client, &mut got, piece);
+                let told = watch.answer().map(|told| String::from_utf8_lossy(&told).into_owned());
+                assert_eq!(told, Some(String::from_utf8(text).unwrap()), "{line}");
+            }
+            _ => panic!("{line}"),
+        }
+    }
+    step(&mut watch, &mut client, &mut got, piece);
+    assert!(got.is_empty() && client.is_empty(), "{:?} {:?}", String::from_utf8_lossy(&got), client);
+    assert_eq!(watch.answer(), None);
+}
+
+fn step(watch: &mut Watch, client: &mut Vec<u8>, got: &mut Vec<u8>, piece: usize) {
+    loop {
+        let piece = client.get(..piece.min(client.len())).unwrap().to_vec();
+        let taken = watch.client(&piece, got);
+        client.drain(..taken);
+        if taken == 0 {
+            return;
+        }
+    }
+}
+
+#[test]
+fn what_reads_goes_on_and_everything_else_is_answered_in_its_turn() {
+    let conversation = "
+        C: a1 SELECT \"INBOX\"
+        > a1 EXAMINE \"INBOX\"
+        S: * 2 EXISTS
+        C: a2 STORE 1 +FLAGS (\\Deleted)
+        S: * FLAGS (\\Seen)
+        S: a1 OK [READ-ONLY] done
+        < a2 NO [NOPERM] This app password is for reading only
+        C: a3 uid fetch 1:* (FLAGS BODY.PEEK[])
+        > a3 uid fetch 1:* (FLAGS BODY.PEEK[])
+        C: a4 EXPUNGE
+        S: * 1 FETCH (UID 1 BODY[] {9}
+        S: a3 OK x
+        S: )
+        S: a3 OK done
+        < a4 NO [NOPERM] This app password is for reading only
+        C: a5 UID MOVE 1 Trash
+        < a5 NO [NOPERM] This app password is for reading only
+        C: a6 COMPRESS DEFLATE
+        < a6 NO [NOPERM] This app password is for reading only
+        C: a7 XYZZY
+        < a7 NO [NOPERM] This app password is for reading only
+        C: a8 CLOSE
+        C: a9 LOGOUT
+        > a8 CLOSE
+        > a9 LOGOUT
+    ";
+    for piece in [1, 2, 7, 4096] {
+        play(imap(), conversation, piece);
+    }
+}
+
+#[test]
+fn a_literal_goes_on_only_when_the_server_takes_it() {
+    let conversation = "
+        C: a1 SEARCH SUBJECT {9}
+        > a1 SEARCH SUBJECT {9}
+        C: a2 STORE
+        S: a1 BAD I do not like this
+        < a2 NO [NOPERM] This app password is for reading only
+        C: a3 EXAMINE {7}
+        > a3 EXAMINE {7}
+        S: + go on
+        C: b1 STOR (CONDSTORE)
+        > b1 STOR (CONDSTORE)
+        S: a3 OK done
+        C: a4 SELECT {5+}
+        C: INBOX
+        > a4 EXAMINE {5+}
+        > INBOX
+        S: a4 OK done
+        C: a5 APPEND Sent {9}
+        < a5 NO [NOPERM] This app password is for reading only
+        C: a6 APPEND Sent (\\Seen) {9+}
+        C: a7 NOOP\\r {3+}
+        C: abc {2}
+        < a6 NO [NOPERM] This app password is for reading only
+        C: a8 NOOP
+        > a8 NOOP
+    ";
+    for piece in [1, 3, 4096] {
+        play(imap(), conversation, piece);
+    }
+}
+
+#[test]
+fn while_the_client_idles_it_says_done_and_nothing_else() {
+    let conversation = "
+        C: a1 NOOP
+        > a1 NOOP
+        C: a2 IDLE
+        S: a1 OK done
+        > a2 IDLE
+        S: + idling
+        S: * 3 EXISTS
+        C: DONE
+        > DONE
+        C: a3 NOOP
+        > a3 NOOP
+        S: a2 OK done
+        S: a3 OK done
+        C: a4 IDLE
+        > a4 IDLE
+        S: + idling
+        C: a5 STORE 1 FLAGS x
+        > DONE
+        S: a4 OK done
+        < * BAD Expected DONE
+        C: a6 IDLE
+        > a6 IDLE
+        C: DONE
+        S: a6 NO not here
+        < DONE BAD The command is malformed
+        C: a7 IDLE now
+        < a7 BAD The command is malformed
+    ";
+    for piece in [1, 5, 4096] {
+        play(imap(), conversation, piece);
+    }
+}
+
+#[test]
+fn what_could_be_read_in_two_ways_does_not_go_on() {
+    for (command, told) in [
+        ("a1 NOOP\na2 EXPUNGE\r\n", "a1 BAD Bare "),
+        ("a1 NOOP\ra2 EXPUNGE\r\n", "a1 BAD Bare "),
+        ("a1 LIST \"\" \"x\0\"\r\n", "a1 BAD Bare "),
+        ("a1 SEARCH SUBJECT \"x {5}\r\n", "a1 BAD The command is malformed"),
+        ("a1 SEARCH SUBJECT \"x\\\" {5}\r\n", "a1 BAD The command is malformed"),
+        ("a1 SEARCH SUBJECT x{5}\r\n", "a1 BAD The command is malformed"),
+        ("a1 SEARCH SUBJECT ~{5}\r\n", "a1 BAD The command is malformed"),
+        ("a1 SEARCH SUBJECT {5 }\r\n", "a1 BAD The command is malformed"),
+        ("a1 SEARCH SUBJECT {99999999999999999999}\r\n", "a1 BAD The command is malformed"),
+        ("a1 SEARCH SUBJECT {1000000}\r\n", "a1 BAD The command is malformed"),
+        ("+ NOOP\r\n", "* BAD Invalid tag"),
+        ("* NOOP\r\n", "* BAD Invalid tag"),
+        ("\r\n", "* BAD Invalid tag"),
+        (" a1 NOOP\r\n", "* BAD Invalid tag"),
+        ("a1  NOOP\r\n", "a1 BAD The command is malformed"),
+        ("a1\r\n", "a1 BAD The command is malformed"),
+        ("a1 STORE\tx\r\n", "a1 NO [NOPERM] "),
+    ] {
+        let (mut watch, mut onward) = (imap(), Vec::new());
+        watch.client(command.as_bytes(), &mut onward);
+        let answer = String::from_utf8(watch.answer().unwrap()).unwrap();
+        assert!(answer.starts_with(told), "{command:?}: {answer}");
+        assert_eq!(onward, b"", "{command:?}");
+        assert_eq!(watch.refused(), 1);
+    }
+    // A literal of which the server is not asked, where it may not read it.
+    let mut watch = Watch::of(Protocol::Imap, &["IMAP4rev1".to_owned()]).unwrap();
+    let mut onward = Vec::new();
+    watch.client(b"a1 SELECT {5+}\r\nINBOX\r\na2 NOOP\r\n", &mut onward);
+    assert!(watch.answer().unwrap().starts_with(b"a1 "));
+    watch.client(b"a2 NOOP\r\n", &mut onward);
+    assert_eq!(onward, b"a2 NOOP\r\n");
+    // What sticks to the end of a literal, of which half has gone on.
+    let (mut watch, mut onward) = (imap(), Vec::new());
+    watch.client(b"a1 SEARCH SUBJECT {1+}\r\nxa2 EXPUNGE\r\n", &mut onward);
+    assert!(watch.is_over());
+    assert_eq!(onward, b"a1 SEARCH SUBJECT {1+}\r\nx");
+}
+
+#[test]
+fn a_command_that_is_too_long_is_refused_and_the_next_one_is_not() {
+    let (mut watch, mut onward) = (imap(), Vec::new());
+    let long = format!("a1 FETCH {} FLAGS\r\na2 NOOP\r\n", "1,".repeat(40_000));
+    let taken = watch.client(long.as_bytes(), &mut onward);
+    assert_eq!(watch.answer().unwrap(), b"a1 BAD The command is too long\r\n");
+    watch.client(&long.as_bytes()[taken..], &mut onward);
+    assert_eq!(onward, b"a2 NOOP\r\n");
+}
+
+#[test]
+fn pop3_reads_and_deletes_nothing() {
+    let conversation = "
+        C: UIDL
+        C: DELE 1
+        > UIDL
+        S: +OK
+        S: 1 abc
+        S: .
+        < -ERR This app password is for reading only
+        C: RETR 1
+        C: LIST 1
+        C: dele 1
+        > RETR 1
+        > LIST 1
+        S: +OK
+        S: ..
+        S: +OK this is the mail
+        S: .
+        S: +OK 1 120
+        < -ERR This app password is for reading only
+        C: RETR 9
+        > RETR 9
+        C: AUTH PLAIN
+        S: -ERR no such message
+        < -ERR This app password is for reading only
+        C: NOOP\\rDELE 1
+        < -ERR Bare CR, LF and NUL are not allowed
+        C: QUIT
+        > QUIT
+        S: +OK
+    ";
+    for piece in [1, 3, 4096] {
+        play(pop3(), conversation, piece);
+    }
+    let (mut watch, mut onward) = (pop3(), Vec::new());
+    watch.client(b"NOOP\nDELE 1\r\n", &mut onward);
+    assert_eq!((onward.as_slice(), watch.refused()), (&b""[..], 1));
+    let (mut watch, mut onward) = (pop3(), Vec::new());
+    let long = format!("RETR {}\r\nQUIT\r\n", "1".repeat(2000));
+    let taken = watch.client(long.as_bytes(), &mut onward);
+    assert!(watch.answer().unwrap().starts_with(b"-ERR The command is too long"));
+    watch.client(&long.as_bytes()[taken..], &mut onward);
+    assert_eq!(onward, b"QUIT\r\n");
+}
+
+/// Reads what goes on as a server does, refuses literals and IDLE as it likes, and keeps the commands that it has read.
+struct Server {
+    input: Vec<u8>,
+    whims: u64,
+    commands: Vec<Vec<u8>>,
+    command: Vec<u8>,
+    literal: usize,
+    idles: bool,
+}
+
+impl Server {
+    fn whim(&mut self) -> bool {
+        self.whims = self.whims.rotate_left(1);
+        self.whims & 1 == 1
+    }
+
+    fn read(&mut self) -> Vec<u8> {
+        let mut said = Vec::new();
+        loop {
+            if self.literal > 0 {
+                let now = self.literal.min(self.input.len());
+                self.input.drain(..now);
+                self.literal -= now;
+                if self.literal > 0 {
+                    return said;
+                }
+            }
+            let Some(end) = self.input.iter().position(|octet| *octet == b'\n') else { return said };
+            let line: Vec<u8> = self.input.drain(..=end).collect();
+            let line = line.strip_suffix(b"\r\n").unwrap_or(&line);
+            let tag = |line: &[u8]| line.split(|octet| *octet == b' ').next().unwrap().to_vec();
+            if self.idles {
+                self.idles = false;
+                let first = tag(&self.command);
+                said.extend([first.as_slice(), b" OK done\r\n"].concat());
+                self.command.clear();
+                continue;
+            }
+            if self.command.is_empty() {
+                self.commands.push(line.to_vec());
+            }
+            self.command.extend_from_slice(line);
+            let first = tag(&self.command);
+            if let Some(octets) = literal_at_end(line) {
+                if line.ends_with(b"+}") || self.whim() {
+                    if !line.ends_with(b"+}") {
+                        said.extend_from_slice(b"+ go on\r\n");
+                    }
+                    self.literal = usize::try_from(octets).unwrap();
+                    continue;
+                }
+                said.extend([first.as_slice(), b" BAD no\r\n"].concat());
+            } else if line.split(|octet| *octet == b' ').nth(1).is_some_and(|verb| verb.eq_ignore_ascii_case(b"IDLE"))
+                && self.whim()
+            {
+                said.extend_from_slice(b"+ idling\r\n* 1 EXISTS\r\n");
+                self.idles = true;
+                continue;
+            } else {
+                said.extend([&b"* 1 FETCH (BODY[] {4}\r\n+ x\n)\r\n"[..], &first, b" OK done\r\n"].concat());
+            }
+            self.command.clear();
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #[test]
+    fn whatever_a_client_says_a_server_reads_nothing_but_reading_commands(
+        words in prop::collection::vec(prop::sample::select(vec![
+            "a1 ", "b ", "NOOP", "SELECT ", "UID ", "FETCH ", "STORE ", "SEARCH ", "EXPUNGE", "IDLE", "DONE", "APPEND ", "\r\n", "\r\n",
+            "\r\n", "\n", "\r", "{3}", "{3+}", "{12}", "{12+}", "{0+}", "{0}", "\"", "\\", " ", "(", ")", "x", "abc", "~", "+", "* ",
+        ]), 0..40),
+        whims: u64,
+        piece in 1usize..9,
+    ) {
+        let (mut watch, mut onward) = (imap(), Vec::new());
+        let mut server =
+            Server { input: Vec::new(), whims, commands: Vec::new(), command: Vec::new(), literal: 0, idles: false };
+        let mut client = words.concat().into_bytes();
+        let mut told = 0;
+        for _ in 0..5000 {
+            let first = client.get(..piece.min(client.len())).unwrap().to_vec();
+            let taken = watch.client(&first, &mut onward);
+            client.drain(..taken);
+            server.input.append(&mut onward);
+            let said = server.read();
+            watch.server(&said);
+            let answered = watch.answer().is_some();
+            told += usize::from(answered);
+            if taken == 0 && said.is_empty() && !answered {
+                break;
+            }
+        }
+        prop_assert!(client.is_empty() || watch.is_over(), "nobody is left waiting: {:?}", String::from_utf8_lossy(&client));
+        prop_assert_eq!(watch.refused() as usize, told, "each refusal is told");
+        for command in &server.commands {
+            let text = String::from_utf8_lossy(command).to_ascii_uppercase();
+            let mut words = text.split(' ').skip(1);
+            let verb = words.next().unwrap_or_default();
+            let reads = match verb {
+                "NOOP" | "FETCH" | "SEARCH" | "IDLE" | "EXAMINE" => true,
+                "UID" => matches!(words.next(), Some("FETCH" | "SEARCH")),
+                _ => false,
+            };
+            prop_assert!(reads, "{:?}", text);
+        }
+    }
+
+    #[test]
+    fn what_a_server_says_confuses_no_watcher(octets in prop::collection::vec(any::<u8>(), 0..200), client in prop::collection::vec(any::<u8>(), 0..200)) {
+        for mut watch in [imap(), pop3()] {
+            let mut onward = Vec::new();
+            watch.client(&client, &mut onward);
+            watch.server(&octets);
+            watch.client(&client, &mut onward);
+            prop_assert!(onward.len() <= 2 * client.len() + 32);
+        }
+    }
+}
