@@ -182,11 +182,11 @@ impl App {
         Self::build_with_clock(config, Clock::system()).await
     }
 
-    /// As [`build`](App::build), with another clock for Exchange's limits and the queue.
+    /// As [`build`](App::build), with another clock for the gate, for Exchange's limits and for the queue.
     ///
     /// # Errors
     /// [`AppError`], each variant.
-    pub async fn build_with_clock(config: &Config, delivery_clock: Clock) -> Result<Self, AppError> {
+    pub async fn build_with_clock(config: &Config, clock_of_road: Clock) -> Result<Self, AppError> {
         let foundation = Foundation::open(config).await?;
         let lock = lock(config).await?;
         let material = material(config)?;
@@ -197,9 +197,13 @@ impl App {
             info!(%proxy, "Exchange is reached through a proxy");
         }
         let clock = Clock::system();
-        let auth =
-            Auth::new(auth::Settings::default(), Arc::clone(&foundation.store), foundation.pepper, clock.clone())
-                .await?;
+        let auth = Auth::new(
+            auth::Settings::default(),
+            Arc::clone(&foundation.store),
+            foundation.pepper,
+            clock_of_road.clone(),
+        )
+        .await?;
         let broker = Arc::new(Broker::new(
             foundation::broker_tenants(config, &trust, proxy.as_ref()),
             Arc::clone(&foundation.store),
@@ -234,11 +238,11 @@ impl App {
             routes: Arc::new(routes(config)),
             sent_folders: Arc::new(sent_folders(config)),
             without_copies: Arc::new(without_copies(config)),
-            traffic: Traffic::new(delivery_clock.clone(), mailbox_limits(config)),
+            traffic: Traffic::new(clock_of_road.clone(), mailbox_limits(config)),
             keeping: Keeping {
                 spool,
                 store: Arc::clone(&foundation.store),
-                clock: delivery_clock,
+                clock: clock_of_road,
                 patience: config.delivery.patience,
                 wake: Arc::default(),
                 late: crate::delivery::LateAnswers::default(),

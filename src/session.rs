@@ -34,6 +34,7 @@ use crate::telemetry::{Incidents, Whom};
 use crate::upstream::{Opened, Upstream};
 use crate::wire::imap::welcome_capabilities;
 use crate::wire::sasl::Claim;
+use crate::wire::watch::Watch;
 
 pub use self::tls_wanted::TlsPort;
 
@@ -440,6 +441,7 @@ async fn write(client: &mut ClientStream, octets: &[u8]) -> std::io::Result<()> 
 /// The relay, from login to goodbye.
 async fn join(road: &Road, joined: Joined, protocol: Protocol) {
     let Joined { client, opened, rest, permit, since } = joined;
+    let watch = if permit.is_read_only() { Watch::of(protocol, &opened.capabilities) } else { None };
     drop(opened.capabilities); // told at the login, and of no more use
     let mut ended = None;
     let stop = async {
@@ -450,13 +452,16 @@ async fn join(road: &Road, joined: Joined, protocol: Protocol) {
         ended = Some(why);
         answer
     };
-    let outcome = relay::join(
-        End { stream: client, already_read: rest },
-        End { stream: opened.stream, already_read: opened.left_over },
-        relay::Settings::of(protocol),
-        stop,
-    )
-    .await;
+    let client = End { stream: client, already_read: rest };
+    let server = End { stream: opened.stream, already_read: opened.left_over };
+    let settings = relay::Settings::of(protocol);
+    let (outcome, refused_commands) = match watch {
+        None => (relay::join(client, server, settings, stop).await, None),
+        Some(watch) => {
+            let (outcome, refused) = relay::join_watched(client, server, watch, settings, stop).await;
+            (outcome, Some(refused))
+        }
+    };
     let why = match ended {
         Some(ending) if outcome.why == Why::Stopped => ending.to_string(),
         _ => outcome.why.name().to_owned(),
@@ -466,6 +471,7 @@ async fn join(road: &Road, joined: Joined, protocol: Protocol) {
         password.id = permit.password_id(),
         up_octets = outcome.up_octets,
         down_octets = outcome.down_octets,
+        refused_commands,
         took_ms = since.elapsed().as_millis(),
         "session ended: {why}"
     );

@@ -22,7 +22,8 @@ use crate::base::{Clock, Mailbox, Protocol, Secret, TenantName, Whose};
 use crate::config::Config;
 use crate::foundation::Foundation;
 use crate::store::{
-    AppPasswordRecord, DeliveryMode, MailboxRecord, SenderScope, SignInRecord, SqliteStore, TroubleRecord,
+    AppPasswordRecord, DeliveryMode, FirstUse, MailboxRecord, SenderScope, SignInRecord, SqliteStore, TroubleRecord,
+    UseScope,
 };
 
 pub use self::doctor::{Check, Event as StepEvent, Examination, Step, StepState, examine};
@@ -116,6 +117,8 @@ pub struct IssueRequest {
     pub delivery: DeliveryMode,
     /// Who may stand as the sender of its messages.
     pub senders: SenderScope,
+    /// What else it is bound to.
+    pub scope: UseScope,
 }
 
 /// A new app password.
@@ -146,6 +149,10 @@ pub struct PasswordRow {
     pub delivery: DeliveryMode,
     /// Who may stand as the sender of its messages.
     pub senders: SenderScope,
+    /// What else it is bound to.
+    pub scope: UseScope,
+    /// Its first use, where that decides something.
+    pub first_use: Option<FirstUse>,
     /// When it was issued.
     pub created_at: DateTime<Utc>,
     /// Its end.

@@ -4,6 +4,7 @@
 
 pub mod app_password;
 mod policy;
+mod quota;
 mod registry;
 mod sessions;
 mod throttle;
@@ -19,10 +20,12 @@ use crate::auth::app_password::Pepper;
 use crate::auth::registry::{Registry, Resolved, Table};
 use crate::auth::throttle::Throttle;
 use crate::base::{Answer, Clock, Fault, Mailbox, Protocol, Reference, Whose};
-use crate::store::{AppPasswordRecord, MailboxRecord, Store, StoreError};
+use crate::store::{AppPasswordRecord, FirstUse, MailboxRecord, Store, StoreError};
 use crate::wire::sasl::Claim;
+use crate::wire::smtp::RcptTo;
 
 pub use self::policy::{Cleared, Permit};
+pub use self::quota::Counted;
 pub use self::sessions::{SessionEnd, SessionGuard};
 
 /// How strict the gate is.
@@ -84,6 +87,44 @@ pub enum AuthError {
         /// The public ID of the app password, where the right one was given.
         password_id: Option<String>,
     },
+    /// It is used in another network than that of its first login, to which it is bound: perhaps it was stolen.
+    #[error("the app password {password_id} of {mailbox} is bound to {bound_to}, where it was first used")]
+    Elsewhere {
+        /// The network of its first login.
+        bound_to: ipnet::IpNet,
+        /// The mailbox.
+        mailbox: Mailbox,
+        /// The public ID of the app password.
+        password_id: String,
+    },
+    /// As many sessions as the app password may have are open.
+    #[error("the app password {password_id} has as many sessions open as it may: {limit}")]
+    TooManySessions {
+        /// How many it may have.
+        limit: u32,
+        /// The public ID of the app password.
+        password_id: String,
+    },
+    /// The app password has sent as many messages as it may for now.
+    #[error("the app password {password_id} of {mailbox} has sent as many messages as it may; the next one in {} s", wait.as_secs())]
+    TooManyMessages {
+        /// How long until another one may be sent.
+        wait: Duration,
+        /// The mailbox.
+        mailbox: Mailbox,
+        /// The public ID of the app password.
+        password_id: String,
+    },
+    /// The app password is not for this recipient.
+    #[error("the app password {password_id} of {mailbox} may not send to {recipient}")]
+    RecipientNotAllowed {
+        /// The recipient.
+        recipient: String,
+        /// The mailbox.
+        mailbox: Mailbox,
+        /// The public ID of the app password.
+        password_id: String,
+    },
     /// Too many wrong passwords for this login from this address.
     #[error("too many failed logins from this address, the last one: {reason}")]
     TooManyFailures {
@@ -132,6 +173,12 @@ pub enum Refusal {
     /// The app password has ended by its date.
     #[error("the app password has expired")]
     Expired,
+    /// The app password was not used in the time in which it had to be used for the first time.
+    #[error("the app password was not used in the time given for its first use, and has lapsed")]
+    Lapsed,
+    /// The app password is not to be used yet.
+    #[error("the app password may not be used yet")]
+    NotYet,
     /// The login name holds what no login name may.
     #[error("the login name is malformed")]
     MalformedLogin,
@@ -159,6 +206,10 @@ impl Fault for AuthError {
     fn code(&self) -> &'static str {
         match self {
             Self::Refused { .. } => "login-refused",
+            Self::Elsewhere { .. } => "app-password-elsewhere",
+            Self::TooManySessions { .. } => "too-many-sessions",
+            Self::TooManyMessages { .. } => "too-many-messages",
+            Self::RecipientNotAllowed { .. } => "recipient-not-allowed",
             Self::TooManyFailures { .. } => "too-many-failures",
             Self::MailboxDisabled { .. } => "mailbox-disabled",
             Self::MailboxGone { .. } => "mailbox-not-listed",
@@ -170,9 +221,12 @@ impl Fault for AuthError {
 
     fn whose(&self) -> Whose {
         match self {
-            Self::Refused { .. } | Self::Ended { .. } | Self::SenderNotAllowed { .. } => Whose::User,
-            Self::TooManyFailures { .. } => Whose::Nobody,
-            Self::MailboxDisabled { .. } | Self::MailboxGone { .. } => Whose::Administrator,
+            Self::Refused { .. }
+            | Self::Ended { .. }
+            | Self::SenderNotAllowed { .. }
+            | Self::RecipientNotAllowed { .. } => Whose::User,
+            Self::TooManyFailures { .. } | Self::TooManySessions { .. } | Self::TooManyMessages { .. } => Whose::Nobody,
+            Self::MailboxDisabled { .. } | Self::MailboxGone { .. } | Self::Elsewhere { .. } => Whose::Administrator,
             Self::Store(error) => error.whose(),
         }
     }
@@ -180,7 +234,7 @@ impl Fault for AuthError {
     fn remedy(&self) -> Option<String> {
         match self {
             Self::Refused { reason, mailbox, .. } => Some(match reason {
-                Refusal::Expired | Refusal::Revoked | Refusal::WrongPassword => match mailbox {
+                Refusal::Expired | Refusal::Lapsed | Refusal::Revoked | Refusal::WrongPassword => match mailbox {
                     Some(mailbox) => format!(
                         "Issue a new one with `postern password issue {mailbox} --label TEXT` and enter it in the mail program."
                     ),
@@ -191,10 +245,28 @@ impl Fault for AuthError {
                      the login names."
                         .to_owned()
                 }
+                Refusal::NotYet => "Wait for the day from which it works (`postern password show ID`).".to_owned(),
                 Refusal::Network => "Issue an app password for that network (`--network`).".to_owned(),
                 Refusal::OtherMailbox => "Enter the login name that belongs to this app password.".to_owned(),
                 Refusal::Protocol => "Issue an app password for that protocol (`--protocol`).".to_owned(),
             }),
+            Self::Elsewhere { password_id, .. } => Some(format!(
+                "Ask the owner whether that was them. If not: `postern password revoke {password_id} --hold-mail`. If so: issue another one for \
+                 the new place, or with `--network`."
+            )),
+            Self::TooManySessions { .. } => Some(
+                "Close a mail program that uses it, or issue each program an app password of its own; sessions that broke off end within \
+                 minutes."
+                    .to_owned(),
+            ),
+            Self::TooManyMessages { password_id, .. } => Some(format!(
+                "If that many are meant to be sent, issue one with a higher limit (`--max-per-minute`, `--max-per-day`). If not, see what sends \
+                 with {password_id}: `postern queue journal`."
+            )),
+            Self::RecipientNotAllowed { mailbox, .. } => Some(format!(
+                "Name an allowed recipient, or issue another app password: `postern password issue {mailbox} --label TEXT --recipient \
+                 ADDRESS-or-@DOMAIN`."
+            )),
             Self::TooManyFailures { .. } => {
                 Some("Enter the right app password in the mail program that keeps trying.".to_owned())
             }
@@ -213,7 +285,10 @@ impl Fault for AuthError {
 
     fn answer(&self, reference: Reference) -> Answer {
         match self {
-            Self::Refused { .. } => Answer::WrongPassword,
+            Self::Refused { .. } | Self::Elsewhere { .. } => Answer::WrongPassword,
+            Self::TooManySessions { .. } => Answer::TooManySessions,
+            Self::TooManyMessages { .. } => Answer::TooManyMessages(reference),
+            Self::RecipientNotAllowed { .. } => Answer::RecipientNotAllowed(reference),
             Self::TooManyFailures { .. } => Answer::TooManyFailures,
             Self::MailboxDisabled { .. } | Self::MailboxGone { .. } => Answer::MustAct(reference),
             Self::Ended { .. } => Answer::Ended,
@@ -232,6 +307,7 @@ pub struct Auth {
     registry: Registry,
     throttle: Throttle,
     sessions: sessions::Sessions,
+    quotas: quota::Quotas,
     /// Last uses that are not yet in the store.
     uses: DashMap<String, chrono::DateTime<chrono::Utc>>,
 }
@@ -257,6 +333,7 @@ impl Auth {
             registry,
             throttle,
             sessions: sessions::Sessions::default(),
+            quotas: quota::Quotas::default(),
             uses: DashMap::new(),
         })
     }
@@ -313,11 +390,18 @@ impl Auth {
             if let Some(mailbox) = owner {
                 let refusal = policy::check(&password, origin, self.clock.now());
                 return match refusal {
-                    None => Ok(Login { password, mailbox }),
+                    None => self.first_used(password, mailbox, origin).await,
                     Some(reason) => {
                         // Every refusal costs one question to the store, as a wrong password does.
                         self.store.app_password_by_verifier(&verifier).await?;
-                        refused(reason, Some(password.id.clone()))
+                        match (reason, bound_network(&password)) {
+                            (Refusal::Network, Some(bound_to)) => Err(AuthError::Elsewhere {
+                                bound_to,
+                                mailbox: mailbox.address.clone(),
+                                password_id: password.id.clone(),
+                            }),
+                            (reason, _) => refused(reason, Some(password.id.clone())),
+                        }
                     }
                 };
             }
@@ -336,13 +420,42 @@ impl Auth {
         }
     }
 
+    /// Notes the first use, where that decides something, before anybody is let in by it.
+    async fn first_used(
+        &self,
+        password: Arc<AppPasswordRecord>,
+        mailbox: Arc<MailboxRecord>,
+        origin: Origin,
+    ) -> Result<Login, AuthError> {
+        if !password.scope.asks_for_first_use() || password.first_use.is_some() {
+            return Ok(Login { password, mailbox });
+        }
+        let first =
+            FirstUse { at: self.clock.now(), network: policy::network_of(origin.address), protocol: origin.protocol };
+        // Another login may have been the first a moment ago.
+        let first_use = self.store.note_first_use(&password.id, &first).await?;
+        let password = AppPasswordRecord { first_use, ..AppPasswordRecord::clone(&password) };
+        let refusal = match &password.first_use {
+            Some(_) => policy::check(&password, origin, self.clock.now()),
+            None => Some(Refusal::Revoked),
+        };
+        match refusal {
+            None => Ok(Login { password: Arc::new(password), mailbox }),
+            Some(reason) => Err(AuthError::Refused {
+                reason,
+                mailbox: Some(mailbox.address.clone()),
+                password_id: Some(password.id),
+            }),
+        }
+    }
+
     /// Lets a login use its mailbox by this protocol from here, and registers the session so that revoking ends it.
     ///
     /// A disabled mailbox refuses IMAP and POP3 here. SMTP is let in and refused at MAIL by [`clear`](Auth::clear): old
     /// clients take whatever AUTH answers for a wrong password.
     ///
     /// # Errors
-    /// [`AuthError::Refused`] (network, protocol, dates), [`AuthError::MailboxDisabled`].
+    /// [`AuthError::Refused`] (network, protocol, dates), [`AuthError::MailboxDisabled`], [`AuthError::TooManySessions`].
     pub fn allow(&self, login: Login, origin: Origin) -> Result<Permit, AuthError> {
         let now = self.clock.now();
         if let Some(reason) = policy::check(&login.password, origin, now) {
@@ -355,8 +468,8 @@ impl Auth {
         if login.mailbox.disabled_at.is_some() && origin.protocol != Protocol::Smtp {
             return Err(AuthError::MailboxDisabled { mailbox: login.mailbox.address.clone() });
         }
+        let session = self.sessions.register(&login.password, origin.protocol)?;
         self.uses.insert(login.password.id.clone(), now);
-        let session = self.sessions.register(&login.password, origin.protocol);
         Ok(Permit::new(&login.password, &login.mailbox, origin.protocol, session))
     }
 
@@ -371,6 +484,50 @@ impl Auth {
             Ok(mail) => Ok(Cleared::new(mail)),
             Err(sender) => Err(AuthError::SenderNotAllowed {
                 sender,
+                mailbox: permit.mailbox().clone(),
+                password_id: permit.password_id().to_owned(),
+            }),
+        }
+    }
+
+    /// Counts a message that is about to be handed in, if the app password may send one now.
+    ///
+    /// # Errors
+    /// [`AuthError::TooManyMessages`], [`AuthError::Store`].
+    pub async fn count_message(&self, permit: &Permit) -> Result<Counted, AuthError> {
+        let table = self.registry.table();
+        let Some(password) = table.password_by_id(permit.password_id()) else { return Ok(Counted::nothing()) };
+        let (per_minute, per_day) = (password.scope.max_per_minute, password.scope.max_per_day);
+        if per_minute.is_none() && per_day.is_none() {
+            return Ok(Counted::nothing());
+        }
+        let quota = match self.quotas.of(&password.id) {
+            Some(quota) => quota,
+            None => {
+                // What an earlier process took counts as well.
+                let now = self.clock.now();
+                let before = self.store.taken_with_since(&password.id, now - chrono::Duration::days(1)).await?;
+                let ago = before.into_iter().map(|at| (now - at).to_std().unwrap_or_default());
+                self.quotas.begin(&password.id, self.clock.elapsed(), ago)
+            }
+        };
+        quota.count(self.clock.elapsed(), per_minute, per_day).map_err(|wait| AuthError::TooManyMessages {
+            wait,
+            mailbox: permit.mailbox().clone(),
+            password_id: permit.password_id().to_owned(),
+        })
+    }
+
+    /// Whether a recipient may be named.
+    ///
+    /// # Errors
+    /// Those of [`still_holds`](Auth::still_holds), and [`AuthError::RecipientNotAllowed`].
+    pub fn clear_recipient(&self, permit: &Permit, recipient: &RcptTo) -> Result<(), AuthError> {
+        self.still_holds(permit)?;
+        match permit.may_send_to(recipient.address()) {
+            true => Ok(()),
+            false => Err(AuthError::RecipientNotAllowed {
+                recipient: recipient.address().unwrap_or("postmaster").to_owned(),
                 mailbox: permit.mailbox().clone(),
                 password_id: permit.password_id().to_owned(),
             }),
@@ -439,6 +596,11 @@ impl Auth {
     pub fn open_sessions(&self) -> usize {
         self.sessions.len()
     }
+}
+
+/// The network to which an app password is bound by its first use.
+fn bound_network(password: &AppPasswordRecord) -> Option<ipnet::IpNet> {
+    password.first_use.as_ref().filter(|_| password.scope.binds_network).map(|first| first.network)
 }
 
 /// Why a login with this app password to this mailbox holds no more, if so. The mailbox comes first: taking it off the list revokes

@@ -1,6 +1,9 @@
 //! What a login may do, and the proofs that it may: [`Permit`] and [`Cleared`].
 
+use std::net::IpAddr;
+
 use chrono::{DateTime, Utc};
+use ipnet::IpNet;
 
 use crate::auth::{Origin, Refusal, SessionGuard};
 use crate::base::{Mailbox, Protocol, TenantName};
@@ -24,6 +27,8 @@ pub struct Permit {
     label: String,
     delivery: DeliveryMode,
     senders: SenderScope,
+    recipients: Vec<String>,
+    read_only: bool,
     session: SessionGuard,
 }
 
@@ -43,6 +48,8 @@ impl Permit {
             label: password.label.clone(),
             delivery: password.delivery,
             senders: password.senders.clone(),
+            recipients: password.scope.recipients.clone(),
+            read_only: password.scope.read_only,
             session,
         }
     }
@@ -59,6 +66,8 @@ impl Permit {
             label: "upkeep".to_owned(),
             delivery: DeliveryMode::Direct,
             senders: SenderScope::default(),
+            recipients: Vec::new(),
+            read_only: false,
             session: SessionGuard::detached(),
         }
     }
@@ -116,6 +125,23 @@ impl Permit {
         Ok(mail)
     }
 
+    /// Whether the mailbox may be read and nothing in it changed.
+    pub fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
+    /// Whether a message may go to this address; `None` is the postmaster here.
+    pub(in crate::auth) fn may_send_to(&self, address: Option<&str>) -> bool {
+        if self.recipients.is_empty() {
+            return true;
+        }
+        let address = address.unwrap_or_default().to_ascii_lowercase();
+        self.recipients.iter().any(|allowed| match allowed.starts_with('@') {
+            true => address.rfind('@').is_some_and(|at| address.get(at..) == Some(allowed.as_str())),
+            false => *allowed == address,
+        })
+    }
+
     /// The registered session; it is told when the app password ends.
     pub fn session(&self) -> &SessionGuard {
         &self.session
@@ -156,15 +182,38 @@ impl Cleared {
 pub(in crate::auth) fn check(password: &AppPasswordRecord, origin: Origin, now: DateTime<Utc>) -> Option<Refusal> {
     // An IPv4 client on a socket for both families is the same client.
     let address = origin.address.to_canonical();
+    let first = password.first_use.as_ref();
     if password.revoked_at.is_some() {
         Some(Refusal::Revoked)
     } else if password.expires_at.is_some_and(|end| end <= now) {
         Some(Refusal::Expired)
-    } else if !password.protocols.contains(&origin.protocol) {
+    } else if password.scope.starts_at.is_some_and(|start| start > now) {
+        Some(Refusal::NotYet)
+    } else if first.is_none() && password.scope.activate_by.is_some_and(|end| end <= now) {
+        Some(Refusal::Lapsed)
+    } else if !password.protocols.contains(&origin.protocol)
+        || first.is_some_and(|first| password.scope.binds_protocol && first.protocol != origin.protocol)
+    {
         Some(Refusal::Protocol)
+    } else if first.is_some_and(|first| password.scope.binds_network && !first.network.contains(&address)) {
+        Some(Refusal::Network)
     } else if !password.networks.is_empty() && !password.networks.iter().any(|network| network.contains(&address)) {
         Some(Refusal::Network)
     } else {
         None
     }
+}
+
+/// The network that a first login from this address is taken to be: this machine, the 256 addresses around it, or the /64 that a client of
+/// IPv6 has for itself.
+pub(in crate::auth) fn network_of(address: IpAddr) -> IpNet {
+    let address = address.to_canonical();
+    let bits = match address {
+        IpAddr::V4(v4) if v4.is_loopback() => 8,
+        IpAddr::V4(_) => 24,
+        IpAddr::V6(v6) if v6.is_loopback() => 128,
+        IpAddr::V6(_) => 64,
+    };
+    // No length is longer than its address.
+    IpNet::new(address, bits).map_or_else(|_| IpNet::from(address), |network| network.trunc())
 }

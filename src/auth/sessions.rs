@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use dashmap::DashMap;
 use tokio::sync::SetOnce;
 
+use crate::auth::AuthError;
 use crate::base::Protocol;
 use crate::store::AppPasswordRecord;
 
@@ -31,6 +32,8 @@ pub enum SessionEnd {
 #[derive(Debug, Default)]
 pub(in crate::auth) struct Sessions {
     open: Arc<DashMap<u64, Entry>>,
+    /// How many sessions those app passwords have that may have so many only.
+    limited: Arc<DashMap<String, u32>>,
     next: AtomicU64,
 }
 
@@ -46,13 +49,15 @@ struct Entry {
 pub struct SessionGuard {
     number: u64,
     open: Arc<DashMap<u64, Entry>>,
+    /// Where it is counted, and for which app password.
+    limited: Option<(Arc<DashMap<String, u32>>, String)>,
     ended: Arc<SetOnce<SessionEnd>>,
 }
 
 impl SessionGuard {
     /// One of no app password, which nothing ends.
     pub(in crate::auth) fn detached() -> Self {
-        Self { number: 0, open: Arc::default(), ended: Arc::default() }
+        Self { number: 0, open: Arc::default(), limited: None, ended: Arc::default() }
     }
 
     /// Returns when this session may not go on, and says why.
@@ -69,15 +74,34 @@ impl SessionGuard {
 impl Drop for SessionGuard {
     fn drop(&mut self) {
         self.open.remove(&self.number);
+        if let Some((limited, id)) = self.limited.take() {
+            if let Some(mut taken) = limited.get_mut(&id) {
+                *taken = taken.saturating_sub(1);
+            }
+            limited.remove_if(&id, |_, taken| *taken == 0);
+        }
     }
 }
 
 impl Sessions {
-    pub(in crate::auth) fn register(&self, password: &Arc<AppPasswordRecord>, protocol: Protocol) -> SessionGuard {
+    /// Registers one, unless the app password has as many as it may.
+    pub(in crate::auth) fn register(
+        &self,
+        password: &Arc<AppPasswordRecord>,
+        protocol: Protocol,
+    ) -> Result<SessionGuard, AuthError> {
+        if let Some(limit) = password.scope.max_sessions {
+            let mut taken = self.limited.entry(password.id.clone()).or_insert(0);
+            if *taken >= limit {
+                return Err(AuthError::TooManySessions { limit, password_id: password.id.clone() });
+            }
+            *taken += 1;
+        }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let ended = Arc::new(SetOnce::new());
         self.open.insert(number, Entry { password: Arc::clone(password), protocol, ended: Arc::clone(&ended) });
-        SessionGuard { number, open: Arc::clone(&self.open), ended }
+        let limited = password.scope.max_sessions.map(|_| (Arc::clone(&self.limited), password.id.clone()));
+        Ok(SessionGuard { number, open: Arc::clone(&self.open), limited, ended })
     }
 
     /// Ends every session for which `why` has a reason. It is shown the app password as it was at the login.

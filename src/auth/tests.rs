@@ -49,6 +49,8 @@ async fn gate(change: impl FnOnce(&mut AppPasswordRecord)) -> Gate {
         networks: Vec::new(),
         delivery: DeliveryMode::Direct,
         senders: SenderScope::default(),
+        scope: crate::store::UseScope::default(),
+        first_use: None,
         created_at: now,
         expires_at: None,
         revoked_at: None,

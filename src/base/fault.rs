@@ -56,6 +56,10 @@ pub enum Answer {
     DiskGuard(Reference),
     /// The message names a sender that it may not name.
     SenderNotAllowed(Reference),
+    /// The message names a recipient that it may not name.
+    RecipientNotAllowed(Reference),
+    /// As many messages were sent as may be for now.
+    TooManyMessages(Reference),
     /// The message goes round in circles.
     MailLoop(Reference),
     /// The login of this session holds no more: its app password was revoked or has expired, or its mailbox was disabled or taken off
@@ -75,6 +79,8 @@ impl Answer {
             | Self::MustAct(reference)
             | Self::DiskGuard(reference)
             | Self::SenderNotAllowed(reference)
+            | Self::RecipientNotAllowed(reference)
+            | Self::TooManyMessages(reference)
             | Self::MailLoop(reference) => Some(reference),
             _ => None,
         }

@@ -4,6 +4,7 @@
 //! not take them. Then it also stops reading, so a client that does not read costs nothing but its own waiting.
 
 mod half;
+mod watched;
 
 use std::future::poll_fn;
 use std::io;
@@ -18,6 +19,8 @@ use crate::base::{Answer, Protocol};
 use crate::relay::half::Half;
 use crate::wire::answer;
 use crate::wire::imap::Boundary;
+
+pub use self::watched::join_watched;
 
 /// What holds for one relay.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +64,8 @@ pub enum Why {
     Idle,
     /// The far side finished.
     ServerClosed,
+    /// The client has said, in the middle of a command, what it may not.
+    Refused,
     /// We ended it: stopping, or the login no longer holds.
     Stopped,
 }
@@ -72,6 +77,7 @@ impl Why {
             Self::Broken => "connection broken",
             Self::ClientClosed => "closed by the client",
             Self::Idle => "idle for too long",
+            Self::Refused => "the client said what it may not",
             Self::ServerClosed => "closed by the far side",
             Self::Stopped => "ended by Postern",
         }

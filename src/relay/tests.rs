@@ -5,6 +5,7 @@ use tokio::io::{AsyncReadExt, DuplexStream, duplex};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::wire::watch::Watch;
 
 struct Ends {
     client: DuplexStream,
@@ -180,4 +181,91 @@ proptest! {
         });
         prop_assert_eq!(heard, expected);
     }
+}
+
+fn watched(protocol: Protocol, from_client: &[u8], from_server: &[u8]) -> Ends {
+    let (client, client_end) = duplex(64);
+    let (server, server_end) = duplex(64);
+    let stop = CancellationToken::new();
+    let stopped = stop.clone();
+    let (early_up, early_down) = (from_client.to_vec(), from_server.to_vec());
+    let watch = Watch::of(protocol, &["LITERAL+".to_owned()]).unwrap();
+    let relay = tokio::spawn(async move {
+        let (outcome, refused) = join_watched(
+            End { stream: client_end, already_read: early_up },
+            End { stream: server_end, already_read: early_down },
+            watch,
+            Settings::of(protocol),
+            async {
+                stopped.cancelled().await;
+                Answer::Ended
+            },
+        )
+        .await;
+        assert!(refused <= 1, "{refused}");
+        outcome
+    });
+    Ends { client, server, relay, stop }
+}
+
+async fn hears(stream: &mut DuplexStream, expected: &[u8]) {
+    let mut heard = vec![0; expected.len()];
+    timeout(Duration::from_secs(10), stream.read_exact(&mut heard)).await.unwrap().unwrap();
+    assert_eq!(String::from_utf8_lossy(&heard), String::from_utf8_lossy(expected));
+}
+
+#[tokio::test]
+async fn a_watched_session_passes_what_reads_and_answers_the_rest_between_two_responses() {
+    let mut ends = watched(Protocol::Imap, b"a1 NOOP\r\na2 STORE 1 FLAGS x\r\n", b"* OK early\r\n");
+    hears(&mut ends.client, b"* OK early\r\n").await;
+    hears(&mut ends.server, b"a1 NOOP\r\n").await;
+    // Larger than every buffer here, and the answer comes behind it.
+    let body = [&b"* 1 FETCH (BODY[] {1000}\r\n"[..], &[b'x'; 1000], b")\r\n"].concat();
+    let (mut server, said) = (ends.server, body.clone());
+    let writing = tokio::spawn(async move {
+        server.write_all(&said).await.unwrap();
+        server.write_all(b"a1 OK done\r\n").await.unwrap();
+        server
+    });
+    hears(&mut ends.client, &body).await;
+    hears(&mut ends.client, b"a1 OK done\r\na2 NO [NOPERM] This app password is for reading only\r\n").await;
+    let mut server = writing.await.unwrap();
+    ends.stop.cancel();
+    hears(&mut ends.client, b"* BYE The login is no longer valid").await;
+    drop(ends.client);
+    let mut rest = Vec::new();
+    server.read_to_end(&mut rest).await.unwrap();
+    assert_eq!(rest, b"", "the command of the client did not go on");
+    let outcome = ends.relay.await.unwrap();
+    assert_eq!((outcome.up_octets, outcome.why), (9, Why::Stopped));
+}
+
+#[tokio::test]
+async fn a_watched_client_that_finishes_still_hears_the_rest() {
+    let mut ends = watched(Protocol::Pop3, b"", b"");
+    ends.client.write_all(b"DELE 1\r\nNOOP\r\nQUIT\r\n").await.unwrap();
+    ends.client.shutdown().await.unwrap();
+    hears(&mut ends.client, b"-ERR This app password is for reading only\r\n").await;
+    hears(&mut ends.server, b"NOOP\r\nQUIT\r\n").await;
+    let mut seen = Vec::new();
+    ends.server.read_to_end(&mut seen).await.unwrap();
+    assert_eq!(seen, b"", "and that is all");
+    ends.server.write_all(b"+OK\r\n+OK bye\r\n").await.unwrap();
+    ends.server.shutdown().await.unwrap();
+    let mut heard = Vec::new();
+    ends.client.read_to_end(&mut heard).await.unwrap();
+    assert_eq!(heard, b"+OK\r\n+OK bye\r\n");
+    assert_eq!(ends.relay.await.unwrap().why, Why::ClientClosed);
+}
+
+#[tokio::test]
+async fn a_client_that_breaks_a_command_off_is_parted_with() {
+    let mut ends = watched(Protocol::Imap, b"", b"");
+    ends.client.write_all(b"a1 SEARCH TEXT {1+}\r\nxa2 EXPUNGE\r\n").await.unwrap();
+    let mut got = Vec::new();
+    ends.server.read_to_end(&mut got).await.unwrap();
+    assert_eq!(got, b"a1 SEARCH TEXT {1+}\r\nx");
+    hears(&mut ends.client, b"* BYE ").await;
+    drop(ends.client);
+    assert_eq!(ends.relay.await.unwrap().why, Why::Refused);
 }

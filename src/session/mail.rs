@@ -7,7 +7,7 @@ use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, timeout};
 use tracing::info;
 
-use crate::auth::Permit;
+use crate::auth::{Counted, Permit};
 use crate::delivery::Delivering;
 use crate::front::Transact;
 use crate::listener::ClientStream;
@@ -26,6 +26,8 @@ pub(in crate::session) struct Mail {
     permit: Arc<Permit>,
     delivering: Delivering,
     phase: Phase,
+    /// The message of this transaction, where they are counted.
+    counted: Option<Counted>,
     accepted: u64,
     content_octets: u64,
 }
@@ -60,7 +62,7 @@ impl Pace {
 impl Mail {
     pub(in crate::session) fn new(road: &Road, permit: Arc<Permit>, is_secured: bool) -> Self {
         let delivering = road.delivery.begin(Arc::clone(&permit), is_secured);
-        Self { permit, delivering, phase: Phase::Commands, accepted: 0, content_octets: 0 }
+        Self { permit, delivering, phase: Phase::Commands, counted: None, accepted: 0, content_octets: 0 }
     }
 
     /// Reads from the client within what its phase allows. Stopping lets a transaction finish; a login that holds no more does not.
@@ -112,10 +114,18 @@ impl Mail {
     async fn transact(&mut self, road: &Road, transact: Transact) -> Option<Reply> {
         match transact {
             Transact::Mail(mail) => {
-                let cleared = road.auth.clear(&self.permit, mail).await;
+                let cleared = match road.auth.count_message(&self.permit).await {
+                    Ok(counted) => {
+                        self.counted = Some(counted);
+                        road.auth.clear(&self.permit, mail).await
+                    }
+                    Err(error) => Err(error),
+                };
                 let reply = self.delivering.mail(cleared).await;
                 if reply.is_positive() {
                     self.phase = Phase::Transaction;
+                } else {
+                    self.counted = None;
                 }
                 Some(reply)
             }
@@ -123,7 +133,8 @@ impl Mail {
             // was let through as a whole, and cut off it would only be sent again. An app password that ends takes its session with it,
             // and the message.
             Transact::Recipient(recipient) => {
-                Some(self.delivering.recipient(road.auth.still_holds(&self.permit), &recipient).await)
+                let allowed = road.auth.clear_recipient(&self.permit, &recipient);
+                Some(self.delivering.recipient(allowed, &recipient).await)
             }
             Transact::Data => {
                 let reply = self.delivering.data(road.auth.still_holds(&self.permit)).await;
@@ -139,6 +150,10 @@ impl Mail {
             }
             Transact::End => {
                 let reply = self.delivering.end().await;
+                match self.counted.take() {
+                    Some(counted) if reply.is_positive() => counted.keep(),
+                    _ => {}
+                }
                 self.accepted += u64::from(reply.is_positive());
                 self.phase = Phase::Commands;
                 Some(reply)
@@ -150,6 +165,7 @@ impl Mail {
             }
             Transact::Reset => {
                 self.delivering.reset().await;
+                self.counted = None;
                 self.phase = Phase::Commands;
                 None
             }

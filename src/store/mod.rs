@@ -92,6 +92,10 @@ pub struct AppPasswordRecord {
     pub delivery: DeliveryMode,
     /// Who may stand as the sender of its messages.
     pub senders: SenderScope,
+    /// What else it is bound to.
+    pub scope: UseScope,
+    /// Its first use, where that decides something.
+    pub first_use: Option<FirstUse>,
     /// When it was issued.
     pub created_at: DateTime<Utc>,
     /// When it ends by itself.
@@ -102,6 +106,47 @@ pub struct AppPasswordRecord {
     pub last_used_at: Option<DateTime<Utc>>,
     /// The public number of the one in whose place it was issued.
     pub replaces: Option<String>,
+}
+
+/// What an app password is bound to beside its protocols, networks and senders.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UseScope {
+    /// IMAP and POP3 may read and change nothing.
+    pub read_only: bool,
+    /// To whom it may send: addresses, and domains with `@` in front; empty: to anybody.
+    pub recipients: Vec<String>,
+    /// When it begins to work.
+    pub starts_at: Option<DateTime<Utc>>,
+    /// How many messages it may send in a minute.
+    pub max_per_minute: Option<u32>,
+    /// How many messages it may send in 24 hours.
+    pub max_per_day: Option<u32>,
+    /// How many sessions it may have at once.
+    pub max_sessions: Option<u32>,
+    /// It works only in the network of its first login.
+    pub binds_network: bool,
+    /// It works only by the protocol of its first login.
+    pub binds_protocol: bool,
+    /// By when it has to be used for the first time.
+    pub activate_by: Option<DateTime<Utc>>,
+}
+
+impl UseScope {
+    /// Whether the first use decides something.
+    pub fn asks_for_first_use(&self) -> bool {
+        self.binds_network || self.binds_protocol || self.activate_by.is_some()
+    }
+}
+
+/// The first login with an app password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FirstUse {
+    /// When.
+    pub at: DateTime<Utc>,
+    /// From where.
+    pub network: IpNet,
+    /// By which protocol.
+    pub protocol: Protocol,
 }
 
 /// What came of putting an app password in another's place.
@@ -328,6 +373,13 @@ pub trait AppPasswords: Send + Sync {
 
     /// Revokes an app password. False: it already was.
     async fn revoke_app_password(&self, id: &str, at: DateTime<Utc>) -> Result<bool, StoreError>;
+
+    /// Notes the first use of an app password, flushed to disk when this returns, unless one was noted before. Returns which one holds;
+    /// `None`: it was revoked, or never was.
+    async fn note_first_use(&self, id: &str, first: &FirstUse) -> Result<Option<FirstUse>, StoreError>;
+
+    /// When messages were taken that were submitted with an app password, since then; the oldest first.
+    async fn taken_with_since(&self, id: &str, since: DateTime<Utc>) -> Result<Vec<DateTime<Utc>>, StoreError>;
 
     /// Notes last uses, id and time, in one transaction.
     async fn note_uses(&self, uses: &[(String, DateTime<Utc>)]) -> Result<(), StoreError>;

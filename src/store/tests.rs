@@ -42,6 +42,8 @@ fn password(id: &str, of: &str, byte: u8) -> AppPasswordRecord {
         networks: vec!["192.0.2.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()],
         delivery: DeliveryMode::Direct,
         senders: SenderScope::default(),
+        scope: UseScope::default(),
+        first_use: None,
         created_at: at(1),
         expires_at: Some(at(100)),
         revoked_at: None,

@@ -15,6 +15,8 @@ pub fn closes(answer: Answer) -> bool {
         | Answer::MustAct(_)
         | Answer::DiskGuard(_)
         | Answer::SenderNotAllowed(_)
+        | Answer::RecipientNotAllowed(_)
+        | Answer::TooManyMessages(_)
         | Answer::MailLoop(_) => false,
         // What is not known yet must not leave a connection open that should have been closed.
         _ => true,
@@ -30,7 +32,8 @@ pub fn smtp(answer: Answer) -> Reply {
         Answer::TryLater(_) => (451, "4.3.0"),
         Answer::MustAct(_) => (451, "4.7.0"),
         Answer::DiskGuard(_) => (452, "4.3.1"),
-        Answer::SenderNotAllowed(_) => (550, "5.7.1"),
+        Answer::SenderNotAllowed(_) | Answer::RecipientNotAllowed(_) => (550, "5.7.1"),
+        Answer::TooManyMessages(_) => (450, "4.7.1"),
         // Routing loop detected (RFC 3463, section 3.5).
         Answer::MailLoop(_) => (554, "5.4.6"),
         Answer::Ended | Answer::Stopping => (421, "4.3.2"),
@@ -44,7 +47,7 @@ pub fn smtp(answer: Answer) -> Reply {
 /// end of the session has nothing to do with the command, it is the BYE alone.
 pub fn imap(tag: Option<&[u8]>, answer: Answer) -> Vec<u8> {
     // Only SMTP hands messages in.
-    if matches!(answer, Answer::DiskGuard(_) | Answer::SenderNotAllowed(_) | Answer::MailLoop(_)) {
+    if is_of_smtp(answer) {
         return Vec::new();
     }
     let tag = tag.filter(|_| !matches!(answer, Answer::Ended | Answer::Stopping));
@@ -76,12 +79,23 @@ pub fn pop3(answer: Answer) -> Vec<u8> {
         Answer::TooManySessions => "[IN-USE] ",
         Answer::TooManyConnections | Answer::TryLater(_) => "[SYS/TEMP] ",
         Answer::MustAct(_) => "[SYS/PERM] ",
-        Answer::Ended | Answer::Stopping | Answer::DiskGuard(_) | Answer::SenderNotAllowed(_) | Answer::MailLoop(_) => {
-            return Vec::new();
-        }
+        Answer::Ended | Answer::Stopping => return Vec::new(),
+        answer if is_of_smtp(answer) => return Vec::new(),
         _ => "",
     };
     format!("-ERR {code}{}\r\n", words(answer)).into_bytes()
+}
+
+/// Whether it is about a message that is handed in.
+fn is_of_smtp(answer: Answer) -> bool {
+    matches!(
+        answer,
+        Answer::DiskGuard(_)
+            | Answer::SenderNotAllowed(_)
+            | Answer::RecipientNotAllowed(_)
+            | Answer::TooManyMessages(_)
+            | Answer::MailLoop(_)
+    )
 }
 
 fn words(answer: Answer) -> String {
@@ -96,6 +110,12 @@ fn words(answer: Answer) -> String {
             format!("There is no room for the message now, try again later, ref {reference}")
         }
         Answer::SenderNotAllowed(reference) => format!("This password may not send as that sender, ref {reference}"),
+        Answer::RecipientNotAllowed(reference) => {
+            format!("This password may not send to that recipient, ref {reference}")
+        }
+        Answer::TooManyMessages(reference) => {
+            format!("Too many messages with this password, try again later, ref {reference}")
+        }
         Answer::MailLoop(reference) => format!("The message goes round in circles, ref {reference}"),
         Answer::MustAct(reference) => format!("The mailbox needs your administrator, ref {reference}"),
         // Not why: whoever holds a password that was taken from its owner need not hear that it was noticed.
@@ -148,6 +168,14 @@ mod tests {
             (
                 Answer::SenderNotAllowed(Reference::from_random(0)),
                 "550 5.7.1 This password may not send as that sender",
+            ),
+            (
+                Answer::RecipientNotAllowed(Reference::from_random(0)),
+                "550 5.7.1 This password may not send to that recipient",
+            ),
+            (
+                Answer::TooManyMessages(Reference::from_random(0)),
+                "450 4.7.1 Too many messages with this password, try again later",
             ),
             (Answer::MailLoop(Reference::from_random(0)), "554 5.4.6 The message goes round in circles"),
         ] {

@@ -65,7 +65,7 @@ pub struct Plan {
     pub more: String,
     /// What else is to be changed in the configuration.
     pub edit: fn(String) -> String,
-    /// The clock of Exchange's limits and of the queue.
+    /// The clock of the gate, of Exchange's limits and of the queue.
     pub clock: Clock,
 }
 
@@ -178,6 +178,7 @@ impl World {
     pub async fn issue_with(&self, mailbox: &str, change: impl FnOnce(&mut IssueRequest)) -> Issued {
         let mut request = IssueRequest {
             senders: SenderScope::default(),
+            scope: postern::store::UseScope::default(),
             mailbox: mailbox.parse::<Mailbox>().unwrap(),
             label: "test".to_owned(),
             protocols: Vec::new(),

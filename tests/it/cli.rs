@@ -254,7 +254,21 @@ fn an_app_password_lives_from_issue_to_revocation_in_fixed_documents() {
     assert_eq!((&listed[0]["state"], &listed[0]["delivery"]), (&"active".into(), &"assured".into()));
     let mut shown = place.json(&["password", "show", id], 0);
     assert_eq!(shown.as_object_mut().unwrap().remove("force_from"), Some(true.into()));
-    for name in ["replaces", "replaced_by"] {
+    for (name, empty) in [("recipients", serde_json::json!([])), ("bind_first_use", false.into())] {
+        assert_eq!(shown.as_object_mut().unwrap().remove(name), Some(empty), "{name}");
+    }
+    for name in [
+        "replaces",
+        "replaced_by",
+        "not_before",
+        "max_per_minute",
+        "max_per_day",
+        "max_sessions",
+        "activate_by",
+        "first_used_at",
+        "bound_network",
+        "bound_protocol",
+    ] {
         assert_eq!(shown.as_object_mut().unwrap().remove(name), Some(Value::Null), "{name}");
     }
     assert_eq!(shown, listed[0], "else as in the list");

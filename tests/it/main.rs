@@ -32,6 +32,7 @@ mod regressions;
 mod reports;
 mod road;
 mod rotation;
+mod scopes;
 mod secrets;
 mod senders;
 mod setup;

@@ -211,6 +211,7 @@ async fn f14_no_password_becomes_right_by_being_tried_and_no_mailbox_by_being_na
     }
     let refused = world.ops.issue_password(postern::admin::ops::IssueRequest {
         senders: SenderScope::default(),
+        scope: postern::store::UseScope::default(),
         mailbox: not_listed.parse().unwrap(),
         label: "x".to_owned(),
         protocols: Vec::new(),

@@ -25,7 +25,7 @@ use crate::base::{Mailbox, Protocol};
 use crate::config::{self, Config, Surroundings};
 use crate::foundation::Bound;
 use crate::sandbox::{Options, Sandbox};
-use crate::store::{DeliveryMode, SenderScope};
+use crate::store::{DeliveryMode, SenderScope, UseScope};
 
 /// The one who reads.
 const READER: &str = "alice@contoso.test";
@@ -332,6 +332,7 @@ async fn issue(config: &Config) -> Result<((Ops, Issued, Issued), String), Strin
         ops.add_mailbox(&mailbox, None, &[], None).await.map_err(failed)?;
         let request = IssueRequest {
             senders: SenderScope::default(),
+            scope: UseScope::default(),
             mailbox,
             label: label.to_owned(),
             protocols: protocols.to_vec(),

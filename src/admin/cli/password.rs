@@ -1,6 +1,7 @@
 //! `postern password`: the app passwords that mail programs log in with.
 
 pub(super) mod card;
+pub(super) mod scope;
 
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
@@ -11,6 +12,7 @@ use zeroize::Zeroizing;
 use crate::admin::cli::failure::{Failure, with_causes};
 use crate::admin::cli::listing::{self, Column};
 use crate::admin::cli::output::{Entry, Output, Tone};
+use crate::admin::cli::password::scope::ScopeOptions;
 use crate::admin::cli::set_up::SetUp;
 use crate::admin::cli::values::{self, Expiry, timestamp};
 use crate::admin::cli::view::{IssuedDocument, PasswordDocument, ShownPasswordDocument, protocols};
@@ -65,6 +67,8 @@ struct Issue {
     /// Put the mailbox in the place of whatever sender is named; replies still go to that one
     #[arg(long)]
     force_from: bool,
+    #[command(flatten)]
+    scope: ScopeOptions,
     /// 16 characters, for devices that take no more
     #[arg(long)]
     short: bool,
@@ -135,7 +139,7 @@ impl PasswordGroup {
                 _ => None,
             };
             let ops = Ops::open_existing(&config, mailbox).await?;
-            self.command.run(&ops, &config, &set_up.output, end).await
+            self.command.run(&ops, &config, &set_up.output, set_up.now(), end).await
         })
     }
 }
@@ -145,11 +149,26 @@ fn moment_ahead(expiry: Expiry, now: DateTime<Utc>) -> Result<DateTime<Utc>, Fai
 }
 
 impl PasswordCommand {
-    async fn run(self, ops: &Ops, config: &Config, output: &Output, end: Option<DateTime<Utc>>) -> Result<(), Failure> {
+    async fn run(
+        self,
+        ops: &Ops,
+        config: &Config,
+        output: &Output,
+        now: DateTime<Utc>,
+        end: Option<DateTime<Utc>>,
+    ) -> Result<(), Failure> {
         match self {
             Self::Issue(issue) => {
                 let delivery = delivery_mode(issue.delivery.unwrap_or(config.delivery.default));
+                let read_only_sender = issue.protocols.contains(&Protocol::Smtp) && issue.scope.is_read_only();
+                if read_only_sender {
+                    return Err(Failure::Usage(
+                        "--read-only: an app password for reading only is for IMAP and POP3, and not for `--protocol smtp`".to_owned(),
+                    ));
+                }
+                let scope = issue.scope.scope(!issue.protocols.is_empty(), now);
                 let request = IssueRequest {
+                    scope,
                     mailbox: issue.address,
                     label: issue.label,
                     protocols: unique(issue.protocols),
@@ -331,10 +350,13 @@ fn show(output: &Output, row: &PasswordRow) -> Result<(), Failure> {
         vec!["networks".into(), networks(row)],
         vec!["delivery".into(), row.delivery.name().into()],
         vec!["senders".into(), senders(row)],
+    ];
+    cells.extend(scope::cells(row));
+    cells.extend([
         vec!["issued".into(), timestamp(row.created_at).into()],
         vec!["ends".into(), or_never(row.expires_at)],
         vec!["last used".into(), or_never(row.last_used_at)],
-    ];
+    ]);
     if let Some(replaces) = &row.replaces {
         cells.push(vec!["in the place of".into(), replaces.clone().into()]);
     }

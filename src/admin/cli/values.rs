@@ -93,6 +93,41 @@ pub(super) fn expiry(text: &str) -> Result<Expiry, String> {
     chrono::Duration::from_std(span).map(Expiry::After).map_err(|_| wrong())
 }
 
+/// When an app password begins to work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Start {
+    /// This long from now.
+    After(chrono::Duration),
+    /// At the beginning of this day, in UTC.
+    BeginningOf(NaiveDate),
+}
+
+impl Start {
+    /// The moment.
+    pub(super) fn moment(self, now: DateTime<Utc>) -> DateTime<Utc> {
+        match self {
+            Self::After(span) => now.checked_add_signed(span).unwrap_or(DateTime::<Utc>::MAX_UTC),
+            Self::BeginningOf(day) => day.and_time(NaiveTime::MIN).and_utc(),
+        }
+    }
+}
+
+/// A beginning: a span from now, or a date.
+pub(super) fn start(text: &str) -> Result<Start, String> {
+    if let Ok(day) = NaiveDate::parse_from_str(text, "%Y-%m-%d") {
+        return Ok(Start::BeginningOf(day));
+    }
+    span(text).map(Start::After).map_err(|_| "write a span such as 12h, or a date such as 2027-05-31".to_owned())
+}
+
+/// A span of time, up to ten years.
+pub(super) fn span(text: &str) -> Result<chrono::Duration, String> {
+    let wrong = || "write a span such as 24h or 90d".to_owned();
+    let span = config::parse_duration(text).map_err(|_| wrong())?;
+    let span = chrono::Duration::from_std(span).map_err(|_| wrong())?;
+    if span.is_zero() || span > chrono::Duration::days(3660) { Err(wrong()) } else { Ok(span) }
+}
+
 /// A time of overlap: none (`0d`), or up to a year.
 pub(super) fn overlap(text: &str) -> Result<chrono::Duration, String> {
     let wrong = || "write a span such as 7d or 12h, up to 365d; 0d lets the old one end at once".to_owned();

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::admin::cli::password::scope::ScopeDocument;
 use crate::admin::cli::values::timestamp;
 use crate::admin::ops::{MailboxRow, PasswordRow};
 use crate::base::Protocol;
@@ -55,6 +56,8 @@ pub(super) struct ShownPasswordDocument {
     #[serde(flatten)]
     listed: PasswordDocument,
     force_from: bool,
+    #[serde(flatten)]
+    scope: ScopeDocument,
     replaces: Option<String>,
     replaced_by: Option<String>,
 }
@@ -64,6 +67,7 @@ impl From<&PasswordRow> for ShownPasswordDocument {
         Self {
             listed: row.into(),
             force_from: row.senders.force_from,
+            scope: row.into(),
             replaces: row.replaces.clone(),
             replaced_by: row.replaced_by.clone(),
         }
@@ -80,8 +84,7 @@ impl From<&PasswordRow> for PasswordDocument {
             protocols: row.protocols.iter().map(|protocol| protocol.name()).collect(),
             networks: row.networks.iter().map(ToString::to_string).collect(),
             senders: row.senders.allowed.clone(),
-            // It cannot be given in this version, so no password has it.
-            read_only: false,
+            read_only: row.scope.read_only,
             delivery: row.delivery.name(),
             created_at: timestamp(row.created_at),
             expires_at: row.expires_at.map(timestamp),
@@ -142,6 +145,8 @@ mod tests {
             networks: vec!["10.1.0.0/16".parse().unwrap()],
             delivery: DeliveryMode::Direct,
             senders: crate::store::SenderScope::default(),
+            scope: crate::store::UseScope::default(),
+            first_use: None,
             created_at: moment,
             expires_at: None,
             revoked_at: None,

@@ -35,6 +35,17 @@ pub enum OpsError {
     /// The token service or the sign-in.
     #[error(transparent)]
     Broker(#[from] BrokerError),
+    /// An app password for reading only that is to send.
+    #[error("an app password for reading only cannot be for SMTP alone")]
+    ReadOnlySender,
+    /// The end of an app password lies in front of its beginning.
+    #[error("the end {end} is not after the beginning {start}", end = end.to_rfc3339(), start = start.to_rfc3339())]
+    EndBeforeStart {
+        /// The beginning.
+        start: DateTime<Utc>,
+        /// The end.
+        end: DateTime<Utc>,
+    },
     /// The end of an app password lies in the past.
     #[error("the end {end} has already passed", end = at.to_rfc3339())]
     EndInThePast {
@@ -161,6 +172,8 @@ impl Fault for OpsError {
             Self::AliasUnknown { .. } => "alias-unknown",
             Self::Broker(error) => error.code(),
             Self::EndInThePast { .. } => "end-in-the-past",
+            Self::EndBeforeStart { .. } => "end-before-start",
+            Self::ReadOnlySender => "read-only-sender",
             Self::Foundation(error) => error.code(),
             Self::Label { .. } => "label-unfit",
             Self::NoRandomness => "no-randomness",
@@ -195,6 +208,10 @@ impl Fault for OpsError {
             }
             Self::AliasUnknown { aliases, .. } => Some(format!("Its aliases are: {}.", aliases.join(", "))),
             Self::Broker(error) => error.remedy(),
+            Self::ReadOnlySender => {
+                Some("Leave `--protocol smtp` out, or issue one for sending and one for reading.".to_owned())
+            }
+            Self::EndBeforeStart { .. } => Some("Give a later end (`--expires`), or an earlier beginning.".to_owned()),
             Self::EndInThePast { .. } => Some("Give a later date, or a span such as 90d.".to_owned()),
             Self::Foundation(error) => error.remedy(),
             Self::Label { .. } => Some("Say in a few words which program or device uses it.".to_owned()),

@@ -7,7 +7,7 @@ use crate::admin::ops::{
 };
 use crate::auth::app_password;
 use crate::base::{Protocol, Secret};
-use crate::store::{AppPasswordRecord, Rotation, Verifier};
+use crate::store::{AppPasswordRecord, Rotation, UseScope, Verifier};
 
 impl Ops {
     /// Issues an app password. What is returned is the only time that it can be read.
@@ -26,16 +26,31 @@ impl Ops {
         if let Some(at) = request.expires_at.filter(|at| *at <= now) {
             return Err(OpsError::EndInThePast { at });
         }
+        let mut protocols = if request.protocols.is_empty() { Protocol::ALL.to_vec() } else { request.protocols };
+        if request.scope.read_only {
+            // Who sends changes something: its Sent Items, if nothing else.
+            protocols.retain(|protocol| *protocol != Protocol::Smtp);
+            if protocols.is_empty() {
+                return Err(OpsError::ReadOnlySender);
+            }
+        }
+        if let (Some(start), Some(end)) = (request.scope.starts_at, request.expires_at)
+            && end <= start
+        {
+            return Err(OpsError::EndBeforeStart { start, end });
+        }
         let (password, record) = self.fresh_password(
             AppPasswordRecord {
                 id: String::new(),
                 mailbox: request.mailbox,
                 label,
                 verifier: Verifier([0; 32]),
-                protocols: if request.protocols.is_empty() { Protocol::ALL.to_vec() } else { request.protocols },
+                protocols,
                 networks: request.networks,
                 delivery: request.delivery,
                 senders: request.senders,
+                scope: request.scope,
+                first_use: None,
                 created_at: now,
                 expires_at: request.expires_at,
                 revoked_at: None,
@@ -91,6 +106,12 @@ impl Ops {
             revoked_at: None,
             last_used_at: None,
             replaces: Some(old.id.clone()),
+            // Whoever has it uses it for the first time, wherever that is.
+            first_use: None,
+            scope: UseScope {
+                activate_by: old.scope.activate_by.map(|by| now + (by - old.created_at)),
+                ..old.scope.clone()
+            },
             ..old.clone()
         };
         let (password, record) = self.fresh_password(like, short)?;
@@ -127,9 +148,10 @@ impl Ops {
             other.replaces.as_ref() == Some(&record.id) && other.revoked_at.is_none() && !is_over(other)
         };
         let replaced_by = all.iter().find(has_its_place).map(|other| other.id.clone());
+        let has_lapsed = record.first_use.is_none() && record.scope.activate_by.is_some_and(|by| by <= now);
         let state = if record.revoked_at.is_some() {
             PasswordState::Revoked
-        } else if is_over(&record) {
+        } else if is_over(&record) || has_lapsed {
             PasswordState::Expired
         } else if replaced_by.is_some() {
             PasswordState::Rotating
@@ -145,6 +167,8 @@ impl Ops {
             networks: record.networks,
             delivery: record.delivery,
             senders: record.senders,
+            scope: record.scope,
+            first_use: record.first_use,
             created_at: record.created_at,
             expires_at: record.expires_at,
             revoked_at: record.revoked_at,

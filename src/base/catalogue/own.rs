@@ -37,6 +37,23 @@ pub(in crate::base::catalogue) const SENDER: &[Step] = &[
     Step::Run("postern password issue {mailbox} --label TEXT --force-from"),
 ];
 
+/// What to do about a recipient that an app password is not for.
+pub(in crate::base::catalogue) const RECIPIENT: &[Step] = &[
+    Step::Do("Let the program name a recipient that is allowed; they stand in:"),
+    Step::Run("postern password show ID"),
+    Step::Do("Or issue it a password for more recipients:"),
+    Step::Run("postern password issue {mailbox} --label TEXT --recipient @DOMAIN"),
+];
+
+/// What to do about the limits of an app password.
+pub(in crate::base::catalogue) const MESSAGES: &[Step] = &[
+    Step::Do("See what the program sends, and whether that is meant:"),
+    Step::Run("postern queue journal --mailbox {mailbox}"),
+    Step::Do("If it is, issue a password with a higher limit; if it is not, revoke this one:"),
+    Step::Run("postern password issue {mailbox} --label TEXT --max-per-minute 60"),
+    Step::Run("postern password revoke ID --hold-mail"),
+];
+
 /// A message that comes back again and again.
 pub(in crate::base::catalogue) const LOOP: &[Step] = &[Step::Do(
     "Look in its `Received` lines which two servers hand it to each other, and take the forwarding rule out of one of them.",
@@ -213,6 +230,61 @@ pub(super) static ROAD: &[Entry] = &[
         remedy: SENDER,
         told: Told::by_smtp("550 5.7.1 This password may not send as that sender"),
         retry: Retry::Never,
+        ..MEND
+    },
+    Entry {
+        code: "recipient-not-allowed",
+        title: "the app password may not send to this recipient",
+        what: "It was issued for certain recipients (`--recipient`), and the envelope of the message names another.",
+        whose: Whose::User,
+        remedy: RECIPIENT,
+        told: Told::by_smtp("550 5.7.1 This password may not send to that recipient"),
+        retry: Retry::Never,
+        ..MEND
+    },
+    Entry {
+        code: "too-many-messages",
+        title: "the app password has sent as many messages as it may",
+        what: "It has a limit (`--max-per-minute`, `--max-per-day`), and it is used up for now; the log says for how long.",
+        remedy: MESSAGES,
+        told: Told::by_smtp("450 4.7.1 Too many messages with this password, try again later"),
+        retry: Retry::BackOff { seconds: 60 },
+        ..PASSES
+    },
+    Entry {
+        code: "too-many-sessions",
+        title: "the app password has as many sessions open as it may",
+        what: "It has a limit (`--max-sessions`). A mail program that has lost its connection may keep a place for some minutes.",
+        remedy: &[
+            Step::Do("Close a mail program that uses it, or issue each program an app password of its own:"),
+            Step::Run("postern password issue {mailbox} --label TEXT"),
+        ],
+        told: Told {
+            smtp: Some("421 4.7.0 Too many sessions with this password, close one or try again later"),
+            imap: Some("NO [LIMIT] Too many sessions with this password, close one or try again later"),
+            pop3: Some("-ERR [IN-USE] Too many sessions with this password, close one or try again later"),
+        },
+        retry: Retry::BackOff { seconds: 60 },
+        ..PASSES
+    },
+    Entry {
+        code: "app-password-elsewhere",
+        title: "an app password is used in another network than the one it is bound to",
+        what: "It is bound to the network of its first login (`--bind-first-use`), and somebody has given it, right, in another. Its owner may have \
+               moved; or it was stolen. The mail program is told «wrong password».",
+        remedy: &[
+            Step::Do(
+                "Ask the owner whether that was them; the log and `postern password show ID` name both places. If not, it is known to others:",
+            ),
+            Step::Run("postern password revoke ID --hold-mail"),
+            Step::Do("If so, issue another one, which binds itself to the new place:"),
+            Step::Run("postern password issue {mailbox} --label TEXT --bind-first-use"),
+        ],
+        told: Told {
+            smtp: Some("535 5.7.8 Login name or password is wrong"),
+            imap: Some("NO [AUTHENTICATIONFAILED] Login name or password is wrong"),
+            pop3: Some("-ERR [AUTH] Login name or password is wrong"),
+        },
         ..MEND
     },
     Entry {

@@ -6,7 +6,9 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use crate::base::Protocol;
 use crate::store::sqlite::{BUMP, SqliteStore, address, column, failed, join, optional_time, split, time};
-use crate::store::{AppPasswordRecord, AppPasswords, DeliveryMode, Rotation, SenderScope, StoreError, Verifier};
+use crate::store::{
+    AppPasswordRecord, AppPasswords, DeliveryMode, FirstUse, Rotation, SenderScope, StoreError, UseScope, Verifier,
+};
 
 #[async_trait]
 impl AppPasswords for SqliteStore {
@@ -115,6 +117,49 @@ impl AppPasswords for SqliteStore {
         Ok(done.rows_affected() > 0)
     }
 
+    async fn note_first_use(&self, id: &str, first: &FirstUse) -> Result<Option<FirstUse>, StoreError> {
+        let mut transaction = self.begin().await?;
+        let done = sqlx::query(
+            "UPDATE app_password SET first_used_at = $2, first_network = $3, first_protocol = $4 \
+             WHERE id = $1 AND first_used_at IS NULL AND revoked_at IS NULL",
+        )
+        .bind(id)
+        .bind(first.at.timestamp_millis())
+        .bind(first.network.to_string())
+        .bind(first.protocol.name())
+        .execute(transaction.connection()?)
+        .await
+        .map_err(failed)?;
+        let row = sqlx::query("SELECT * FROM app_password WHERE id = $1 AND revoked_at IS NULL")
+            .bind(id)
+            .fetch_optional(transaction.connection()?)
+            .await
+            .map_err(failed)?;
+        let holds = row.as_ref().map(app_password).transpose()?.and_then(|record| record.first_use);
+        if done.rows_affected() > 0 {
+            sqlx::query(BUMP).execute(transaction.connection()?).await.map_err(failed)?;
+        }
+        transaction.commit().await?;
+        Ok(holds)
+    }
+
+    async fn taken_with_since(&self, id: &str, since: DateTime<Utc>) -> Result<Vec<DateTime<Utc>>, StoreError> {
+        // A message that went at once has no name in the queue; one that did not is noted when it came into it.
+        sqlx::query(
+            "SELECT MIN(at) AS at FROM journal WHERE at >= $2 AND password_id = $1 \
+             AND (outcome = 'queued' OR (outcome = 'delivered' AND queue_id IS NULL)) \
+             GROUP BY COALESCE(queue_id, number) ORDER BY 1",
+        )
+        .bind(id)
+        .bind(since.timestamp_millis())
+        .fetch_all(&self.pool)
+        .await
+        .map_err(failed)?
+        .iter()
+        .map(|row| time(row, "at"))
+        .collect()
+    }
+
     async fn note_uses(&self, uses: &[(String, DateTime<Utc>)]) -> Result<(), StoreError> {
         let mut transaction = self.begin().await?;
         for (id, at) in uses {
@@ -134,8 +179,9 @@ async fn insert(connection: &mut SqliteConnection, record: &AppPasswordRecord) -
     // One statement: somebody may take the mailbox off the list between a look at the list and this.
     let done = sqlx::query(
         "INSERT INTO app_password (id, mailbox, label, verifier, protocols, networks, delivery, created_at, \
-         expires_at, revoked_at, last_used_at, senders, force_from, replaces) \
-         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14 \
+         expires_at, revoked_at, last_used_at, senders, force_from, replaces, read_only, recipients, starts_at, max_per_minute, max_per_day, \
+         max_sessions, binds_network, binds_protocol, activate_by) \
+         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23 \
          WHERE EXISTS (SELECT 1 FROM mailbox WHERE address = $2)",
     )
     .bind(&record.id)
@@ -152,10 +198,35 @@ async fn insert(connection: &mut SqliteConnection, record: &AppPasswordRecord) -
     .bind(record.senders.allowed.join("\n"))
     .bind(record.senders.force_from)
     .bind(record.replaces.as_deref())
+    .bind(record.scope.read_only)
+    .bind(record.scope.recipients.join("\n"))
+    .bind(record.scope.starts_at.map(|at| at.timestamp_millis()))
+    .bind(record.scope.max_per_minute)
+    .bind(record.scope.max_per_day)
+    .bind(record.scope.max_sessions)
+    .bind(record.scope.binds_network)
+    .bind(record.scope.binds_protocol)
+    .bind(record.scope.activate_by.map(|at| at.timestamp_millis()))
     .execute(connection)
     .await
     .map_err(failed)?;
     Ok(done.rows_affected() > 0)
+}
+
+fn number(row: &SqliteRow, name: &'static str) -> Result<Option<u32>, StoreError> {
+    Ok(column::<Option<i64>>(row, name)?.map(|number| u32::try_from(number).unwrap_or(u32::MAX)))
+}
+
+fn first_use(row: &SqliteRow) -> Result<Option<FirstUse>, StoreError> {
+    let Some(at) = optional_time(row, "first_used_at")? else { return Ok(None) };
+    let wrong = |column, value: String| StoreError::Value { column, value };
+    let network: String = column(row, "first_network")?;
+    let protocol: String = column(row, "first_protocol")?;
+    Ok(Some(FirstUse {
+        at,
+        network: network.parse().map_err(|_| wrong("app_password.first_network", network))?,
+        protocol: protocol.parse().map_err(|_| wrong("app_password.first_protocol", protocol))?,
+    }))
 }
 
 fn app_password(row: &SqliteRow) -> Result<AppPasswordRecord, StoreError> {
@@ -182,6 +253,18 @@ fn app_password(row: &SqliteRow) -> Result<AppPasswordRecord, StoreError> {
             allowed: column::<String>(row, "senders")?.lines().map(str::to_owned).collect(),
             force_from: column(row, "force_from")?,
         },
+        scope: UseScope {
+            read_only: column(row, "read_only")?,
+            recipients: column::<String>(row, "recipients")?.lines().map(str::to_owned).collect(),
+            starts_at: optional_time(row, "starts_at")?,
+            max_per_minute: number(row, "max_per_minute")?,
+            max_per_day: number(row, "max_per_day")?,
+            max_sessions: number(row, "max_sessions")?,
+            binds_network: column(row, "binds_network")?,
+            binds_protocol: column(row, "binds_protocol")?,
+            activate_by: optional_time(row, "activate_by")?,
+        },
+        first_use: first_use(row)?,
         created_at: time(row, "created_at")?,
         expires_at: optional_time(row, "expires_at")?,
         revoked_at: optional_time(row, "revoked_at")?,

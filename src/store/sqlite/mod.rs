@@ -154,6 +154,7 @@ fn migrations() -> Migrator {
         migration(8, "copies", include_str!("../migrations/sqlite/0008_copies.sql")),
         migration(9, "rotation", include_str!("../migrations/sqlite/0009_rotation.sql")),
         migration(10, "resent", include_str!("../migrations/sqlite/0010_resent.sql")),
+        migration(11, "scopes", include_str!("../migrations/sqlite/0011_scopes.sql")),
     ])
 }
 

@@ -128,6 +128,7 @@ pub async fn issue(ops: &Ops, mailbox: &Mailbox) -> Result<String> {
 pub async fn issue_for(ops: &Ops, mailbox: &Mailbox, delivery: DeliveryMode) -> Result<String> {
     let request = IssueRequest {
         senders: SenderScope::default(),
+        scope: postern::store::UseScope::default(),
         mailbox: mailbox.clone(),
         label: "benchmark".to_owned(),
         protocols: Vec::new(),

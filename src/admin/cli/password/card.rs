@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use crate::admin::cli::password::scope;
 use crate::admin::cli::values::timestamp;
 use crate::admin::ops::PasswordRow;
 use crate::config::{Config, Listener, TlsMode};
@@ -36,6 +37,7 @@ pub(in crate::admin::cli) fn text(config: &Config, row: &PasswordRow) -> String 
         (false, true) => Some(format!("{}, where one of these is named: {allowed}", row.mailbox)),
     };
     lines.extend(sends_as.map(|whom| format!("  sends as   {whom}")));
+    lines.extend(scope::card_lines(&row.scope));
     lines.push(format!("  ends       {}", row.expires_at.map_or_else(|| "never".to_owned(), timestamp)));
     lines.push(format!("  to revoke  postern password revoke {}", row.id));
     lines.join("\n")
@@ -98,6 +100,8 @@ mod tests {
             networks: networks.iter().map(|network| network.parse().unwrap()).collect(),
             delivery: DeliveryMode::Direct,
             senders: crate::store::SenderScope::default(),
+            scope: crate::store::UseScope::default(),
+            first_use: None,
             created_at: DateTime::UNIX_EPOCH,
             expires_at: None,
             revoked_at: None,

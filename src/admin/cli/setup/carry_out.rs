@@ -225,6 +225,7 @@ impl Rest<'_> {
         protocols.retain(|protocol| self.config.listeners.iter().any(|listener| listener.protocol == *protocol));
         let request = IssueRequest {
             senders: SenderScope::default(),
+            scope: crate::store::UseScope::default(),
             mailbox: mailbox.clone(),
             label,
             protocols,

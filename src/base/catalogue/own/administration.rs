@@ -380,6 +380,20 @@ pub(in crate::base::catalogue) static ADMINISTRATION: &[Entry] = &[
         ..COMMAND
     },
     Entry {
+        code: "end-before-start",
+        title: "an app password would end before it begins",
+        what: "`--expires` names a moment that is not after the one of `--not-before`.",
+        remedy: &[Step::Do("Give a later end, or an earlier beginning.")],
+        ..COMMAND
+    },
+    Entry {
+        code: "read-only-sender",
+        title: "an app password for reading only is to send",
+        what: "`--read-only` is for IMAP and POP3; whoever sends by SMTP changes at least the folder of sent messages.",
+        remedy: &[Step::Do("Leave `--protocol smtp` out, or issue one app password for sending and one for reading.")],
+        ..COMMAND
+    },
+    Entry {
         code: "end-in-the-past",
         title: "the end has already passed",
         what: "An app password was to be issued with an end that lies in the past.",

@@ -1,7 +1,7 @@
 //! What Postern tells mail programs; `wire::answer` has the words.
 
 use crate::base::Whose;
-use crate::base::catalogue::own::{LOOP, SENDER};
+use crate::base::catalogue::own::{LOOP, MESSAGES, RECIPIENT, SENDER};
 use crate::base::catalogue::{Area, Certainty, Entry, ReplyCode, Retry, Step, Told};
 
 const ANSWER: Entry = Entry { certainty: Certainty::Own, source: "Postern", ..Entry::of(Area::Answer) };
@@ -69,6 +69,30 @@ pub(in crate::base::catalogue) static ANSWERS: &[Entry] = &[
         remedy: SENDER,
         told: Told::by_smtp("550 5.7.1 This password may not send as that sender"),
         retry: Retry::Never,
+        ..ANSWER
+    },
+    Entry {
+        code: "answer-recipient",
+        seen: "550 5.7.1",
+        title: "the password may not send to the recipient that the message names",
+        example: "550 5.7.1 This password may not send to that recipient",
+        marks: &["may not send to that recipient"],
+        what: "The app password was issued for certain recipients (`--recipient`), and the envelope names another.",
+        remedy: RECIPIENT,
+        told: Told::by_smtp("550 5.7.1 This password may not send to that recipient"),
+        retry: Retry::Never,
+        ..ANSWER
+    },
+    Entry {
+        code: "answer-messages",
+        seen: "450 4.7.1",
+        title: "as many messages were sent with the password as may be",
+        example: "450 4.7.1 Too many messages with this password, try again later",
+        marks: &["Too many messages with this password"],
+        what: "The app password has a limit (`--max-per-minute`, `--max-per-day`), and it is used up for now.",
+        remedy: MESSAGES,
+        told: Told::by_smtp("450 4.7.1 Too many messages with this password, try again later"),
+        retry: Retry::BackOff { seconds: 60 },
         ..ANSWER
     },
     Entry {

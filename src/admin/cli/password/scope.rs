@@ -1,0 +1,165 @@
+//! What an app password is bound to beside protocols, networks and senders: the options, and how they are shown.
+
+use chrono::{DateTime, Utc};
+use clap::Args;
+use serde::Serialize;
+
+use crate::admin::cli::output::Entry;
+use crate::admin::cli::password::unique;
+use crate::admin::cli::values::{self, Start, timestamp};
+use crate::admin::ops::PasswordRow;
+use crate::store::UseScope;
+
+/// The options.
+#[derive(Args, Debug)]
+pub(super) struct ScopeOptions {
+    /// IMAP and POP3 may read and change nothing, and nothing may be sent: for backup programs
+    #[arg(long)]
+    read_only: bool,
+    /// To whom it may send: addresses, or @contoso.com for a whole domain [default: anybody]
+    #[arg(long = "recipient", value_name = "ADDRESS-or-@DOMAIN", value_delimiter = ',', value_parser = values::sender)]
+    recipients: Vec<String>,
+    /// When it begins to work: a span such as 12h, or a date, which means the beginning of that day in UTC [default: at once]
+    #[arg(long, value_name = "WHEN", value_parser = values::start)]
+    not_before: Option<Start>,
+    /// How many messages it may send in a minute
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    max_per_minute: Option<u32>,
+    /// How many messages it may send in 24 hours
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    max_per_day: Option<u32>,
+    /// How many sessions it may have at once
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    max_sessions: Option<u32>,
+    /// Bind it to the network of its first login (the 256 addresses around it, a /64 of IPv6), and to that one's protocol unless --protocol names some
+    #[arg(long)]
+    bind_first_use: bool,
+    /// Let it lapse unless it is used for the first time within this span, such as 24h
+    #[arg(long, value_name = "SPAN", value_parser = values::span)]
+    activate_within: Option<chrono::Duration>,
+}
+
+impl ScopeOptions {
+    pub(super) fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
+    pub(super) fn scope(self, names_protocols: bool, now: DateTime<Utc>) -> UseScope {
+        let starts_at = self.not_before.map(|start| start.moment(now));
+        UseScope {
+            read_only: self.read_only,
+            recipients: unique(self.recipients),
+            starts_at,
+            max_per_minute: self.max_per_minute,
+            max_per_day: self.max_per_day,
+            max_sessions: self.max_sessions,
+            binds_network: self.bind_first_use,
+            binds_protocol: self.bind_first_use && !names_protocols,
+            // It cannot be used before it begins to work.
+            activate_by: self.activate_within.map(|span| starts_at.unwrap_or(now).max(now) + span),
+        }
+    }
+}
+
+/// The lines of the card that goes with a new one.
+pub(super) fn card_lines(scope: &UseScope) -> Vec<String> {
+    let mut lines = Vec::new();
+    if scope.read_only {
+        lines.push("  may        read, and change nothing".to_owned());
+    }
+    if !scope.recipients.is_empty() {
+        lines.push(format!("  sends to   {}", scope.recipients.join(", ")));
+    }
+    if let Some(most) = limits(scope) {
+        lines.push(format!("  at most    {most}"));
+    }
+    if scope.binds_network {
+        let protocol = if scope.binds_protocol { " and protocol" } else { "" };
+        lines.push(format!("  bound to   the network{protocol} of its first login"));
+    }
+    if let Some(by) = scope.activate_by {
+        lines.push(format!("  lapses     unless it is used by {}", timestamp(by)));
+    }
+    if let Some(start) = scope.starts_at {
+        lines.push(format!("  begins     {}", timestamp(start)));
+    }
+    lines
+}
+
+/// The lines of `password show`.
+pub(super) fn cells(row: &PasswordRow) -> Vec<Vec<Entry>> {
+    let mut cells: Vec<Vec<Entry>> = Vec::new();
+    let scope = &row.scope;
+    if scope.read_only {
+        cells.push(vec!["may".into(), "read, and change nothing".into()]);
+    }
+    if !scope.recipients.is_empty() {
+        cells.push(vec!["sends to".into(), scope.recipients.join(", ").into()]);
+    }
+    if let Some(most) = limits(scope) {
+        cells.push(vec!["at most".into(), most.into()]);
+    }
+    if let Some(start) = scope.starts_at {
+        cells.push(vec!["begins".into(), timestamp(start).into()]);
+    }
+    if scope.binds_network {
+        let bound_to = match &row.first_use {
+            Some(first) if scope.binds_protocol => {
+                format!("{}, {}", first.network, first.protocol.name().to_uppercase())
+            }
+            Some(first) => first.network.to_string(),
+            None => "the place of its first login".to_owned(),
+        };
+        cells.push(vec!["bound to".into(), bound_to.into()]);
+    }
+    match (&row.first_use, scope.activate_by) {
+        (Some(first), _) => cells.push(vec!["first used".into(), timestamp(first.at).into()]),
+        (None, Some(by)) => cells.push(vec!["lapses".into(), format!("unless it is used by {}", timestamp(by)).into()]),
+        (None, None) => {}
+    }
+    cells
+}
+
+fn limits(scope: &UseScope) -> Option<String> {
+    let each = [
+        scope.max_per_minute.map(|n| format!("{n} messages a minute")),
+        scope.max_per_day.map(|n| format!("{n} messages a day")),
+        scope.max_sessions.map(|n| format!("{n} sessions at once")),
+    ];
+    let said: Vec<String> = each.into_iter().flatten().collect();
+    (!said.is_empty()).then(|| said.join(", "))
+}
+
+/// The same for programs, in `password show`.
+#[derive(Debug, Serialize)]
+pub(in crate::admin::cli) struct ScopeDocument {
+    recipients: Vec<String>,
+    not_before: Option<String>,
+    max_per_minute: Option<u32>,
+    max_per_day: Option<u32>,
+    max_sessions: Option<u32>,
+    bind_first_use: bool,
+    activate_by: Option<String>,
+    first_used_at: Option<String>,
+    bound_network: Option<String>,
+    bound_protocol: Option<&'static str>,
+}
+
+impl From<&PasswordRow> for ScopeDocument {
+    fn from(row: &PasswordRow) -> Self {
+        let scope = &row.scope;
+        let first = row.first_use.as_ref();
+        Self {
+            recipients: scope.recipients.clone(),
+            not_before: scope.starts_at.map(timestamp),
+            max_per_minute: scope.max_per_minute,
+            max_per_day: scope.max_per_day,
+            max_sessions: scope.max_sessions,
+            bind_first_use: scope.binds_network,
+            activate_by: scope.activate_by.map(timestamp),
+            first_used_at: first.map(|first| timestamp(first.at)),
+            bound_network: first.filter(|_| scope.binds_network).map(|first| first.network.to_string()),
+            bound_protocol: first.filter(|_| scope.binds_protocol).map(|first| first.protocol.name()),
+        }
+    }
+}
