@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::base::{Answer, Protocol};
 use crate::relay::{End, FLUSH_TIME, Outcome, Settings, Why, finish};
 use crate::wire::answer;
-use crate::wire::watch::Watch;
+use crate::wire::watch::{Watch, WatchEnd};
 
 /// Octets that are read at a time, and that may wait for a writer.
 const BUFFER_OCTETS: usize = 16 * 1024;
@@ -97,8 +97,10 @@ where
             *down.room() = answer;
             continue;
         }
-        if watch.is_over() && up.is_empty() {
-            break Why::Refused;
+        match watch.end() {
+            Some(WatchEnd::Refused) if !up.wants() => break Why::Refused,
+            Some(WatchEnd::Quit) if !up.wants() && !down.wants() => break Why::ClientClosed,
+            _ => {}
         }
         // Whoever has said its last word and had it passed on is done with as soon as the far side is.
         if client_ended && said.is_empty() && !up.wants() && !told_server {

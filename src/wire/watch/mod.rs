@@ -25,6 +25,15 @@ pub enum Watch {
     Pop3(Pop3Watch),
 }
 
+/// Why a session that is watched ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WatchEnd {
+    /// The client has taken its leave.
+    Quit,
+    /// It has said what cannot be taken back or answered.
+    Refused,
+}
+
 impl Watch {
     /// One for a session by this protocol; none for SMTP, which has no session behind the login that could be watched. `capabilities` are
     /// what an IMAP server says of itself.
@@ -69,11 +78,11 @@ impl Watch {
         }
     }
 
-    /// Whether the client has said what cannot be taken back or answered, so that the session has to end.
-    pub fn is_over(&self) -> bool {
+    /// Why the session has to end, once everything that was said has been passed on.
+    pub fn end(&self) -> Option<WatchEnd> {
         match self {
-            Self::Imap(watch) => watch.is_over(),
-            Self::Pop3(_) => false,
+            Self::Imap(watch) => watch.is_over().then_some(WatchEnd::Refused),
+            Self::Pop3(watch) => watch.quits().then_some(WatchEnd::Quit),
         }
     }
 

@@ -23,6 +23,8 @@ pub struct Pop3Watch {
     /// The first octets of the server's line.
     head: Vec<u8>,
     answer: Option<Vec<u8>>,
+    /// The client has taken its leave.
+    quits: bool,
     refused: u64,
 }
 
@@ -39,6 +41,9 @@ impl Pop3Watch {
         let mut taken = 0;
         loop {
             let rest = octets.get(taken..).unwrap_or_default();
+            if self.quits && self.answer.is_none() {
+                return octets.len();
+            }
             if rest.is_empty() || self.answer.is_some() || self.unanswered.len() >= MOST_UNANSWERED {
                 return taken;
             }
@@ -70,7 +75,13 @@ impl Pop3Watch {
         let verb = words.next().unwrap_or_default().to_ascii_uppercase();
         let is_alone = words.next().is_none();
         let many_lines = match verb.as_slice() {
-            b"STAT" | b"NOOP" | b"RSET" | b"QUIT" | b"LAST" => false,
+            b"STAT" | b"NOOP" | b"RSET" | b"LAST" => false,
+            b"QUIT" if is_alone => {
+                // Not for the server: without it what was read is not marked as such either (RFC 1939, section 6).
+                self.quits = true;
+                self.answer = Some(b"+OK Goodbye\r\n".to_vec());
+                return;
+            }
             b"RETR" | b"TOP" | b"CAPA" => true,
             b"LIST" | b"UIDL" => is_alone,
             _ => return self.refuse("This app password is for reading only"),
@@ -116,6 +127,10 @@ impl Pop3Watch {
 
     pub(super) fn between_responses(&self) -> bool {
         !self.is_listing && self.head.is_empty()
+    }
+
+    pub(super) fn quits(&self) -> bool {
+        self.quits && self.answer.is_none()
     }
 
     pub(super) fn refused(&self) -> u64 {
