@@ -264,6 +264,7 @@ impl App {
             tls,
             auth,
             incidents,
+            audit: Arc::clone(&foundation.audit),
             delivery,
             broker,
             upstream,
@@ -364,7 +365,11 @@ impl App {
         let courier = tokio::spawn(self.courier.run(self.road.stopping.clone()));
         let broker = Arc::clone(&self.road.broker);
         let sign_ins = tokio::spawn(look_after_sign_ins(broker));
-        let journal = tokio::spawn(look_after_journal(Arc::clone(&self.road), self.config.delivery.keep_journal));
+        let journal = tokio::spawn(look_after_journal(
+            Arc::clone(&self.road),
+            self.config.delivery.keep_journal,
+            self.config.audit.keep,
+        ));
 
         stop.await;
         info!("stopping: {} sessions are open", self.road.auth.open_sessions());
@@ -401,6 +406,9 @@ impl App {
         }
         if let Ok(Err(error)) = timeout(CLOSE_TIME, self.road.delivery.journal.upkeep()).await {
             warn!("the last entries of the journal could not be written: {error}");
+        }
+        if let Ok(Err(error)) = timeout(CLOSE_TIME, self.road.audit.close()).await {
+            warn!("the last logins could not be written to the audit trail: {error}");
         }
         // The last uses of app passwords are written before the store is closed.
         match timeout(CLOSE_TIME, self.road.auth.upkeep()).await {
@@ -492,14 +500,17 @@ async fn look_after_sign_ins(broker: Arc<Broker>) {
     }
 }
 
-/// Forgets what the journal need not know any more.
-async fn look_after_journal(road: Arc<Road>, keep: Duration) {
+/// Forgets what the journal and the audit trail need not know any more.
+async fn look_after_journal(road: Arc<Road>, keep: Duration, keep_audit: Duration) {
     let mut hourly = interval(KEEP_ALIVE_TIME);
     hourly.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         hourly.tick().await;
         if let Err(error) = road.delivery.journal.prune(Utc::now(), keep).await {
             warn!(code = error.code(), remedy = error.remedy(), "the journal could not be shortened: {error}");
+        }
+        if let Err(error) = road.audit.prune(keep_audit).await {
+            warn!(code = error.code(), remedy = error.remedy(), "the audit trail could not be shortened: {error}");
         }
     }
 }
@@ -548,7 +559,7 @@ async fn upkeep(road: Arc<Road>) {
         // One that fails keeps the others from nothing.
         let (gate, tokens) = (road.auth.upkeep().await, road.broker.upkeep().await);
         let (incidents, journal) = (road.incidents.upkeep().await, road.delivery.journal.upkeep().await);
-        let done = gate.and(tokens).and(incidents).and(journal);
+        let done = gate.and(tokens).and(incidents).and(journal).and(road.audit.upkeep().await);
         match done {
             Ok(()) => failing = false,
             // Said once, not every second.

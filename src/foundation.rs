@@ -12,12 +12,14 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
-use crate::auth::app_password::Pepper;
-use crate::base::{Fault, Protocol, Proxy, TenantName, Whose};
+use crate::auth::app_password::{self, Pepper};
+use crate::base::files::write_private;
+use crate::base::{Clock, Fault, Protocol, Proxy, TenantName, Whose};
 use crate::broker::vault::{Change, KeySource, Settled, Vault, VaultError};
 use crate::broker::{Access, Credential, SecretSource, TenantSettings};
 use crate::config::{self, Config, Route, SmtpTls};
 use crate::store::{SqliteStore, Store, StoreError};
+use crate::telemetry::audit::Audit;
 use crate::upstream;
 
 /// The store and the keys of a data folder.
@@ -28,6 +30,8 @@ pub struct Foundation {
     pub vault: Arc<Vault>,
     /// The key of the app passwords' verifiers.
     pub pepper: Pepper,
+    /// The audit trail of this data folder.
+    pub audit: Arc<Audit>,
 }
 
 /// The data folder or what the configuration points to cannot be used.
@@ -40,6 +44,14 @@ pub enum FoundationError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The name of this data folder in the audit trail.
+    #[error("the file `{path}` cannot be used: {source}", path = path.display())]
+    Instance {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The trust anchors of a tenant.
     #[error("the trust anchors for the tenant `{tenant}` cannot be used{of_file}: {reason}", of_file = file.as_ref().map(|file| format!(" (`{}`)", file.display())).unwrap_or_default())]
     Trust {
@@ -60,6 +72,7 @@ impl Fault for FoundationError {
         match self {
             Self::Proxy(_) => "proxy-unusable",
             Self::Store(error) => error.code(),
+            Self::Instance { .. } => "instance-unusable",
             Self::Trust { .. } => "trust-anchors-unusable",
             Self::Vault(error) => error.code(),
         }
@@ -77,6 +90,11 @@ impl Fault for FoundationError {
                     .to_owned(),
             ),
             Self::Store(error) => error.remedy(),
+            Self::Instance { .. } => Some(
+                "Look at the owner and mode of the data folder and of that file. Where its content is lost, remove it: another name is made, and \
+                 with it a new chain of the audit trail begins."
+                    .to_owned(),
+            ),
             Self::Trust { .. } => Some(
                 "`ca_file` is a PEM file of certificates that the account running Postern can read. A system without trust \
                  anchors of its own needs its package of CA certificates."
@@ -103,7 +121,38 @@ impl Foundation {
             .unwrap_or_else(|error| {
                 Err(VaultError::Unreadable { place: "the `keys` folder".to_owned(), reason: error.to_string() })
             })?;
-        Ok(Self { store, vault: Arc::new(vault), pepper: Pepper::new(&pepper) })
+        let pepper = Pepper::new(&pepper);
+        let instance = instance(&config.data_dir)?;
+        let audit = Audit::new(Arc::clone(&store), instance, &pepper.audit_key(), Clock::system());
+        Ok(Self { store, vault: Arc::new(vault), pepper, audit: Arc::new(audit) })
+    }
+}
+
+/// What this data folder is called in the audit trail: eight letters and digits, made on first run. Instances that share a store differ in it.
+fn instance(data_dir: &Path) -> Result<String, FoundationError> {
+    let path = data_dir.join("instance");
+    let failed = |source: std::io::Error| FoundationError::Instance { path: path.clone(), source };
+    let read = || std::fs::read_to_string(&path).map(|text| text.trim().to_owned());
+    match read() {
+        Ok(name) if !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric()) => return Ok(name),
+        Ok(_) => {
+            let wrong = std::io::Error::new(std::io::ErrorKind::InvalidData, "there is no name in it");
+            return Err(failed(wrong));
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(error)),
+    }
+    let name =
+        app_password::generate_id().map_err(|_| failed(std::io::Error::other("the system gives no random numbers")))?;
+    // Another process may make one at this moment; the first to be there holds.
+    let mine = data_dir.join(format!("instance.{name}"));
+    write_private(&mine, name.as_bytes()).map_err(failed)?;
+    let linked = std::fs::hard_link(&mine, &path);
+    drop(std::fs::remove_file(&mine));
+    match linked {
+        Ok(()) => Ok(name),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => read().map_err(failed),
+        Err(error) => Err(failed(error)),
     }
 }
 

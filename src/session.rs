@@ -30,6 +30,7 @@ use crate::listener::{
 use crate::relay::{self, End, Why, finish};
 use crate::session::ending::Ending;
 use crate::session::mail::Mail;
+use crate::telemetry::audit::{Audit, LoginSeen};
 use crate::telemetry::{Incidents, Whom};
 use crate::upstream::{Opened, Upstream};
 use crate::wire::imap::welcome_capabilities;
@@ -87,6 +88,8 @@ pub struct Road {
     pub auth: Arc<Auth>,
     /// What stands behind the references that clients are given.
     pub incidents: Arc<Incidents>,
+    /// Who logged in.
+    pub audit: Arc<Audit>,
     /// Tokens.
     pub broker: Arc<Broker>,
     /// The way out.
@@ -242,7 +245,7 @@ async fn converse(road: &Road, incoming: Incoming, before_login: BeforeLogin) ->
             Step::Check(claim) => {
                 let name = front.client_name().map(str::to_owned);
                 let verdict = tokio::select! {
-                    verdict = check(road, claim, origin, &mut before_login) => verdict,
+                    verdict = check(road, claim, origin, (name.as_deref(), client.tls_version()), &mut before_login) => verdict,
                     () = road.cut.cancelled() => Err(Answer::Stopping),
                 };
                 match verdict {
@@ -374,12 +377,22 @@ async fn check(
     road: &Road,
     claim: Claim,
     origin: Origin,
+    (client, tls): (Option<&str>, &str),
     before_login: &mut Option<BeforeLogin>,
 ) -> Result<(Arc<Permit>, Option<Opened>), Answer> {
     let named = shown(&claim.login);
-    let login =
-        road.auth.verify(claim, origin).await.map_err(|error| refused(road, &error, &named, origin.protocol))?;
-    let permit = road.auth.allow(login, origin).map_err(|error| refused(road, &error, &named, origin.protocol))?;
+    let seen = LoginSeen {
+        address: origin.address,
+        protocol: origin.protocol,
+        client,
+        tls: Some(tls),
+        login: &named,
+        mailbox: None,
+        password_id: None,
+    };
+    let login = road.auth.verify(claim, origin).await.map_err(|error| refused(road, &error, seen))?;
+    let permit = road.auth.allow(login, origin).map_err(|error| refused(road, &error, seen))?;
+    road.audit.login(LoginSeen { mailbox: Some(permit.mailbox()), password_id: Some(permit.password_id()), ..seen });
     // Whoever has the right password does not take a place from those who have not shown one, however long Exchange takes.
     drop(before_login.take());
     if permit.protocol() == Protocol::Smtp {
@@ -392,23 +405,24 @@ async fn check(
 }
 
 /// Logs a refused login once, with its real reason, and gives the client its answer.
-fn refused(road: &Road, error: &AuthError, named: &str, protocol: Protocol) -> Answer {
+fn refused(road: &Road, error: &AuthError, seen: LoginSeen<'_>) -> Answer {
     let answer = error.answer(Reference::fresh());
     if let Some(reference) = answer.reference() {
         let mailbox = match error {
             AuthError::MailboxDisabled { mailbox } => Some(mailbox),
             _ => None,
         };
-        road.incidents.note(reference, Whom { mailbox, protocol, password_id: None }, error);
+        road.incidents.note(reference, Whom { mailbox, protocol: seen.protocol, password_id: None }, error);
     }
     let reference = answer.reference().map(tracing::field::display);
-    let password_id = match error {
-        AuthError::Refused { password_id, .. } => password_id.as_deref(),
-        _ => None,
-    };
+    let password_id = error.password_id();
+    if !matches!(error, AuthError::Store(_)) {
+        let seen = LoginSeen { mailbox: error.mailbox(), password_id, ..seen };
+        road.audit.login_refused(seen, error.code(), &error.to_string());
+    }
     warn!(
         reference,
-        login = named,
+        login = seen.login,
         password.id = password_id,
         code = error.code(),
         remedy = error.remedy(),

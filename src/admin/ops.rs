@@ -1,5 +1,6 @@
 //! Every administrative act, once. The command line and, later, the console call these; they work whether or not `serve` runs.
 
+mod audit;
 mod doctor;
 mod error;
 mod explain;
@@ -18,7 +19,7 @@ use std::path::Path;
 use chrono::{DateTime, Utc};
 use ipnet::IpNet;
 
-use crate::base::{Clock, Mailbox, Protocol, Secret, TenantName, Whose};
+use crate::base::{Clock, Fault, Mailbox, Protocol, Secret, TenantName, Whose};
 use crate::config::Config;
 use crate::foundation::Foundation;
 use crate::store::{
@@ -279,6 +280,21 @@ impl Ops {
         Self::open(config).await
     }
 
+    /// Notes in the audit trail what was done. That this fails is told, and undoes nothing.
+    async fn noted(&self, act: &str, mailbox: Option<&Mailbox>, password_id: Option<&str>, more: serde_json::Value) {
+        let mut details = serde_json::json!({ "act": act, "by": audit::actor() });
+        if let (Some(details), Some(more)) = (details.as_object_mut(), more.as_object()) {
+            details.extend(more.clone());
+        }
+        if let Err(error) = self.foundation.audit.act(mailbox, password_id, details).await {
+            tracing::error!(
+                code = error.code(),
+                remedy = error.remedy(),
+                "what was done ({act}) is missing in the audit trail, which cannot be written: {error}"
+            );
+        }
+    }
+
     /// The folder of the store.
     pub fn data_dir(&self) -> &Path {
         &self.config.data_dir
@@ -330,6 +346,8 @@ impl Ops {
                 created_at: self.clock.now(),
             })
             .await?;
+        let more = serde_json::json!({ "aliases": aliases, "sign_in_as": sign_in_as.map(ToString::to_string) });
+        self.noted("mailbox added", Some(address), None, more).await;
         Ok(if known.is_some() { Added::Already } else { Added::New })
     }
 
@@ -347,6 +365,7 @@ impl Ops {
             // That somebody else has taken it meanwhile is as well.
             self.foundation.store.remove_alias(address, alias).await?;
         }
+        self.noted("alias removed", Some(address), None, serde_json::json!({ "aliases": named })).await;
         Ok(())
     }
 
@@ -484,7 +503,11 @@ impl Ops {
 
     async fn switch(&self, address: &Mailbox, at: Option<DateTime<Utc>>) -> Result<(), OpsError> {
         match self.foundation.store.disable_mailbox(address, at).await? {
-            true => Ok(()),
+            true => {
+                let act = if at.is_some() { "mailbox disabled" } else { "mailbox enabled" };
+                self.noted(act, Some(address), None, serde_json::json!({})).await;
+                Ok(())
+            }
             false => Err(self.not_listed(address).await),
         }
     }
@@ -496,6 +519,8 @@ impl Ops {
     pub async fn remove_mailbox(&self, address: &Mailbox) -> Result<Removed, OpsError> {
         match self.foundation.store.remove_mailbox(address, self.clock.now()).await? {
             Some(revoked_passwords) => {
+                let more = serde_json::json!({ "revoked_passwords": revoked_passwords });
+                self.noted("mailbox removed", Some(address), None, more).await;
                 let held_messages = self.hold_queued_of(address).await?;
                 Ok(Removed { revoked_passwords, held_messages })
             }

@@ -29,6 +29,13 @@ impl Pepper {
         Self(hmac::Key::new(hmac::HMAC_SHA256, key.expose()))
     }
 
+    /// The key of the chains of the audit trail. No app password has a verifier like it: none holds a NUL.
+    pub fn audit_key(&self) -> Secret<[u8; 32]> {
+        let mut key = [0; 32];
+        key.copy_from_slice(hmac::sign(&self.0, b"\0the chains of the audit trail").as_ref());
+        Secret::new(key)
+    }
+
     /// The verifier of a password as a client presents it: hyphens, spaces and case do not count.
     pub fn verifier(&self, presented: &[u8]) -> Verifier {
         let mut normal = Vec::with_capacity(presented.len());

@@ -202,6 +202,36 @@ pub enum Refusal {
     WrongPassword,
 }
 
+impl AuthError {
+    /// The public ID of the app password that is meant, where the right one was given.
+    pub fn password_id(&self) -> Option<&str> {
+        match self {
+            Self::Refused { password_id, .. } => password_id.as_deref(),
+            Self::Elsewhere { password_id, .. }
+            | Self::TooManySessions { password_id, .. }
+            | Self::TooManyMessages { password_id, .. }
+            | Self::RecipientNotAllowed { password_id, .. }
+            | Self::SenderNotAllowed { password_id, .. }
+            | Self::Ended { password_id, .. } => Some(password_id),
+            _ => None,
+        }
+    }
+
+    /// The mailbox that is meant, where it is known.
+    pub fn mailbox(&self) -> Option<&Mailbox> {
+        match self {
+            Self::Refused { mailbox, .. } => mailbox.as_ref(),
+            Self::Elsewhere { mailbox, .. }
+            | Self::TooManyMessages { mailbox, .. }
+            | Self::RecipientNotAllowed { mailbox, .. }
+            | Self::SenderNotAllowed { mailbox, .. }
+            | Self::MailboxDisabled { mailbox }
+            | Self::MailboxGone { mailbox } => Some(mailbox),
+            _ => None,
+        }
+    }
+}
+
 impl Fault for AuthError {
     fn code(&self) -> &'static str {
         match self {

@@ -195,9 +195,9 @@ pub(in crate::auth) fn check(password: &AppPasswordRecord, origin: Origin, now: 
         || first.is_some_and(|first| password.scope.binds_protocol && first.protocol != origin.protocol)
     {
         Some(Refusal::Protocol)
-    } else if first.is_some_and(|first| password.scope.binds_network && !first.network.contains(&address)) {
-        Some(Refusal::Network)
-    } else if !password.networks.is_empty() && !password.networks.iter().any(|network| network.contains(&address)) {
+    } else if first.is_some_and(|first| password.scope.binds_network && !first.network.contains(&address))
+        || (!password.networks.is_empty() && !password.networks.iter().any(|network| network.contains(&address)))
+    {
         Some(Refusal::Network)
     } else {
         None

@@ -12,7 +12,9 @@ use crate::config::credential;
 use crate::config::duration::parse_duration;
 use crate::config::files::{self, Base};
 use crate::config::listener::listeners;
-use crate::config::model::{Config, Delivery, DeliveryMode, KeySource, Limits, OwnCertificate, Tenant, UnknownOutcome};
+use crate::config::model::{
+    Audit, Config, Delivery, DeliveryMode, KeySource, Limits, OwnCertificate, Tenant, UnknownOutcome,
+};
 use crate::config::raw::{self, Report, Section};
 use crate::config::tenant::{self, Around};
 use crate::config::upstream;
@@ -29,6 +31,7 @@ pub(super) fn check(text: &str, base: &Base, surroundings: &Surroundings, report
     let around = Around { base, spoken: &spoken, now: surroundings.now };
     let tenants: Vec<Tenant> = tenant::tenants(&root, &around);
     let limits = root.table("limits").map(limits).unwrap_or_default();
+    let audit = root.table("audit").map(audit).unwrap_or_default();
     let delivery = root.table("delivery").map(delivery).unwrap_or_default();
     let keys = root.table("keys").map_or(KeySource::DefaultFile, |section| keys(section, base));
     if keys == KeySource::DefaultFile {
@@ -39,7 +42,9 @@ pub(super) fn check(text: &str, base: &Base, surroundings: &Surroundings, report
     root.not_yet(&["console", "store", "store_file", "store_env"]);
     root.finish();
     let mark = String::new();
-    Some(Config { data_dir, listeners, tls, tls_names, tenants, limits, delivery, keys, upstream, mark }.marked())
+    Some(
+        Config { data_dir, listeners, tls, tls_names, tenants, limits, audit, delivery, keys, upstream, mark }.marked(),
+    )
 }
 
 fn data_dir(root: &Section<'_>, base: &Base, surroundings: &Surroundings) -> PathBuf {
@@ -120,6 +125,13 @@ fn limits(section: Section<'_>) -> Limits {
         per_address_before_login: count(per_address, default.per_address_before_login),
         login: login_seconds.map_or(default.login, |seconds| Duration::from_secs(seconds.value)),
     }
+}
+
+fn audit(section: Section<'_>) -> Audit {
+    let day = Duration::from_secs(24 * 3600);
+    let keep = span(&section, "keep", (day, day * 3650));
+    section.finish();
+    keep.map_or_else(Audit::default, |keep| Audit { keep })
 }
 
 fn delivery(section: Section<'_>) -> Delivery {

@@ -23,9 +23,9 @@ pub use duration::{NotADuration, parse_duration};
 pub use files::is_master_key;
 pub use listener::parse_network;
 pub use model::{
-    Cloud, Config, Credential, Delivery, DeliveryMode, Endpoints, Family, Grant, Grants, HostPort, KeySource, Limits,
-    Listener, MailboxLimits, OwnCertificate, ProxySource, Route, Scopes, SecretPlace, SmtpService, SmtpTls, Tenant,
-    TlsMode, UnknownOutcome, Upstream,
+    Audit, Cloud, Config, Credential, Delivery, DeliveryMode, Endpoints, Family, Grant, Grants, HostPort, KeySource,
+    Limits, Listener, MailboxLimits, OwnCertificate, ProxySource, Route, Scopes, SecretPlace, SmtpService, SmtpTls,
+    Tenant, TlsMode, UnknownOutcome, Upstream,
 };
 pub(crate) use raw::distance;
 pub use tenant::is_uuid;

@@ -32,6 +32,8 @@ pub struct Config {
     pub tenants: Vec<Tenant>,
     /// How much is let in.
     pub limits: Limits,
+    /// The audit trail.
+    pub audit: Audit,
     /// What becomes of a message.
     pub delivery: Delivery,
     /// Where the master key is.
@@ -59,6 +61,7 @@ impl Config {
             tls_names: Vec::new(),
             tenants: Vec::new(),
             limits: Limits::default(),
+            audit: Audit::default(),
             delivery: Delivery::default(),
             keys: KeySource::DefaultFile,
             upstream: Upstream::default(),
@@ -431,6 +434,19 @@ impl Scopes {
             Protocol::Imap => &self.imap,
             Protocol::Pop3 => &self.pop3,
         }
+    }
+}
+
+/// The audit trail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Audit {
+    /// How long it reaches back.
+    pub keep: Duration,
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self { keep: Duration::from_secs(400 * 24 * 3600) }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What outlives the process: mailboxes, app passwords as verifiers, sealed sign-ins. SQL appears in this folder only.
 
+mod audit;
 mod journal;
 mod queue;
 mod sqlite;
@@ -12,6 +13,9 @@ use ipnet::IpNet;
 
 use crate::base::{Answer, Fault, Mailbox, Protocol, Reference, TenantName, Whose};
 
+pub use self::audit::{
+    AuditEnd, AuditEndRecord, AuditEntry, AuditFilter, AuditKind, AuditRecord, Audited, Seal, Sealer,
+};
 pub use self::journal::{JournalEntry, JournalFilter, JournalOutcome, Journaled, Route};
 pub use self::queue::{
     AttemptEnd, Certainty, Ending, LIMITS_CODE, Obstacle, Queue, QueueState, QueueWish, QueuedMessage, QueuedOf,
@@ -479,7 +483,7 @@ pub trait Troubles: Send + Sync {
 
 /// The store, in the words of the program. SQLite serves one machine.
 #[async_trait]
-pub trait Store: Mailboxes + AppPasswords + SignIns + SealedRecords + Troubles + Queue + Journaled {
+pub trait Store: Mailboxes + AppPasswords + SignIns + SealedRecords + Troubles + Queue + Journaled + Audited {
     /// A number that grows whenever a mailbox, an alias or an app password changes (uses do not count), by whichever
     /// process. Cheap enough to ask at every login.
     async fn revision(&self) -> Result<i64, StoreError>;

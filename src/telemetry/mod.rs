@@ -1,5 +1,6 @@
 //! Logs: what happened, for the operator. Never a password, a token, or a message.
 
+pub mod audit;
 mod incidents;
 mod journal;
 pub mod log;

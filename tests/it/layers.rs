@@ -22,7 +22,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("delivery", &["base", "wire", "auth", "broker", "upstream", "store", "telemetry"]),
     ("session", &["base", "wire", "listener", "front", "auth", "broker", "upstream", "relay", "delivery", "telemetry"]),
     // What the running proxy and the administrator's commands both stand on, so that neither builds it in a way of its own.
-    ("foundation", &["base", "config", "auth", "broker", "upstream", "store"]),
+    ("foundation", &["base", "config", "auth", "broker", "upstream", "store", "telemetry"]),
     (
         "app",
         &[

@@ -3,6 +3,7 @@
 //! Data goes to stdout and nothing else does; text for people goes to stderr. The exit status is 0 when it is done, 1 when
 //! it failed, 2 for wrong usage and 78 for a wrong configuration.
 
+mod audit;
 mod certificate;
 mod check;
 mod connect;
@@ -138,6 +139,7 @@ enum Command {
     Mailbox(mailbox::MailboxGroup),
     Password(password::PasswordGroup),
     Queue(queue::QueueGroup),
+    Audit(audit::AuditGroup),
     Doctor(doctor::DoctorCommand),
     Explain(explain::Explain),
     Key(key::KeyGroup),
@@ -158,6 +160,7 @@ impl Command {
             Self::Mailbox(command) => command.run(set_up),
             Self::Password(command) => command.run(set_up),
             Self::Queue(command) => command.run(set_up),
+            Self::Audit(command) => command.run(set_up),
             Self::Doctor(command) => command.run(set_up),
             Self::Explain(command) => command.run(set_up),
             Self::Key(command) => command.run(set_up),

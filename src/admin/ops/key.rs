@@ -4,6 +4,8 @@
 use std::fs::{File, TryLockError};
 
 use crate::admin::ops::OpsError;
+use crate::admin::ops::audit::actor;
+use crate::base::Fault;
 use crate::base::{KeyId, Secret};
 use crate::broker::vault::{Change, Inventory, Rotated, Step, Vault};
 use crate::config::{Config, KeySource};
@@ -67,8 +69,16 @@ impl Keys {
         watch: &mut (dyn FnMut(Step) + Send),
     ) -> Result<KeyChange, OpsError> {
         // The pepper, which no change of keys changes, is opened here, so a wrong key is told before anything is touched.
-        let Foundation { store, vault, .. } = Foundation::open(&self.config).await?;
+        let Foundation { store, vault, audit, .. } = Foundation::open(&self.config).await?;
         let rotated = vault.rotate(&*store, supplied, !self.is_served(), watch).await.map_err(FoundationError::from)?;
+        let details = serde_json::json!({ "act": "master key changed", "by": actor(), "to": rotated.to.to_string() });
+        if let Err(error) = audit.act(None, None, details).await {
+            tracing::error!(
+                code = error.code(),
+                remedy = error.remedy(),
+                "the change of the key is missing in the audit trail, which cannot be written: {error}"
+            );
+        }
         let mut next = self.next(rotated.change, rotated.to);
         if rotated.change == Change::None {
             next.push(format!(

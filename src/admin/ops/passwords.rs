@@ -63,6 +63,7 @@ impl Ops {
         if !self.foundation.store.add_app_password(&record).await? {
             return Err(self.not_listed(&record.mailbox).await);
         }
+        self.noted("password issued", Some(&record.mailbox), Some(&record.id), what_for(&record)).await;
         Ok(Issued { password, row: self.password_row(record, &[]) })
     }
 
@@ -127,6 +128,9 @@ impl Ops {
             }
             Rotation::NotListed => return Err(self.not_listed(&old.mailbox).await),
         }
+        let more =
+            serde_json::json!({ "label": record.label, "replaces": old.id, "old_ends_at": old_ends_at.to_rfc3339() });
+        self.noted("password rotated", Some(&record.mailbox), Some(&record.id), more).await;
         let row = self.password_row(record.clone(), &[]);
         let undo = Undo { record, old_ended_at: old.expires_at };
         Ok(Rotated { issued: Issued { password, row }, old_ends_at, undo })
@@ -138,7 +142,10 @@ impl Ops {
     /// When the store cannot be written.
     pub async fn undo_rotation(&self, rotated: &Rotated) -> Result<(), OpsError> {
         let Undo { record, old_ended_at } = &rotated.undo;
-        Ok(self.foundation.store.undo_rotation(record, *old_ended_at, self.clock.now()).await?)
+        self.foundation.store.undo_rotation(record, *old_ended_at, self.clock.now()).await?;
+        let more = serde_json::json!({ "replaces": record.replaces });
+        self.noted("rotation taken back", Some(&record.mailbox), Some(&record.id), more).await;
+        Ok(())
     }
 
     fn password_row(&self, record: AppPasswordRecord, all: &[AppPasswordRecord]) -> PasswordRow {
@@ -201,10 +208,34 @@ impl Ops {
     /// # Errors
     /// [`OpsError::PasswordUnknown`].
     pub async fn revoke_password(&self, id: &str) -> Result<RevokeOutcome, OpsError> {
-        self.password(id).await?;
+        let row = self.password(id).await?;
         match self.foundation.store.revoke_app_password(id, self.clock.now()).await? {
-            true => Ok(RevokeOutcome::Revoked),
+            true => {
+                let more = serde_json::json!({ "label": row.label });
+                self.noted("password revoked", Some(&row.mailbox), Some(id), more).await;
+                Ok(RevokeOutcome::Revoked)
+            }
             false => Ok(RevokeOutcome::AlreadyRevoked),
         }
     }
+}
+
+/// What an app password is for, as the audit trail has it.
+fn what_for(record: &AppPasswordRecord) -> serde_json::Value {
+    let scope = &record.scope;
+    serde_json::json!({
+        "label": record.label,
+        "protocols": record.protocols.iter().map(|protocol| protocol.name()).collect::<Vec<_>>(),
+        "networks": record.networks.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "senders": record.senders.allowed,
+        "force_from": record.senders.force_from,
+        "recipients": scope.recipients,
+        "read_only": scope.read_only,
+        "max_per_minute": scope.max_per_minute,
+        "max_per_day": scope.max_per_day,
+        "max_sessions": scope.max_sessions,
+        "bind_first_use": scope.binds_network,
+        "not_before": scope.starts_at.map(|at| at.to_rfc3339()),
+        "expires_at": record.expires_at.map(|at| at.to_rfc3339()),
+    })
 }

@@ -72,6 +72,8 @@ impl Ops {
         if !self.foundation.store.dequeue(id, Some(&dropped(&message, self.clock.now()))).await? {
             return Err(OpsError::QueueUnknown { id: id.to_owned() });
         }
+        let more = serde_json::json!({ "queue_id": id, "sender": sender_of(&message) });
+        self.noted("message dropped", Some(&message.mailbox), Some(&message.password_id), more).await;
         Ok(spool.remove(id).await?)
     }
 
@@ -88,7 +90,9 @@ impl Ops {
     /// # Errors
     /// When the store cannot be written.
     pub async fn hold_queued_of(&self, mailbox: &Mailbox) -> Result<u64, OpsError> {
-        Ok(self.foundation.store.wish(QueuedOf::Mailbox(mailbox), QueueWish::Hold, self.clock.now()).await?)
+        let held = self.foundation.store.wish(QueuedOf::Mailbox(mailbox), QueueWish::Hold, self.clock.now()).await?;
+        self.noted("mail held", Some(mailbox), None, serde_json::json!({ "messages": held })).await;
+        Ok(held)
     }
 
     /// Holds everything that was submitted with an app password and that waits. Returns how many messages.
@@ -96,13 +100,24 @@ impl Ops {
     /// # Errors
     /// When the store cannot be written.
     pub async fn hold_queued_with(&self, password_id: &str) -> Result<u64, OpsError> {
-        Ok(self.foundation.store.wish(QueuedOf::Password(password_id), QueueWish::Hold, self.clock.now()).await?)
+        let of = QueuedOf::Password(password_id);
+        let held = self.foundation.store.wish(of, QueueWish::Hold, self.clock.now()).await?;
+        self.noted("mail held", None, Some(password_id), serde_json::json!({ "messages": held })).await;
+        Ok(held)
     }
 
     async fn wish(&self, id: &str, wish: QueueWish) -> Result<(), OpsError> {
         match self.foundation.store.wish(QueuedOf::Id(id), wish, self.clock.now()).await? {
             0 => Err(OpsError::QueueUnknown { id: id.to_owned() }),
-            _ => Ok(()),
+            _ => {
+                let act = match wish {
+                    QueueWish::Hold => "message held",
+                    QueueWish::Release => "message released",
+                    QueueWish::Retry => "message retried",
+                };
+                self.noted(act, None, None, serde_json::json!({ "queue_id": id })).await;
+                Ok(())
+            }
         }
     }
 }

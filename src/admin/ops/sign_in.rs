@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use crate::admin::ops::audit;
 use crate::admin::ops::{MailboxRow, Ops, OpsError};
-use crate::base::{Mailbox, Protocol, Secret, TenantName};
+use crate::base::{Fault, Mailbox, Protocol, Secret, TenantName};
 use crate::broker::{Broker, BrowserSignIn, Connected, DeviceSignIn};
 use crate::config::Grant;
 use crate::foundation;
+use crate::telemetry::audit::Audit;
 
 /// Where one mailbox is signed in.
 pub struct SignInDesk {
@@ -15,6 +17,7 @@ pub struct SignInDesk {
     account: Mailbox,
     mailbox: Mailbox,
     grant: Grant,
+    audit: Arc<Audit>,
 }
 
 impl Ops {
@@ -37,6 +40,7 @@ impl Ops {
             tenant: row.tenant,
             mailbox: address.clone(),
             grant: grant.unwrap_or(Grant::AuthorizationCode),
+            audit: Arc::clone(&self.foundation.audit),
         })
     }
 
@@ -87,7 +91,12 @@ impl Ops {
     pub async fn disconnect(&self, address: &Mailbox) -> Result<bool, OpsError> {
         let row = self.with_sign_in(address).await?;
         let account = row.sign_in_as.as_ref().unwrap_or(address);
-        Ok(self.foundation.store.forget_sign_in(&row.tenant, Some(account)).await?)
+        let forgotten = self.foundation.store.forget_sign_in(&row.tenant, Some(account)).await?;
+        if forgotten {
+            let more = serde_json::json!({ "account": account.as_str() });
+            self.noted("mailbox disconnected", Some(address), None, more).await;
+        }
+        Ok(forgotten)
     }
 
     async fn with_sign_in(&self, address: &Mailbox) -> Result<MailboxRow, OpsError> {
@@ -128,7 +137,9 @@ impl SignInDesk {
         sign_in: &BrowserSignIn,
         answer: &Secret<String>,
     ) -> Result<Connected, OpsError> {
-        Ok(self.broker.finish_in_browser(sign_in, answer).await?)
+        let connected = self.broker.finish_in_browser(sign_in, answer).await?;
+        self.noted("browser").await;
+        Ok(connected)
     }
 
     /// Begins a sign-in by device code.
@@ -144,7 +155,9 @@ impl SignInDesk {
     /// # Errors
     /// The broker's; then nothing is kept.
     pub async fn finish_by_device(&self, sign_in: DeviceSignIn) -> Result<Connected, OpsError> {
-        Ok(self.broker.finish_by_device(sign_in).await?)
+        let connected = self.broker.finish_by_device(sign_in).await?;
+        self.noted("device code").await;
+        Ok(connected)
     }
 
     /// Signs in with a refresh token.
@@ -152,6 +165,21 @@ impl SignInDesk {
     /// # Errors
     /// The broker's; then nothing is kept.
     pub async fn with_refresh_token(&self, refresh_token: Secret<String>) -> Result<Connected, OpsError> {
-        Ok(self.broker.connect(&self.tenant, &self.account, &self.mailbox, refresh_token).await?)
+        let connected = self.broker.connect(&self.tenant, &self.account, &self.mailbox, refresh_token).await?;
+        self.noted("refresh token").await;
+        Ok(connected)
+    }
+
+    async fn noted(&self, how: &str) {
+        let details = serde_json::json!({
+            "act": "mailbox connected", "by": audit::actor(), "account": self.account.as_str(), "how": how,
+        });
+        if let Err(error) = self.audit.act(Some(&self.mailbox), None, details).await {
+            tracing::error!(
+                code = error.code(),
+                remedy = error.remedy(),
+                "the sign-in is missing in the audit trail, which cannot be written: {error}"
+            );
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The store on SQLite: one machine, WAL, `synchronous=FULL`, so that what was committed survives a power cut.
 
 mod app_passwords;
+mod audit;
 mod journal;
 mod mailboxes;
 mod queue;
@@ -155,6 +156,7 @@ fn migrations() -> Migrator {
         migration(9, "rotation", include_str!("../migrations/sqlite/0009_rotation.sql")),
         migration(10, "resent", include_str!("../migrations/sqlite/0010_resent.sql")),
         migration(11, "scopes", include_str!("../migrations/sqlite/0011_scopes.sql")),
+        migration(12, "audit", include_str!("../migrations/sqlite/0012_audit.sql")),
     ])
 }
 

@@ -380,6 +380,19 @@ pub(in crate::base::catalogue) static ADMINISTRATION: &[Entry] = &[
         ..COMMAND
     },
     Entry {
+        code: "instance-unusable",
+        title: "the name of this data folder cannot be read or made",
+        what: "The file `instance` in `data_dir` holds the name that this installation has in the audit trail; it is made on first run.",
+        remedy: &[
+            Step::Do("Look at the owner and mode of the data folder and of the file:"),
+            Step::Run("ls -l /var/lib/postern/instance"),
+            Step::Do(
+                "Where its content is lost, remove it: another name is made, and with it a new chain of the audit trail begins.",
+            ),
+        ],
+        ..COMMAND
+    },
+    Entry {
         code: "end-before-start",
         title: "an app password would end before it begins",
         what: "`--expires` names a moment that is not after the one of `--not-before`.",

@@ -1,0 +1,257 @@
+//! The audit trail: what is in it, and that each way to touch it shows.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::DateTime;
+use postern::base::{Clock, Mailbox, Protocol, Secret};
+use postern::store::{AuditFilter, AuditKind, Audited, SqliteStore};
+use postern::telemetry::audit::{Audit, LoginSeen};
+use serde_json::{Value, json};
+use sqlx::ConnectOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+
+use crate::common::{World, eventually};
+
+/// As in the program.
+const MOST_COUNTED: usize = 200;
+const MOST_WAITING: usize = 20_000;
+
+/// Somebody who writes to the store past Postern.
+async fn intruder(folder: &std::path::Path) -> SqliteConnection {
+    SqliteConnectOptions::new().filename(folder.join(SqliteStore::FILE)).connect().await.unwrap()
+}
+
+async fn trail() -> (Arc<SqliteStore>, Audit, Clock, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(SqliteStore::open(folder.path()).await.unwrap());
+    let clock = Clock::by_hand(DateTime::from_timestamp(1_800_000_000, 0).unwrap());
+    let audit = Audit::new(Arc::clone(&store) as _, "one".to_owned(), &Secret::new([7; 32]), clock.clone());
+    (store, audit, clock, folder)
+}
+
+fn seen(address: &str) -> LoginSeen<'static> {
+    LoginSeen {
+        address: address.parse().unwrap(),
+        protocol: Protocol::Imap,
+        client: Some("Outlook"),
+        tls: Some("TLSv1_3"),
+        login: "alice@contoso.test",
+        mailbox: None,
+        password_id: None,
+    }
+}
+
+async fn acts(audit: &Audit, count: u32) {
+    for number in 0..count {
+        audit.act(None, Some("id"), json!({ "act": "test", "number": number })).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_untouched_trail_is_intact_and_each_way_to_touch_it_shows() {
+    for (change, number) in [
+        ("", 0),
+        ("UPDATE audit SET details = '{}' WHERE number = 3", 3),
+        ("UPDATE audit SET at = at + 1 WHERE number = 3", 3),
+        ("UPDATE audit SET password_id = NULL WHERE number = 3", 3),
+        ("UPDATE audit SET kind = 'login' WHERE number = 3", 3),
+        ("UPDATE audit SET instance = 'two' WHERE number = 5", 0),
+        ("DELETE FROM audit WHERE number = 3", 3),
+        ("DELETE FROM audit WHERE number = 1", 1),
+        ("DELETE FROM audit WHERE number = 5", 5),
+        ("DELETE FROM audit", 1),
+        ("DELETE FROM audit; DELETE FROM audit_end WHERE of = 'newest'", u64::MAX),
+        ("UPDATE audit SET number = number + 10 WHERE number > 2", 3),
+        ("UPDATE audit_end SET number = 4", 4),
+        // The end of an entry that is there, which a thief of the store cannot seal.
+        (
+            "DELETE FROM audit WHERE number = 5; UPDATE audit_end SET number = 4, seal = (SELECT seal FROM audit WHERE number = 4)",
+            4,
+        ),
+        (
+            "INSERT INTO audit_end SELECT instance, 'pruned', 2, seal, at, own_seal FROM audit_end; DELETE FROM audit WHERE number < 3",
+            0,
+        ),
+        ("DELETE FROM audit_end", 0),
+    ] {
+        let (_store, audit, _clock, folder) = trail().await;
+        acts(&audit, 5).await;
+        for change in change.split(';').filter(|change| !change.is_empty()) {
+            sqlx::query(sqlx::AssertSqlSafe(change.to_owned()))
+                .execute(&mut intruder(folder.path()).await)
+                .await
+                .unwrap();
+        }
+        let (verified, broken) = audit.verify().await.unwrap();
+        match number {
+            _ if change.is_empty() => assert_eq!((verified[0].entries, broken), (5, Vec::new())),
+            // Where nothing of a chain is left, only the seal that was noted elsewhere tells.
+            u64::MAX => assert_eq!((verified, broken), (Vec::new(), Vec::new())),
+            number => assert!(broken.iter().any(|fault| fault.number == number), "{change}: {broken:?} {verified:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn two_writers_of_one_chain_and_another_instance_keep_their_chains_whole() {
+    let (store, audit, clock, _folder) = trail().await;
+    let other = Audit::new(Arc::clone(&store) as _, "two".to_owned(), &Secret::new([7; 32]), clock.clone());
+    let same = Audit::new(Arc::clone(&store) as _, "one".to_owned(), &Secret::new([7; 32]), clock);
+    tokio::join!(acts(&audit, 20), acts(&same, 20), acts(&other, 20));
+    let (verified, broken) = audit.verify().await.unwrap();
+    assert_eq!(broken, []);
+    assert_eq!(
+        verified.iter().map(|chain| (chain.instance.as_str(), chain.entries)).collect::<Vec<_>>(),
+        [("one", 40), ("two", 20)]
+    );
+    // Under another key nothing is true.
+    let stranger = Audit::new(Arc::clone(&store) as _, "one".to_owned(), &Secret::new([8; 32]), Clock::system());
+    assert_eq!(stranger.verify().await.unwrap().1.len(), 2);
+}
+
+#[tokio::test]
+async fn what_is_pruned_leaves_a_sealed_note_and_the_rest_stays_true() {
+    let (_store, audit, clock, folder) = trail().await;
+    acts(&audit, 3).await;
+    clock.turn(chrono::Duration::days(10));
+    acts(&audit, 2).await;
+    audit.prune(Duration::from_secs(5 * 24 * 3600)).await.unwrap();
+    let (verified, broken) = audit.verify().await.unwrap();
+    assert_eq!((verified[0].entries, verified[0].pruned, verified[0].newest, broken), (2, 3, 5, Vec::new()));
+    // Nothing of it can be taken away further, and nothing be put back.
+    sqlx::query("DELETE FROM audit WHERE number = 4").execute(&mut intruder(folder.path()).await).await.unwrap();
+    assert_eq!(audit.verify().await.unwrap().1[0].number, 4);
+    // The newest stays, however old it is.
+    let (_store, audit, clock, _folder) = trail().await;
+    acts(&audit, 3).await;
+    clock.turn(chrono::Duration::days(10));
+    audit.prune(Duration::from_secs(24 * 3600)).await.unwrap();
+    assert_eq!(audit.verify().await.unwrap().0[0].entries, 1);
+    acts(&audit, 1).await;
+    assert_eq!(audit.verify().await.unwrap().1, []);
+}
+
+#[tokio::test]
+async fn logins_are_written_together_and_a_flood_of_guesses_is_counted() {
+    let (store, audit, clock, _folder) = trail().await;
+    let all = async || store.audit(&AuditFilter::default(), 10_000).await.unwrap();
+    let alice: Mailbox = "alice@contoso.test".parse().unwrap();
+    audit.login(LoginSeen { mailbox: Some(&alice), password_id: Some("k7m2qx4b"), ..seen("192.0.2.1") });
+    assert!(all().await.is_empty(), "not before the second is over");
+    audit.upkeep().await.unwrap();
+    let records = all().await;
+    assert_eq!((records[0].entry.kind, records[0].entry.password_id.as_deref()), (AuditKind::Login, Some("k7m2qx4b")));
+    let details: Value = serde_json::from_str(&records[0].entry.details).unwrap();
+    assert_eq!(details["client"], "Outlook");
+    assert_eq!(details["tls"], "TLSv1_3");
+
+    // From 1,000 addresses, 10 times each, half of them of one /64.
+    for round in 0..10 {
+        for number in 0..500 {
+            audit.login_refused(seen(&format!("10.0.{}.{}", number / 250, number % 250)), "login-refused", "x");
+            audit.login_refused(seen(&format!("2001:db8::{round}:{number}")), "login-refused", "x");
+        }
+    }
+    audit.upkeep().await.unwrap();
+    assert_eq!(all().await.len(), 1 + MOST_COUNTED, "the first of each address, as far as they are told apart");
+    clock.turn(chrono::Duration::seconds(60));
+    audit.upkeep().await.unwrap();
+    let records = all().await;
+    assert_eq!(records.len(), 1 + 2 * MOST_COUNTED + 1);
+    let further = records
+        .iter()
+        .filter_map(|record| serde_json::from_str::<Value>(&record.entry.details).unwrap().get("further")?.as_u64());
+    assert_eq!(further.sum::<u64>() + MOST_COUNTED as u64, 10_000, "none is forgotten");
+    // With a right app password, each by itself, also in the last moment.
+    let mine = LoginSeen { password_id: Some("k7m2qx4b"), ..seen("192.0.2.1") };
+    audit.login_refused(mine, "login-refused", "revoked");
+    audit.login_refused(mine, "login-refused", "revoked");
+    audit.login_refused(mine, "login-refused", "network");
+    audit.close().await.unwrap();
+    let filter = AuditFilter { kind: Some(AuditKind::LoginRefused), ..AuditFilter::default() };
+    assert_eq!(store.audit(&filter, 10).await.unwrap().len(), 3);
+    assert_eq!(audit.verify().await.unwrap().1, []);
+}
+
+#[tokio::test]
+async fn what_cannot_be_written_waits_and_what_is_lost_is_counted() {
+    let (store, audit, _clock, folder) = trail().await;
+    sqlx::query("ALTER TABLE audit RENAME TO away").execute(&mut intruder(folder.path()).await).await.unwrap();
+    for _ in 0..(MOST_WAITING + 10) {
+        audit.login(seen("192.0.2.1"));
+    }
+    audit.upkeep().await.unwrap_err();
+    audit.login(seen("192.0.2.1"));
+    sqlx::query("ALTER TABLE away RENAME TO audit").execute(&mut intruder(folder.path()).await).await.unwrap();
+    audit.upkeep().await.unwrap();
+    audit.upkeep().await.unwrap();
+    let records = store.audit(&AuditFilter::default(), 50_000).await.unwrap();
+    assert!(records.len() >= MOST_WAITING);
+    assert!(records.iter().any(|record| record.entry.details.contains("could not be written in time")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_administrators_do_and_who_logs_in_can_be_read_exported_and_verified() {
+    const ALICE: &str = "alice@contoso.test";
+    let world = World::start().await;
+    let issued = world.issue_with(ALICE, |request| request.label = "scanner".to_owned()).await;
+    let id = issued.row.id.clone();
+    let password = issued.password.expose().clone();
+    assert!(world.imap(ALICE, &password).await.1.starts_with("in OK "));
+    for _ in 0..3 {
+        assert!(world.imap(ALICE, "wrong-wrong-wrong-wrong").await.1.starts_with("in NO "));
+    }
+    world.ops.revoke_password(&id).await.unwrap();
+    assert!(world.imap(ALICE, &password).await.1.starts_with("in NO "));
+    let kinds = async |kind| {
+        let filter = AuditFilter { kind: Some(kind), ..AuditFilter::default() };
+        world.ops.audit(&filter, 100).await.unwrap()
+    };
+    eventually("the logins", async || {
+        kinds(AuditKind::Login).await.len() == 1 && kinds(AuditKind::LoginRefused).await.len() == 1
+    })
+    .await;
+    let login = kinds(AuditKind::Login).await.remove(0);
+    assert_eq!((login.entry.mailbox.unwrap().as_str(), login.entry.password_id.as_deref()), (ALICE, Some(id.as_str())));
+    let refused = kinds(AuditKind::LoginRefused).await.remove(0);
+    assert!(refused.entry.details.contains("the app password was revoked"), "{refused:?}");
+    let strangers = kinds(AuditKind::Strangers).await;
+    // The minute may have turned.
+    assert!((1..=3).contains(&strangers.len()), "the others of a minute are counted: {strangers:?}");
+    let acts: Vec<Value> =
+        kinds(AuditKind::Act).await.iter().map(|record| serde_json::from_str(&record.entry.details).unwrap()).collect();
+    assert_eq!((&acts[0]["act"], &acts[1]["act"]), (&"password revoked".into(), &"password issued".into()));
+    assert_eq!(acts[1]["label"], "scanner");
+    assert!(!acts[0]["by"].as_str().unwrap().is_empty());
+    // By the command line.
+    let run = |arguments: &[&str]| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_postern"))
+            .arg("--config")
+            .arg(world.config_file())
+            .args(arguments)
+            .output()
+            .unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (status, listed, _) = run(&["audit", "list", "--mailbox", ALICE]);
+    assert_eq!(status, Some(0));
+    for part in ["password revoked", "password issued", "login refused", "wrong login", "127.0.0.1", "scanner", &id] {
+        assert!(listed.contains(part), "{part}: {listed}");
+    }
+    let (status, exported, _) = run(&["audit", "export"]);
+    let lines: Vec<Value> = exported.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(status, Some(0));
+    assert!(lines.len() >= 5 && !exported.contains(&password));
+    let second = format!("{}:{}", lines[0]["instance"].as_str().unwrap(), lines[1]["number"]);
+    assert_eq!(run(&["audit", "export", "--after", &second]).1.lines().count(), lines.len() - 2);
+    let (status, said, told) = run(&["audit", "verify"]);
+    assert_eq!(status, Some(0), "{said} {told}");
+    assert!(told.contains("nothing was changed"), "{told}");
+    let mut intruder = intruder(&world.config.data_dir).await;
+    sqlx::query("DELETE FROM audit WHERE kind = 'login-refused'").execute(&mut intruder).await.unwrap();
+    let (status, said, _) = run(&["audit", "verify", "--json"]);
+    let document: Value =
+        serde_json::from_str(said.lines().next().unwrap()).unwrap_or_else(|_| serde_json::from_str(&said).unwrap());
+    assert_eq!((status, &document["intact"]), (Some(1), &false.into()));
+}
