@@ -224,6 +224,7 @@ impl App {
                     TlsMode::Implicit => Security::Implicit,
                 },
                 plaintext_from: settings.plaintext_from.clone(),
+                proxy_protocol_from: settings.proxy_protocol_from.clone(),
             })?);
         }
         let incidents = Arc::new(Incidents::new(Arc::clone(&foundation.store), clock.clone()));

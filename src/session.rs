@@ -23,6 +23,7 @@ use crate::base::{Answer, ConnId, Fault, Protocol, Reference};
 use crate::broker::Broker;
 use crate::delivery::Delivery;
 use crate::front::{Front, Setting, Step, WantOfTls, Welcome, imap, pop3, smtp};
+use crate::listener::proxy_header::{self, HeaderError};
 use crate::listener::tls::{Acceptor, ServerTls, meaning};
 use crate::listener::{
     Admission, BeforeLogin, ClientStream, Incoming, Permits, Security, Settings as ListenerSettings,
@@ -69,6 +70,9 @@ impl Default for Settings {
     }
 }
 
+/// How long a load balancer may take to say whose connection it passes on.
+const HEADER_TIME: Duration = Duration::from_secs(5);
+
 /// How long a client may take to accept what we say.
 const WRITE_TIME: Duration = Duration::from_secs(60);
 
@@ -105,8 +109,33 @@ pub struct Road {
 }
 
 /// Serves a connection that came in.
-pub async fn serve(road: Arc<Road>, incoming: Incoming, id: ConnId) {
+pub async fn serve(road: Arc<Road>, mut incoming: Incoming, id: ConnId) {
     let settings = Arc::clone(&incoming.settings);
+    if settings.is_from_balancer(incoming.peer) {
+        let header = tokio::select! {
+            header = timeout(HEADER_TIME, proxy_header::read(&mut incoming.stream)) => header,
+            () = road.stopping.cancelled() => return,
+        };
+        match header {
+            Ok(Ok(Some(client))) => incoming.peer = client,
+            Ok(Ok(None)) => {}
+            // Balancers also look whether a port is open, and say nothing.
+            Ok(Err(HeaderError::Broken(error))) => {
+                debug!(conn.id = %id, client.addr = %incoming.peer.ip(), "a load balancer has gone away: {error}");
+                return;
+            }
+            Ok(Err(HeaderError::None)) | Err(_) => {
+                warn!(
+                    conn.id = %id,
+                    protocol = %settings.protocol,
+                    client.addr = %incoming.peer.ip(),
+                    remedy = "Let the load balancer send it (`send-proxy-v2` in HAProxy), or take its address out of `proxy_protocol_from`.",
+                    "a connection from an address in `proxy_protocol_from` does not begin with a header of the PROXY protocol"
+                );
+                return;
+            }
+        }
+    }
     let peer = incoming.peer;
     let span =
         info_span!("conn", conn.id = %id, protocol = %settings.protocol, client.addr = %peer.ip().to_canonical());

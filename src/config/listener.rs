@@ -55,7 +55,7 @@ fn listener(section: Section<'_>, root: &Section<'_>) -> Option<Listener> {
     if let Some(address) = &address {
         check_reach(&section, address.value, mode, plaintext_from.as_deref());
     }
-    section.not_yet(&["proxy_protocol_from"]);
+    let proxy_protocol_from = proxy_protocol_from(&section);
     section.finish();
     if tls_wrong {
         return None;
@@ -64,7 +64,13 @@ fn listener(section: Section<'_>, root: &Section<'_>) -> Option<Listener> {
         TlsMode::Implicit => Vec::new(),
         TlsMode::None | TlsMode::Starttls => plaintext_from.unwrap_or_else(Listener::default_plaintext_from),
     };
-    Some(Listener { protocol: protocol?.value, address: address?.value, tls: mode, plaintext_from })
+    Some(Listener {
+        protocol: protocol?.value,
+        address: address?.value,
+        tls: mode,
+        plaintext_from,
+        proxy_protocol_from,
+    })
 }
 
 /// Reads `plaintext_from`; `None` where it is not written.
@@ -93,6 +99,28 @@ fn plaintext_from(section: &Section<'_>, mode: TlsMode) -> Option<Vec<IpNet>> {
         }
     }
     Some(networks)
+}
+
+/// Reads `proxy_protocol_from`. Whoever stands in it can say that it speaks for any address.
+fn proxy_protocol_from(section: &Section<'_>) -> Vec<IpNet> {
+    let report = section.report();
+    let mut networks = Vec::new();
+    for text in section.texts("proxy_protocol_from").map(|list| list.value).unwrap_or_default() {
+        match parse_network(text.value) {
+            Some(network) => {
+                if is_wide(&network) {
+                    let message = format!("with `{network}` strangers can name any address as theirs");
+                    report.warning(&text.place, message, "Name only the addresses of the load balancers.");
+                }
+                networks.push(network);
+            }
+            None => {
+                let message = format!("`{}` is not a network", text.value.escape_debug());
+                report.fault(&text.place, message, "Write it as \"10.0.0.5\" or \"10.1.0.0/24\".");
+            }
+        }
+    }
+    networks
 }
 
 /// A network in CIDR notation, or one address.

@@ -92,6 +92,8 @@ pub struct Listener {
     pub tls: TlsMode,
     /// Who may log in without TLS. Empty for implicit TLS.
     pub plaintext_from: Vec<IpNet>,
+    /// Load balancers that speak the PROXY protocol.
+    pub proxy_protocol_from: Vec<IpNet>,
 }
 
 impl Listener {
@@ -111,6 +113,7 @@ impl Listener {
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
             tls,
             plaintext_from: if tls == TlsMode::Implicit { Vec::new() } else { Self::default_plaintext_from() },
+            proxy_protocol_from: Vec::new(),
         })
         .collect()
     }

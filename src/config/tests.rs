@@ -210,10 +210,6 @@ fn keys_without_effect_yet_are_refused_and_never_ignored() {
         ("store = \"postgres://x\"", "store"),
         ("store_file = \"x\"", "store_file"),
         ("store_env = \"x\"", "store_env"),
-        (
-            "[[listener]]\nprotocol=\"smtp\"\naddress=\"127.0.0.1:1\"\nproxy_protocol_from=[]",
-            "listener[0].proxy_protocol_from",
-        ),
     ] {
         let faulty = folder.parse(text).unwrap_err();
         assert_eq!(faulty.faults.len(), 1, "{text}: {:?}", faulty.faults);
@@ -506,6 +502,12 @@ fn nobody_is_locked_out_or_exposed_unawares_by_a_listener_without_tls() {
             }
         }
     }
+    let config = folder.config(&listener("0.0.0.0:25", "proxy_protocol_from = [\"10.0.0.5\"]"));
+    assert_eq!(config.listeners[0].proxy_protocol_from, ["10.0.0.5/32".parse::<ipnet::IpNet>().unwrap()]);
+    let faulty = folder.parse(&listener("0.0.0.0:25", "proxy_protocol_from = [\"balancer\"]")).unwrap_err();
+    assert_eq!(faulty.faults[0].key, "listener[0].proxy_protocol_from[0]");
+    let read = folder.parse(&listener("0.0.0.0:25", "proxy_protocol_from = [\"0.0.0.0/0\"]")).unwrap();
+    assert!(read.warnings.iter().any(|warning| warning.message.contains("any address as theirs")));
     let config = folder.config(&listener("[::1]:25", "plaintext_from = [\"10.0.0.5\", \"10.1.2.3/8\"]"));
     let networks: Vec<String> = config.listeners[0].plaintext_from.iter().map(ToString::to_string).collect();
     assert_eq!(networks, ["10.0.0.5/32", "10.0.0.0/8"]);

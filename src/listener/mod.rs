@@ -2,6 +2,7 @@
 
 pub mod certificate;
 mod permits;
+pub mod proxy_header;
 mod stream;
 pub mod tls;
 
@@ -58,6 +59,16 @@ pub struct Settings {
     pub security: Security,
     /// Who may log in without TLS.
     pub plaintext_from: Vec<IpNet>,
+    /// Load balancers, which say first whose connection they pass on (the PROXY protocol).
+    pub proxy_protocol_from: Vec<IpNet>,
+}
+
+impl Settings {
+    /// Whether a connection from here begins with a header of the PROXY protocol.
+    pub fn is_from_balancer(&self, peer: SocketAddr) -> bool {
+        let address = peer.ip().to_canonical();
+        self.proxy_protocol_from.iter().any(|network| network.contains(&address))
+    }
 }
 
 /// An address cannot be listened on.
@@ -211,6 +222,7 @@ mod tests {
             address: SocketAddr::from(([127, 0, 0, 1], port)),
             security: Security::None,
             plaintext_from: Vec::new(),
+            proxy_protocol_from: Vec::new(),
         };
         let first = Listener::bind(settings(0)).unwrap();
         let port = first.address().port();

@@ -57,6 +57,7 @@ mod tests {
             address: "0.0.0.0:0".parse().unwrap(),
             security,
             plaintext_from: Vec::new(),
+            proxy_protocol_from: Vec::new(),
         };
         let served = [
             TlsPort { protocol: Protocol::Smtp, security: Security::Implicit, port: 1465 },

@@ -252,3 +252,46 @@ async fn it_binds_itself_to_the_place_of_its_first_login() {
     let told = futures::future::join_all((0..8).map(|_| world.pop3(ALICE, &password))).await;
     assert!(told.iter().all(|(_, told)| told.starts_with("+OK")));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_a_load_balancer_it_is_the_clients_own_address_that_counts() {
+    use tokio::io::AsyncWriteExt;
+
+    let edit: fn(String) -> String = |text| {
+        let more = "\ntls = \"starttls\"\nplaintext_from = [\"0.0.0.0/1\", \"128.0.0.0/1\"]\nproxy_protocol_from = [\"127.0.0.0/8\"]\n";
+        text.replace("\ntls = \"starttls\"\n", more)
+    };
+    let world = World::planned(Plan { edit, ..Plan::default() }).await;
+    let issued = world.issue_with(ALICE, |request| request.networks = vec!["192.0.2.0/24".parse().unwrap()]).await;
+    let password = issued.password.expose().clone();
+    let login = async |header: &[u8]| {
+        let mut stream = tokio::net::TcpStream::connect(world.address(Protocol::Imap, "starttls")).await.unwrap();
+        stream.write_all(header).await.unwrap();
+        let mut imap = crate::common::Peer::new(stream);
+        if !imap.line().await.starts_with("* OK ") {
+            return String::new();
+        }
+        imap.imap(&format!("a LOGIN {ALICE} {password}")).await
+    };
+    assert!(login(b"PROXY TCP4 192.0.2.7 10.0.0.1 4660 143\r\n").await.starts_with("a OK "));
+    let second = [&b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c"[..], &[192, 0, 2, 9, 10, 0, 0, 1, 1, 1, 1, 1]].concat();
+    assert!(login(&second).await.starts_with("a OK "));
+    let told = login(b"PROXY TCP4 198.51.100.7 10.0.0.1 4660 143\r\n").await;
+    assert!(told.starts_with("a NO [AUTHENTICATIONFAILED] "), "{told}");
+    assert!(
+        login(b"PROXY UNKNOWN\r\n").await.starts_with("a NO [AUTHENTICATIONFAILED] "),
+        "that is the balancer itself"
+    );
+    assert_eq!(login(b"a1 CAPABILITY\r\n").await, "", "without a header nobody is greeted");
+    // A listener without one takes no header.
+    let stream = tokio::net::TcpStream::connect(world.address(Protocol::Imap, "implicit")).await.unwrap();
+    let mut peer = crate::common::Peer::new(stream);
+    peer.send("PROXY TCP4 192.0.2.7 10.0.0.1 4660 143\r\n").await;
+    assert!(!peer.rest().await.contains("OK"));
+    let filter = postern::store::AuditFilter { password_id: Some(issued.row.id), ..Default::default() };
+    eventually("it to be noted", async || {
+        let records = world.ops.audit(&filter, 10).await.unwrap();
+        records.iter().any(|record| record.entry.details.contains("192.0.2.7"))
+    })
+    .await;
+}

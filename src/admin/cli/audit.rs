@@ -46,7 +46,7 @@ struct List {
     mailbox: Option<Mailbox>,
     /// Only what concerns the app password with this ID
     #[arg(long, value_name = "ID")]
-    password: Option<String>,
+    id: Option<String>,
     /// Only the last span of time, such as 24h or 7d
     #[arg(long, value_name = "SPAN", value_parser = values::span)]
     since: Option<chrono::Duration>,
@@ -133,7 +133,7 @@ impl List {
                 KindWish::Strangers => AuditKind::Strangers,
             }),
             mailbox: self.mailbox,
-            password_id: self.password,
+            password_id: self.id,
         };
         let records = ops.audit(&filter, self.limit).await?;
         if output.is_json() {

@@ -384,8 +384,7 @@ pub(in crate::base::catalogue) static ADMINISTRATION: &[Entry] = &[
         title: "the name of this data folder cannot be read or made",
         what: "The file `instance` in `data_dir` holds the name that this installation has in the audit trail; it is made on first run.",
         remedy: &[
-            Step::Do("Look at the owner and mode of the data folder and of the file:"),
-            Step::Run("ls -l /var/lib/postern/instance"),
+            Step::Do("Look at the owner and mode of the data folder and of that file."),
             Step::Do(
                 "Where its content is lost, remove it: another name is made, and with it a new chain of the audit trail begins.",
             ),
