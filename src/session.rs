@@ -421,6 +421,7 @@ async fn check(
     };
     let login = road.auth.verify(claim, origin).await.map_err(|error| refused(road, &error, seen))?;
     let permit = road.auth.allow(login, origin).map_err(|error| refused(road, &error, seen))?;
+    road.auth.describe_use(&permit, client, tls);
     road.audit.login(LoginSeen { mailbox: Some(permit.mailbox()), password_id: Some(permit.password_id()), ..seen });
     // Whoever has the right password does not take a place from those who have not shown one, however long Exchange takes.
     drop(before_login.take());

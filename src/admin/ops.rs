@@ -23,8 +23,8 @@ use crate::base::{Clock, Fault, Mailbox, Protocol, Secret, TenantName, Whose};
 use crate::config::Config;
 use crate::foundation::Foundation;
 use crate::store::{
-    AppPasswordRecord, DeliveryMode, FirstUse, MailboxRecord, SenderScope, SignInRecord, SqliteStore, TroubleRecord,
-    UseScope,
+    AppPasswordRecord, DeliveryMode, FirstUse, MailboxRecord, SenderScope, SignInRecord, SqliteStore, Tracking,
+    TroubleRecord, UseScope,
 };
 
 pub use self::doctor::{Check, Event as StepEvent, Examination, Step, StepState, examine};
@@ -120,6 +120,10 @@ pub struct IssueRequest {
     pub senders: SenderScope,
     /// What else it is bound to.
     pub scope: UseScope,
+    /// Whose it is.
+    pub owner: Option<String>,
+    /// What else there is to know.
+    pub note: Option<String>,
 }
 
 /// A new app password.
@@ -164,6 +168,8 @@ pub struct PasswordRow {
     pub last_used_at: Option<DateTime<Utc>>,
     /// The ID of the one in whose place it was issued.
     pub replaces: Option<String>,
+    /// Whose it is, and how it is used.
+    pub tracking: Tracking,
     /// The ID of the one that is in force in its place.
     pub replaced_by: Option<String>,
 }

@@ -20,7 +20,7 @@ use crate::auth::app_password::Pepper;
 use crate::auth::registry::{Registry, Resolved, Table};
 use crate::auth::throttle::Throttle;
 use crate::base::{Answer, Clock, Fault, Mailbox, Protocol, Reference, Whose};
-use crate::store::{AppPasswordRecord, FirstUse, MailboxRecord, Store, StoreError};
+use crate::store::{AppPasswordRecord, FirstUse, LastUse, MailboxRecord, NotedUse, Store, StoreError};
 use crate::wire::sasl::Claim;
 use crate::wire::smtp::RcptTo;
 
@@ -339,7 +339,7 @@ pub struct Auth {
     sessions: sessions::Sessions,
     quotas: quota::Quotas,
     /// Last uses that are not yet in the store.
-    uses: DashMap<String, chrono::DateTime<chrono::Utc>>,
+    uses: DashMap<String, NotedUse>,
 }
 
 impl Auth {
@@ -499,7 +499,12 @@ impl Auth {
             return Err(AuthError::MailboxDisabled { mailbox: login.mailbox.address.clone() });
         }
         let session = self.sessions.register(&login.password, origin.protocol)?;
-        self.uses.insert(login.password.id.clone(), now);
+        let last =
+            LastUse { address: origin.address.to_canonical(), protocol: origin.protocol, client: None, tls: None };
+        let mut noted = self.uses.entry(login.password.id.clone()).or_default();
+        noted.last = Some((now, last));
+        noted.logins += 1;
+        drop(noted);
         Ok(Permit::new(&login.password, &login.mailbox, origin.protocol, session))
     }
 
@@ -612,14 +617,36 @@ impl Auth {
             end.filter(|end| *end != SessionEnd::MailboxDisabled || protocol != Protocol::Smtp)
         });
         // Last: a disk that takes no more must not keep a revoked session open.
-        let uses: Vec<_> = self.uses.iter().map(|entry| (entry.key().clone(), *entry.value())).collect();
-        if !uses.is_empty() {
-            self.store.note_uses(&uses).await?;
-            for (id, at) in uses {
-                self.uses.remove_if(&id, |_, noted| *noted == at);
+        let ids: Vec<String> = self.uses.iter().map(|entry| entry.key().clone()).collect();
+        let uses: Vec<_> = ids.iter().filter_map(|id| self.uses.remove(id)).collect();
+        if uses.is_empty() {
+            return Ok(());
+        }
+        let noted = self.store.note_uses(&uses).await;
+        if noted.is_err() {
+            for (id, earlier) in uses {
+                let mut noted = self.uses.entry(id).or_default();
+                noted.logins += earlier.logins;
+                noted.refusals += earlier.refusals;
+                noted.last = noted.last.take().or(earlier.last);
             }
         }
-        Ok(())
+        noted
+    }
+
+    /// Notes what a program that has just logged in calls itself, and its TLS.
+    pub fn describe_use(&self, permit: &Permit, client: Option<&str>, tls: &str) {
+        if let Some(mut noted) = self.uses.get_mut(permit.password_id())
+            && let Some((_, last)) = &mut noted.last
+        {
+            last.client = client.map(|name| name.chars().filter(|c| !c.is_control()).take(100).collect());
+            last.tls = Some(tls.to_owned());
+        }
+    }
+
+    /// Notes that the way to the mailbox did not open for a login with this app password.
+    pub fn note_refusal(&self, permit: &Permit) {
+        self.uses.entry(permit.password_id().to_owned()).or_default().refusals += 1;
     }
 
     /// How many sessions are logged in now.

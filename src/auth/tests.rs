@@ -56,6 +56,7 @@ async fn gate(change: impl FnOnce(&mut AppPasswordRecord)) -> Gate {
         revoked_at: None,
         last_used_at: None,
         replaces: None,
+        tracking: crate::store::Tracking::default(),
     };
     change(&mut record);
     store.add_app_password(&record).await.unwrap();

@@ -80,6 +80,7 @@ async fn log_in(road: &Road, permit: &Permit) -> Result<Opened, NoWay> {
 /// Logs and notes why a mailbox cannot be opened, and gives the client its answer.
 pub(in crate::session) fn told(road: &Road, error: &NoWay, permit: &Permit) -> Answer {
     let reference = Reference::fresh();
+    road.auth.note_refusal(permit);
     warn!(
         %reference,
         mailbox.id = %permit.mailbox(),

@@ -110,6 +110,49 @@ pub struct AppPasswordRecord {
     pub last_used_at: Option<DateTime<Utc>>,
     /// The public number of the one in whose place it was issued.
     pub replaces: Option<String>,
+    /// Whose it is, and how it is used.
+    pub tracking: Tracking,
+}
+
+/// Whose an app password is, and how it is used.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tracking {
+    /// The person or department whose program uses it.
+    pub owner: Option<String>,
+    /// What else there is to know.
+    pub note: Option<String>,
+    /// The account that issued it.
+    pub created_by: Option<String>,
+    /// Its last login, but for when.
+    pub last: Option<LastUse>,
+    /// How many logins succeeded.
+    pub logins: u64,
+    /// How often Exchange, or the token service, did not let it in.
+    pub refusals: u64,
+}
+
+/// A login with an app password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastUse {
+    /// From where.
+    pub address: std::net::IpAddr,
+    /// By which protocol.
+    pub protocol: Protocol,
+    /// What the program called itself.
+    pub client: Option<String>,
+    /// The version of TLS, or `none`.
+    pub tls: Option<String>,
+}
+
+/// Logins and refusals of an app password that are to be added to those in the store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NotedUse {
+    /// The newest login, if there was one.
+    pub last: Option<(DateTime<Utc>, LastUse)>,
+    /// How many logins.
+    pub logins: u64,
+    /// How many refusals.
+    pub refusals: u64,
 }
 
 /// What an app password is bound to beside its protocols, networks and senders.
@@ -385,8 +428,8 @@ pub trait AppPasswords: Send + Sync {
     /// When messages were taken that were submitted with an app password, since then; the oldest first.
     async fn taken_with_since(&self, id: &str, since: DateTime<Utc>) -> Result<Vec<DateTime<Utc>>, StoreError>;
 
-    /// Notes last uses, id and time, in one transaction.
-    async fn note_uses(&self, uses: &[(String, DateTime<Utc>)]) -> Result<(), StoreError>;
+    /// Notes uses, by ID, in one transaction.
+    async fn note_uses(&self, uses: &[(String, NotedUse)]) -> Result<(), StoreError>;
 }
 
 /// The sign-ins of accounts and of applications.

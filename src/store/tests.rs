@@ -49,7 +49,15 @@ fn password(id: &str, of: &str, byte: u8) -> AppPasswordRecord {
         revoked_at: None,
         last_used_at: None,
         replaces: None,
+        tracking: crate::store::Tracking::default(),
     }
+}
+
+/// A login at this time.
+fn used(second: i64) -> NotedUse {
+    let last =
+        LastUse { address: std::net::IpAddr::from([192, 0, 2, 7]), protocol: Protocol::Imap, client: None, tls: None };
+    NotedUse { last: Some((at(second), last)), logins: 1, refusals: 0 }
 }
 
 fn sign_in(account: &str, sealed: &[u8]) -> SignInRecord {
@@ -284,13 +292,13 @@ async fn the_revision_grows_with_every_change_of_any_process_and_not_with_uses()
     grown("add a mailbox", true).await;
     store.add_app_password(&password("a", "alice@contoso.test", 1)).await.unwrap();
     grown("issue", true).await;
-    store.note_uses(&[("a".to_owned(), at(50)), ("gone".to_owned(), at(50))]).await.unwrap();
+    store.note_uses(&[("a".to_owned(), used(50)), ("gone".to_owned(), used(50))]).await.unwrap();
     grown("use", false).await;
     other.revoke_app_password("a", at(60)).await.unwrap();
     grown("revoke", true).await;
     other.disable_mailbox(&address("alice@contoso.test"), Some(at(70))).await.unwrap();
     grown("disable", true).await;
-    store.note_uses(&[("a".to_owned(), at(10))]).await.unwrap();
+    store.note_uses(&[("a".to_owned(), used(10))]).await.unwrap();
     assert_eq!(
         store.app_passwords().await.unwrap()[0].last_used_at,
         Some(at(50)),
@@ -359,7 +367,7 @@ async fn a_full_disk_is_an_error_for_as_long_as_it_is_full_and_no_longer() {
     }
     assert!(failures > 0, "the limit was never reached");
     limit(1 << 20).await;
-    store.note_uses(&[("p0".to_owned(), at(50))]).await.unwrap();
+    store.note_uses(&[("p0".to_owned(), used(50))]).await.unwrap();
     assert_eq!(store.app_passwords().await.unwrap()[0].last_used_at, Some(at(50)));
 }
 

@@ -179,6 +179,8 @@ impl World {
         let mut request = IssueRequest {
             senders: SenderScope::default(),
             scope: postern::store::UseScope::default(),
+            owner: None,
+            note: None,
             mailbox: mailbox.parse::<Mailbox>().unwrap(),
             label: "test".to_owned(),
             protocols: Vec::new(),

@@ -254,7 +254,13 @@ fn an_app_password_lives_from_issue_to_revocation_in_fixed_documents() {
     assert_eq!((&listed[0]["state"], &listed[0]["delivery"]), (&"active".into(), &"assured".into()));
     let mut shown = place.json(&["password", "show", id], 0);
     assert_eq!(shown.as_object_mut().unwrap().remove("force_from"), Some(true.into()));
-    for (name, empty) in [("recipients", serde_json::json!([])), ("bind_first_use", false.into())] {
+    assert!(shown.as_object_mut().unwrap().remove("created_by").unwrap().is_string());
+    for (name, empty) in [
+        ("logins", 0.into()),
+        ("upstream_refusals", 0.into()),
+        ("recipients", serde_json::json!([])),
+        ("bind_first_use", false.into()),
+    ] {
         assert_eq!(shown.as_object_mut().unwrap().remove(name), Some(empty), "{name}");
     }
     for name in [
@@ -268,6 +274,12 @@ fn an_app_password_lives_from_issue_to_revocation_in_fixed_documents() {
         "first_used_at",
         "bound_network",
         "bound_protocol",
+        "owner",
+        "note",
+        "last_address",
+        "last_protocol",
+        "last_client",
+        "last_tls",
     ] {
         assert_eq!(shown.as_object_mut().unwrap().remove(name), Some(Value::Null), "{name}");
     }

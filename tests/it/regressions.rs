@@ -212,6 +212,8 @@ async fn f14_no_password_becomes_right_by_being_tried_and_no_mailbox_by_being_na
     let refused = world.ops.issue_password(postern::admin::ops::IssueRequest {
         senders: SenderScope::default(),
         scope: postern::store::UseScope::default(),
+        owner: None,
+        note: None,
         mailbox: not_listed.parse().unwrap(),
         label: "x".to_owned(),
         protocols: Vec::new(),

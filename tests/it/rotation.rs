@@ -86,3 +86,59 @@ async fn what_nobody_has_seen_takes_no_place() {
         Err(OpsError::PasswordUnknown { .. })
     ));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_uses_it_from_where_and_by_what_can_be_seen_and_what_nobody_uses_is_found() {
+    let world = World::start().await;
+    let issued = world
+        .issue_with(ALICE, |request| {
+            request.owner = Some("Facility".to_owned());
+            request.note = Some("second floor".to_owned());
+        })
+        .await;
+    let id = issued.row.id.clone();
+    let mut imap = world.connect(postern::base::Protocol::Imap, "starttls").await;
+    imap.line().await;
+    imap.imap("a ID (\"name\" \"Thunderbird\" \"version\" \"140\")").await;
+    let told = imap.imap(&format!("b LOGIN {ALICE} {}", issued.password.expose())).await;
+    assert!(told.contains("b OK "), "{told}");
+    world.fault("mail-unreachable");
+    for _ in 0..2 {
+        assert!(world.imap(ALICE, issued.password.expose()).await.1.starts_with("in NO [UNAVAILABLE] "));
+    }
+    crate::common::eventually("the uses", async || {
+        let tracking = world.ops.password(&id).await.unwrap().tracking;
+        (tracking.logins, tracking.refusals) == (3, 2)
+    })
+    .await;
+    let row = world.ops.password(&id).await.unwrap();
+    assert_eq!(row.tracking.owner.as_deref(), Some("Facility"));
+    assert!(row.tracking.created_by.is_some_and(|by| !by.is_empty()));
+    assert_eq!(row.tracking.last.unwrap().address.to_string(), "127.0.0.1");
+    let run = |arguments: &[&str]| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_postern"))
+            .arg("--config")
+            .arg(world.config_file())
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    };
+    let shown = run(&["password", "show", &id]);
+    for part in ["IMAP from 127.0.0.1, without TLS", "could not be opened 2 times", "Facility", "second floor"] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    assert!(run(&["password", "unused", "--for", "1d"]).contains("was used or issued within that time"));
+    assert!(run(&["password", "list", "--owner", "facility"]).contains(&id));
+    assert!(run(&["password", "list", "--owner", "sales"]).contains("there is no such app password"));
+    // Named by what they have in common, they are listed first.
+    let other = world.issue_with(ALICE, |request| request.owner = Some("facility".to_owned())).await.row.id;
+    let kept = world.issue_with(ALICE, |_| {}).await.row.id;
+    assert!(run(&["password", "revoke", "--owner", "Facility"]).contains("nothing is revoked yet"));
+    assert!(world.ops.password(&other).await.unwrap().state.is_in_force());
+    let said = run(&["password", "revoke", "--owner", "Facility", "--yes"]);
+    assert!(said.contains(&id) && said.contains(&other) && !said.contains(&kept), "{said}");
+    assert!(!world.ops.password(&other).await.unwrap().state.is_in_force());
+    assert!(world.ops.password(&kept).await.unwrap().state.is_in_force());
+}

@@ -333,6 +333,8 @@ async fn issue(config: &Config) -> Result<((Ops, Issued, Issued), String), Strin
         let request = IssueRequest {
             senders: SenderScope::default(),
             scope: UseScope::default(),
+            owner: None,
+            note: None,
             mailbox,
             label: label.to_owned(),
             protocols: protocols.to_vec(),

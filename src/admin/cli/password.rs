@@ -2,6 +2,9 @@
 
 pub(super) mod card;
 pub(super) mod scope;
+mod selection;
+
+use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
@@ -13,11 +16,12 @@ use crate::admin::cli::failure::{Failure, with_causes};
 use crate::admin::cli::listing::{self, Column};
 use crate::admin::cli::output::{Entry, Output, Tone};
 use crate::admin::cli::password::scope::ScopeOptions;
+use crate::admin::cli::password::selection::Selection;
 use crate::admin::cli::set_up::SetUp;
 use crate::admin::cli::values::{self, Expiry, timestamp};
 use crate::admin::cli::view::{IssuedDocument, PasswordDocument, ShownPasswordDocument, protocols};
 use crate::admin::ops::{IssueRequest, Issued, Ops, PasswordRow, PasswordState, RevokeOutcome, Rotated, delivery_mode};
-use crate::base::{Mailbox, Protocol};
+use crate::base::{Mailbox, Protocol, TenantName};
 use crate::config::{self, Config};
 use crate::store::SenderScope;
 
@@ -32,6 +36,7 @@ pub(super) struct PasswordGroup {
 enum PasswordCommand {
     Issue(Issue),
     List(List),
+    Unused(Unused),
     Show(Show),
     Rotate(Rotate),
     Revoke(Revoke),
@@ -69,6 +74,12 @@ struct Issue {
     force_from: bool,
     #[command(flatten)]
     scope: ScopeOptions,
+    /// Whose it is: a person or a department
+    #[arg(long, value_name = "TEXT", value_parser = values::label)]
+    owner: Option<String>,
+    /// What else there is to know, such as where the device stands
+    #[arg(long, value_name = "TEXT", value_parser = values::label)]
+    note: Option<String>,
     /// 16 characters, for devices that take no more
     #[arg(long)]
     short: bool,
@@ -76,7 +87,20 @@ struct Issue {
 
 /// List the app passwords, without the passwords
 #[derive(Args, Debug)]
-struct List {}
+struct List {
+    #[command(flatten)]
+    selection: Selection,
+}
+
+/// List the app passwords in force that nobody has used for a while
+///
+/// Those that were issued within that time are left out. `postern password revoke --unused-for SPAN` revokes them.
+#[derive(Args, Debug)]
+struct Unused {
+    /// How long
+    #[arg(long = "for", value_name = "SPAN", default_value = "90d", value_parser = values::span)]
+    span: chrono::Duration,
+}
 
 /// Show one app password, without the password
 #[derive(Args, Debug)]
@@ -104,21 +128,27 @@ struct Rotate {
     short: bool,
 }
 
-/// Revoke an app password: refused at its next login, its open sessions closed within 5 seconds
+/// Revoke app passwords: refused at their next login, their open sessions closed within 5 seconds
 ///
-/// Revoking one twice is no fault.
+/// Named by their IDs, or by what they have in common; then they are only listed unless --yes is given. Revoking one twice is no fault.
 #[derive(Args, Debug)]
 struct Revoke {
-    /// Its ID
-    id: String,
+    /// Their IDs
+    #[arg(value_name = "ID")]
+    ids: Vec<String>,
+    #[command(flatten)]
+    selection: Selection,
+    /// Revoke what --owner, --label, --mailbox, --tenant and --unused-for name together
+    #[arg(long)]
+    yes: bool,
     /// Hold what was submitted with it and is waiting (`postern queue list`)
     #[arg(long)]
     hold_mail: bool,
 }
 
 #[derive(Serialize)]
-struct RevokedDocument<'a> {
-    id: &'a str,
+struct RevokedDocument {
+    id: String,
     state: &'static str,
     held_messages: u64,
 }
@@ -176,6 +206,8 @@ impl PasswordCommand {
                     expires_at: end,
                     short: issue.short,
                     delivery,
+                    owner: issue.owner,
+                    note: issue.note,
                     senders: SenderScope { allowed: unique(issue.senders), force_from: issue.force_from },
                 };
                 let issued = ops.issue_password(request).await?;
@@ -195,28 +227,86 @@ impl PasswordCommand {
                 ));
                 Ok(())
             }
-            Self::List(List {}) => list(output, &ops.passwords().await?),
-            Self::Show(Show { id }) => show(output, &ops.password(&id).await?),
-            Self::Revoke(Revoke { id, hold_mail }) => {
-                match ops.revoke_password(&id).await? {
-                    RevokeOutcome::Revoked => {
-                        output.note(&format!("{id} is revoked; its open sessions end within 5 seconds"));
-                    }
-                    RevokeOutcome::AlreadyRevoked => output.note(&format!("{id} was revoked already")),
+            Self::List(List { selection }) => {
+                let rows = selected(ops, &selection, now).await?;
+                if rows.is_empty() && !selection.is_empty() && !output.is_json() {
+                    output.note("there is no such app password");
+                    return Ok(());
                 }
-                let held_messages = if hold_mail { ops.hold_queued_with(&id).await? } else { 0 };
-                if hold_mail {
-                    output.note(&format!(
-                        "{held_messages} messages of it were waiting and are held (postern queue list)"
-                    ));
-                }
-                if output.is_json() {
-                    output.json(&RevokedDocument { id: &id, state: PasswordState::Revoked.name(), held_messages })?;
-                }
-                Ok(())
+                list(output, &rows)
             }
+            Self::Unused(Unused { span }) => {
+                let mut rows = selected(ops, &Selection::unused(span), now).await?;
+                rows.retain(|row| row.state.is_in_force());
+                if rows.is_empty() && !output.is_json() {
+                    output.note("every app password in force was used or issued within that time");
+                    return Ok(());
+                }
+                list(output, &rows)
+            }
+            Self::Show(Show { id }) => show(output, &ops.password(&id).await?),
+            Self::Revoke(revoke) => revoke.run(ops, output, now).await,
         }
     }
+}
+
+impl Revoke {
+    async fn run(self, ops: &Ops, output: &Output, now: DateTime<Utc>) -> Result<(), Failure> {
+        let ids = match (self.ids.is_empty(), self.selection.is_empty()) {
+            (true, true) => {
+                return Err(Failure::Usage("name IDs, or what they have in common, such as --owner".to_owned()));
+            }
+            (false, false) => {
+                return Err(Failure::Usage("name either IDs, or what they have in common".to_owned()));
+            }
+            (false, true) => unique(self.ids),
+            (true, false) => {
+                let mut rows = selected(ops, &self.selection, now).await?;
+                rows.retain(|row| row.state.is_in_force());
+                if !self.yes {
+                    list(output, &rows)?;
+                    output.note("nothing is revoked yet; the same command with --yes revokes these");
+                    return Ok(());
+                }
+                rows.into_iter().map(|row| row.id).collect()
+            }
+        };
+        // One that is not there is told before anything is revoked.
+        for id in &ids {
+            ops.password(id).await?;
+        }
+        let is_alone = ids.len() == 1 && self.selection.is_empty();
+        let mut revoked = Vec::new();
+        for id in ids {
+            match ops.revoke_password(&id).await? {
+                RevokeOutcome::Revoked => {
+                    output.note(&format!("{id} is revoked; its open sessions end within 5 seconds"));
+                }
+                RevokeOutcome::AlreadyRevoked => output.note(&format!("{id} was revoked already")),
+            }
+            let held_messages = if self.hold_mail { ops.hold_queued_with(&id).await? } else { 0 };
+            if self.hold_mail {
+                output.note(&format!("{held_messages} messages of it were waiting and are held (postern queue list)"));
+            }
+            revoked.push(RevokedDocument { id, state: PasswordState::Revoked.name(), held_messages });
+        }
+        match revoked.as_slice() {
+            _ if !output.is_json() => Ok(()),
+            [only] if is_alone => output.json(only),
+            all => output.json(&all),
+        }
+    }
+}
+
+/// Those that are meant.
+async fn selected(ops: &Ops, selection: &Selection, now: DateTime<Utc>) -> Result<Vec<PasswordRow>, Failure> {
+    let mut rows = ops.passwords().await?;
+    if !selection.is_empty() {
+        let tenants: HashMap<Mailbox, TenantName> =
+            ops.mailboxes().await?.into_iter().map(|row| (row.address, row.tenant)).collect();
+        rows.retain(|row| selection.means(row, now, |mailbox| tenants.get(mailbox).cloned()));
+    }
+    Ok(rows)
 }
 
 /// The list without what is there twice, in its order.
@@ -357,6 +447,7 @@ fn show(output: &Output, row: &PasswordRow) -> Result<(), Failure> {
         vec!["ends".into(), or_never(row.expires_at)],
         vec!["last used".into(), or_never(row.last_used_at)],
     ]);
+    cells.extend(scope::tracking_cells(row));
     if let Some(replaces) = &row.replaces {
         cells.push(vec!["in the place of".into(), replaces.clone().into()]);
     }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::admin::cli::password::scope::ScopeDocument;
+use crate::admin::cli::password::scope::{ScopeDocument, TrackingDocument};
 use crate::admin::cli::values::timestamp;
 use crate::admin::ops::{MailboxRow, PasswordRow};
 use crate::base::Protocol;
@@ -58,6 +58,8 @@ pub(super) struct ShownPasswordDocument {
     force_from: bool,
     #[serde(flatten)]
     scope: ScopeDocument,
+    #[serde(flatten)]
+    tracking: TrackingDocument,
     replaces: Option<String>,
     replaced_by: Option<String>,
 }
@@ -68,6 +70,7 @@ impl From<&PasswordRow> for ShownPasswordDocument {
             listed: row.into(),
             force_from: row.senders.force_from,
             scope: row.into(),
+            tracking: row.into(),
             replaces: row.replaces.clone(),
             replaced_by: row.replaced_by.clone(),
         }
@@ -152,6 +155,7 @@ mod tests {
             revoked_at: None,
             last_used_at: Some(moment),
             replaces: None,
+            tracking: crate::store::Tracking::default(),
             replaced_by: None,
         };
         assert_eq!(

@@ -2,12 +2,13 @@
 
 use chrono::{DateTime, Utc};
 
+use crate::admin::ops::audit::actor;
 use crate::admin::ops::{
     IssueRequest, Issued, Ops, OpsError, PasswordRow, PasswordState, RevokeOutcome, Rotated, Undo,
 };
 use crate::auth::app_password;
 use crate::base::{Protocol, Secret};
-use crate::store::{AppPasswordRecord, Rotation, UseScope, Verifier};
+use crate::store::{AppPasswordRecord, Rotation, Tracking, UseScope, Verifier};
 
 impl Ops {
     /// Issues an app password. What is returned is the only time that it can be read.
@@ -56,6 +57,12 @@ impl Ops {
                 revoked_at: None,
                 last_used_at: None,
                 replaces: None,
+                tracking: Tracking {
+                    owner: request.owner,
+                    note: request.note,
+                    created_by: Some(actor()),
+                    ..Tracking::default()
+                },
             },
             request.short,
         )?;
@@ -107,6 +114,12 @@ impl Ops {
             revoked_at: None,
             last_used_at: None,
             replaces: Some(old.id.clone()),
+            tracking: Tracking {
+                owner: old.tracking.owner.clone(),
+                note: old.tracking.note.clone(),
+                created_by: Some(actor()),
+                ..Tracking::default()
+            },
             // Whoever has it uses it for the first time, wherever that is.
             first_use: None,
             scope: UseScope {
@@ -181,6 +194,7 @@ impl Ops {
             revoked_at: record.revoked_at,
             last_used_at: record.last_used_at,
             replaces: record.replaces,
+            tracking: record.tracking,
             replaced_by,
         }
     }

@@ -7,7 +7,8 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use crate::base::Protocol;
 use crate::store::sqlite::{BUMP, SqliteStore, address, column, failed, join, optional_time, split, time};
 use crate::store::{
-    AppPasswordRecord, AppPasswords, DeliveryMode, FirstUse, Rotation, SenderScope, StoreError, UseScope, Verifier,
+    AppPasswordRecord, AppPasswords, DeliveryMode, FirstUse, LastUse, NotedUse, Rotation, SenderScope, StoreError,
+    Tracking, UseScope, Verifier,
 };
 
 #[async_trait]
@@ -160,15 +161,29 @@ impl AppPasswords for SqliteStore {
         .collect()
     }
 
-    async fn note_uses(&self, uses: &[(String, DateTime<Utc>)]) -> Result<(), StoreError> {
+    async fn note_uses(&self, uses: &[(String, NotedUse)]) -> Result<(), StoreError> {
         let mut transaction = self.begin().await?;
-        for (id, at) in uses {
-            sqlx::query("UPDATE app_password SET last_used_at = MAX(COALESCE(last_used_at, 0), $2) WHERE id = $1")
-                .bind(id)
-                .bind(at.timestamp_millis())
-                .execute(transaction.connection()?)
-                .await
-                .map_err(failed)?;
+        for (id, noted) in uses {
+            let (at, last) = noted.last.as_ref().map_or((0, None), |(at, last)| (at.timestamp_millis(), Some(last)));
+            sqlx::query(
+                "UPDATE app_password SET logins = logins + $3, refusals = refusals + $4, \
+                 last_address = CASE WHEN $2 >= COALESCE(last_used_at, 0) AND $5 IS NOT NULL THEN $5 ELSE last_address END, \
+                 last_protocol = CASE WHEN $2 >= COALESCE(last_used_at, 0) AND $5 IS NOT NULL THEN $6 ELSE last_protocol END, \
+                 last_client = CASE WHEN $2 >= COALESCE(last_used_at, 0) AND $5 IS NOT NULL THEN $7 ELSE last_client END, \
+                 last_tls = CASE WHEN $2 >= COALESCE(last_used_at, 0) AND $5 IS NOT NULL THEN $8 ELSE last_tls END, \
+                 last_used_at = CASE WHEN $5 IS NULL THEN last_used_at ELSE MAX(COALESCE(last_used_at, 0), $2) END WHERE id = $1",
+            )
+            .bind(id)
+            .bind(at)
+            .bind(i64::try_from(noted.logins).unwrap_or(i64::MAX))
+            .bind(i64::try_from(noted.refusals).unwrap_or(i64::MAX))
+            .bind(last.map(|last| last.address.to_string()))
+            .bind(last.map(|last| last.protocol.name()))
+            .bind(last.and_then(|last| last.client.as_deref()))
+            .bind(last.and_then(|last| last.tls.as_deref()))
+            .execute(transaction.connection()?)
+            .await
+            .map_err(failed)?;
         }
         transaction.commit().await
     }
@@ -180,8 +195,8 @@ async fn insert(connection: &mut SqliteConnection, record: &AppPasswordRecord) -
     let done = sqlx::query(
         "INSERT INTO app_password (id, mailbox, label, verifier, protocols, networks, delivery, created_at, \
          expires_at, revoked_at, last_used_at, senders, force_from, replaces, read_only, recipients, starts_at, max_per_minute, max_per_day, \
-         max_sessions, binds_network, binds_protocol, activate_by) \
-         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23 \
+         max_sessions, binds_network, binds_protocol, activate_by, owner, note, created_by) \
+         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26 \
          WHERE EXISTS (SELECT 1 FROM mailbox WHERE address = $2)",
     )
     .bind(&record.id)
@@ -207,6 +222,9 @@ async fn insert(connection: &mut SqliteConnection, record: &AppPasswordRecord) -
     .bind(record.scope.binds_network)
     .bind(record.scope.binds_protocol)
     .bind(record.scope.activate_by.map(|at| at.timestamp_millis()))
+    .bind(record.tracking.owner.as_deref())
+    .bind(record.tracking.note.as_deref())
+    .bind(record.tracking.created_by.as_deref())
     .execute(connection)
     .await
     .map_err(failed)?;
@@ -227,6 +245,30 @@ fn first_use(row: &SqliteRow) -> Result<Option<FirstUse>, StoreError> {
         network: network.parse().map_err(|_| wrong("app_password.first_network", network))?,
         protocol: protocol.parse().map_err(|_| wrong("app_password.first_protocol", protocol))?,
     }))
+}
+
+fn tracking(row: &SqliteRow) -> Result<Tracking, StoreError> {
+    let wrong = |column, value: String| StoreError::Value { column, value };
+    let count = |name| Ok::<_, StoreError>(u64::try_from(column::<i64>(row, name)?).unwrap_or_default());
+    let (address, protocol): (Option<String>, Option<String>) =
+        (column(row, "last_address")?, column(row, "last_protocol")?);
+    let last = match (address, protocol) {
+        (Some(address), Some(protocol)) => Some(LastUse {
+            address: address.parse().map_err(|_| wrong("app_password.last_address", address))?,
+            protocol: protocol.parse().map_err(|_| wrong("app_password.last_protocol", protocol))?,
+            client: column(row, "last_client")?,
+            tls: column(row, "last_tls")?,
+        }),
+        _ => None,
+    };
+    Ok(Tracking {
+        owner: column(row, "owner")?,
+        note: column(row, "note")?,
+        created_by: column(row, "created_by")?,
+        last,
+        logins: count("logins")?,
+        refusals: count("refusals")?,
+    })
 }
 
 fn app_password(row: &SqliteRow) -> Result<AppPasswordRecord, StoreError> {
@@ -270,5 +312,6 @@ fn app_password(row: &SqliteRow) -> Result<AppPasswordRecord, StoreError> {
         revoked_at: optional_time(row, "revoked_at")?,
         last_used_at: optional_time(row, "last_used_at")?,
         replaces: column(row, "replaces")?,
+        tracking: tracking(row)?,
     })
 }

@@ -129,6 +129,8 @@ pub async fn issue_for(ops: &Ops, mailbox: &Mailbox, delivery: DeliveryMode) -> 
     let request = IssueRequest {
         senders: SenderScope::default(),
         scope: postern::store::UseScope::default(),
+        owner: None,
+        note: None,
         mailbox: mailbox.clone(),
         label: "benchmark".to_owned(),
         protocols: Vec::new(),

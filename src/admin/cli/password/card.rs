@@ -107,6 +107,7 @@ mod tests {
             revoked_at: None,
             last_used_at: None,
             replaces: None,
+            tracking: crate::store::Tracking::default(),
             replaced_by: None,
         }
     }

@@ -120,6 +120,66 @@ pub(super) fn cells(row: &PasswordRow) -> Vec<Vec<Entry>> {
     cells
 }
 
+/// The lines of `password show` about whose it is and how it is used.
+pub(super) fn tracking_cells(row: &PasswordRow) -> Vec<Vec<Entry>> {
+    let mut cells: Vec<Vec<Entry>> = Vec::new();
+    let tracking = &row.tracking;
+    if let Some(last) = &tracking.last {
+        let client = last.client.as_deref().unwrap_or("a program that did not say its name");
+        let tls = match last.tls.as_deref() {
+            None | Some("none") => "without TLS".to_owned(),
+            Some(version) => version.replace('_', "."),
+        };
+        let how = format!("{} from {}, {tls}, {client}", last.protocol.name().to_uppercase(), last.address);
+        cells.push(vec!["by".into(), how.into()]);
+    }
+    if tracking.logins + tracking.refusals > 0 {
+        let refusals = match tracking.refusals {
+            0 => String::new(),
+            count => format!("; the mailbox could not be opened {count} times"),
+        };
+        cells.push(vec!["logins".into(), format!("{}{refusals}", tracking.logins).into()]);
+    }
+    for (name, text) in [("owner", &tracking.owner), ("note", &tracking.note), ("issued by", &tracking.created_by)] {
+        if let Some(text) = text {
+            cells.push(vec![name.into(), text.clone().into()]);
+        }
+    }
+    cells
+}
+
+/// The same for programs.
+#[derive(Debug, Serialize)]
+pub(in crate::admin::cli) struct TrackingDocument {
+    owner: Option<String>,
+    note: Option<String>,
+    created_by: Option<String>,
+    last_address: Option<String>,
+    last_protocol: Option<&'static str>,
+    last_client: Option<String>,
+    last_tls: Option<String>,
+    logins: u64,
+    upstream_refusals: u64,
+}
+
+impl From<&PasswordRow> for TrackingDocument {
+    fn from(row: &PasswordRow) -> Self {
+        let tracking = row.tracking.clone();
+        let last = tracking.last.as_ref();
+        Self {
+            last_address: last.map(|last| last.address.to_string()),
+            last_protocol: last.map(|last| last.protocol.name()),
+            last_client: last.and_then(|last| last.client.clone()),
+            last_tls: last.and_then(|last| last.tls.clone()),
+            owner: tracking.owner,
+            note: tracking.note,
+            created_by: tracking.created_by,
+            logins: tracking.logins,
+            upstream_refusals: tracking.refusals,
+        }
+    }
+}
+
 fn limits(scope: &UseScope) -> Option<String> {
     let each = [
         scope.max_per_minute.map(|n| format!("{n} messages a minute")),

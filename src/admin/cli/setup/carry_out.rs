@@ -226,6 +226,8 @@ impl Rest<'_> {
         let request = IssueRequest {
             senders: SenderScope::default(),
             scope: crate::store::UseScope::default(),
+            owner: None,
+            note: None,
             mailbox: mailbox.clone(),
             label,
             protocols,
