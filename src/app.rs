@@ -1,5 +1,7 @@
 //! config → build → run → drain: owns every task and the order of stopping.
 
+mod exposition;
+
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, TryLockError};
 use std::io::Write;
@@ -14,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error, info, warn};
 
+use crate::app::exposition::Exposition;
 use crate::auth::{self, Auth};
 use crate::base::files::{open_private, write_private};
 use crate::base::{Clock, ConnId, Fault, TenantName, Whose};
@@ -32,6 +35,7 @@ use crate::listener::tls::ServerTls;
 use crate::listener::{self, BindError, Listener, Permits, Security};
 use crate::session::{self, Road, TlsPort};
 use crate::store::{Route, StoreError};
+use crate::telemetry::metrics::Figures;
 use crate::telemetry::{Incidents, Journal};
 use crate::upstream::Upstream;
 
@@ -77,6 +81,14 @@ pub enum AppError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The address of `[metrics]` cannot be listened on.
+    #[error("[metrics] cannot listen on {address}: {source}")]
+    Metrics {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The store, the keys or the trust anchors.
     #[error(transparent)]
     Foundation(#[from] FoundationError),
@@ -103,6 +115,7 @@ impl Fault for AppError {
             Self::Certificate(error) => error.code(),
             Self::Data { .. } => "data-dir-unusable",
             Self::Foundation(error) => error.code(),
+            Self::Metrics { .. } => "cannot-listen",
             Self::Queue(error) => error.code(),
             Self::Tls(_) => "certificate-key-unusable",
         }
@@ -124,6 +137,10 @@ impl Fault for AppError {
                 Some("Look at the owner and mode of the data folder, and at the space on its disk.".to_owned())
             }
             Self::Foundation(error) => error.remedy(),
+            Self::Metrics { address, .. } => Some(format!(
+                "Another program may have port {port}: find it with `ss -ltnp 'sport = :{port}'`, or choose another `address`.",
+                port = address.port()
+            )),
             Self::Queue(error) => error.remedy(),
             Self::Tls(_) => Some("Use an ECDSA or RSA key in PEM.".to_owned()),
         }
@@ -169,6 +186,8 @@ pub struct App {
     courier: Arc<Courier>,
     config: Config,
     ca: Option<certificate::Authority>,
+    /// Where figures are given out.
+    metrics: Option<(tokio::net::TcpListener, Figures)>,
     /// Held while this process serves the data folder.
     _lock: File,
 }
@@ -196,6 +215,13 @@ impl App {
         if let Some(proxy) = &proxy {
             info!(%proxy, "Exchange is reached through a proxy");
         }
+        let metrics = match config.metrics {
+            Some(address) => {
+                let failed = |source| AppError::Metrics { address, source };
+                Some((exposition::bind(address).await.map_err(failed)?, Figures::begin()))
+            }
+            None => None,
+        };
         let clock = Clock::system();
         let auth = Auth::new(
             auth::Settings::default(),
@@ -294,6 +320,7 @@ impl App {
             courier,
             config: config.clone(),
             ca: material.ca,
+            metrics,
             _lock: lock,
         };
         app.leave_mark()?;
@@ -318,6 +345,11 @@ impl App {
                 address: listener.address().to_string(),
             })
             .collect()
+    }
+
+    /// Where figures are given out, with the real port.
+    pub fn metrics_address(&self) -> Option<std::net::SocketAddr> {
+        self.metrics.as_ref().and_then(|(listener, _)| listener.local_addr().ok())
     }
 
     /// The CA, where Postern made it.
@@ -366,6 +398,11 @@ impl App {
         let courier = tokio::spawn(self.courier.run(self.road.stopping.clone()));
         let broker = Arc::clone(&self.road.broker);
         let sign_ins = tokio::spawn(look_after_sign_ins(broker));
+        let exposition_stop = CancellationToken::new();
+        let exposition = self.metrics.map(|(listener, figures)| {
+            let exposition = Exposition { figures, road: Arc::clone(&self.road), store: Arc::clone(&self.store) };
+            tokio::spawn(exposition::serve(listener, exposition, exposition_stop.clone()))
+        });
         let journal = tokio::spawn(look_after_journal(
             Arc::clone(&self.road),
             self.config.delivery.keep_journal,
@@ -393,6 +430,11 @@ impl App {
         connections_stop.cancel();
         if timeout(CLOSE_TIME, connections).await.is_err() {
             debug!("not every connection to Exchange was parted from");
+        }
+        // Up to here it says that it is stopping.
+        exposition_stop.cancel();
+        if let Some(exposition) = exposition {
+            exposition.abort();
         }
         upkeep.abort();
         keys.abort();

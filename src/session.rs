@@ -32,6 +32,7 @@ use crate::relay::{self, End, Why, finish};
 use crate::session::ending::Ending;
 use crate::session::mail::Mail;
 use crate::telemetry::audit::{Audit, LoginSeen};
+use crate::telemetry::metrics;
 use crate::telemetry::{Incidents, Whom};
 use crate::upstream::{Opened, Upstream};
 use crate::wire::imap::welcome_capabilities;
@@ -421,6 +422,7 @@ async fn check(
     };
     let login = road.auth.verify(claim, origin).await.map_err(|error| refused(road, &error, seen))?;
     let permit = road.auth.allow(login, origin).map_err(|error| refused(road, &error, seen))?;
+    metrics::login(permit.protocol(), "ok");
     road.auth.describe_use(&permit, client, tls);
     road.audit.login(LoginSeen { mailbox: Some(permit.mailbox()), password_id: Some(permit.password_id()), ..seen });
     // Whoever has the right password does not take a place from those who have not shown one, however long Exchange takes.
@@ -445,6 +447,7 @@ fn refused(road: &Road, error: &AuthError, seen: LoginSeen<'_>) -> Answer {
         road.incidents.note(reference, Whom { mailbox, protocol: seen.protocol, password_id: None }, error);
     }
     let reference = answer.reference().map(tracing::field::display);
+    metrics::login(seen.protocol, error.code());
     let password_id = error.password_id();
     if !matches!(error, AuthError::Store(_)) {
         let seen = LoginSeen { mailbox: error.mailbox(), password_id, ..seen };

@@ -649,6 +649,18 @@ impl Auth {
         self.uses.entry(permit.password_id().to_owned()).or_default().refusals += 1;
     }
 
+    /// How many sessions of this protocol are logged in now.
+    pub fn open_sessions_by(&self, protocol: Protocol) -> usize {
+        self.sessions.by(protocol)
+    }
+
+    /// How many app passwords in force end within this span.
+    pub fn ending_within(&self, span: chrono::Duration) -> usize {
+        let now = self.clock.now();
+        let ends = |record: &AppPasswordRecord| record.expires_at.is_some_and(|end| end > now && end - now <= span);
+        self.registry.table().valid().filter(|record| ends(record)).count()
+    }
+
     /// How many sessions are logged in now.
     pub fn open_sessions(&self) -> usize {
         self.sessions.len()

@@ -93,6 +93,11 @@ impl Table {
         self.by_verifier.get(verifier).cloned()
     }
 
+    /// All that were not revoked.
+    pub(in crate::auth) fn valid(&self) -> impl Iterator<Item = &AppPasswordRecord> {
+        self.by_id.values().map(Arc::as_ref)
+    }
+
     /// The app password with this ID, if it was not revoked.
     pub(in crate::auth) fn password_by_id(&self, id: &str) -> Option<&Arc<AppPasswordRecord>> {
         self.by_id.get(id)

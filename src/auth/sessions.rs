@@ -117,4 +117,8 @@ impl Sessions {
     pub(in crate::auth) fn len(&self) -> usize {
         self.open.len()
     }
+
+    pub(in crate::auth) fn by(&self, protocol: Protocol) -> usize {
+        self.open.iter().filter(|entry| entry.protocol == protocol).count()
+    }
 }

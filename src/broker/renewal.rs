@@ -180,11 +180,15 @@ impl Broker {
                     life_seconds = token.life_left().as_secs(),
                     "a new access token was had"
                 );
+                crate::telemetry::metrics::token(&key.tenant, "ok", self.clock.now().timestamp());
                 self.note(key, None, began).await;
                 return Ok(token);
             }
             Err(Asked::Again(error)) => return Err(error),
-            Err(Asked::Failed(error)) => (Arc::new(error), state::WHILE_UNCHANGED),
+            Err(Asked::Failed(error)) => {
+                crate::telemetry::metrics::token(&key.tenant, error.code(), 0);
+                (Arc::new(error), state::WHILE_UNCHANGED)
+            }
             Err(Asked::Denied(judged)) => {
                 if judged.scopes && self.is_together(key) {
                     // Each protocol is asked for by itself from now on, so that one without consent does not keep the others out.

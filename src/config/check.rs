@@ -1,5 +1,6 @@
 //! What was written → [`Config`], gathering every fault on the way.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -38,12 +39,13 @@ pub(super) fn check(text: &str, base: &Base, surroundings: &Surroundings, report
         files::warn_if_others_may_read_own_key(&data_dir, &root.place_of("data_dir"), report);
     }
     let upstream = root.table("upstream").map(|section| upstream::upstream(section, base)).unwrap_or_default();
-    metrics(&root);
+    let metrics = root.table("metrics").and_then(metrics);
     root.not_yet(&["console", "store", "store_file", "store_env"]);
     root.finish();
     let mark = String::new();
     Some(
-        Config { data_dir, listeners, tls, tls_names, tenants, limits, audit, delivery, keys, upstream, mark }.marked(),
+        Config { data_dir, listeners, tls, tls_names, tenants, limits, audit, metrics, delivery, keys, upstream, mark }
+            .marked(),
     )
 }
 
@@ -231,13 +233,23 @@ fn keys(section: Section<'_>, base: &Base) -> KeySource {
     credential::only_one(report, found).map_or(KeySource::DefaultFile, |(_, source)| source)
 }
 
-/// `[metrics]` without an address means no metrics, which is what this version can do.
-fn metrics(root: &Section<'_>) {
-    if let Some(section) = root.table("metrics") {
-        if !section.is_empty() {
-            let message = "metrics are not in this version yet";
-            section.report().fault(section.place(), message, "Remove [metrics].");
+/// `[metrics]`; without an address there is nothing to give out.
+fn metrics(section: Section<'_>) -> Option<SocketAddr> {
+    let report = section.report();
+    let address = section.text("address").and_then(|text| match text.value.parse::<SocketAddr>() {
+        Ok(address) => {
+            if !address.ip().is_loopback() {
+                let message = "whoever reaches this address can read the figures, as they have no password";
+                report.warning(&text.place, message, "Let a firewall keep it for the monitoring, or write 127.0.0.1.");
+            }
+            Some(address)
         }
-        section.not_asked();
-    }
+        Err(_) => {
+            let message = format!("`{}` is not an IP address and a port", text.value.escape_debug());
+            report.fault(&text.place, message, "Write them as \"127.0.0.1:9587\".");
+            None
+        }
+    });
+    section.finish();
+    address
 }

@@ -34,6 +34,8 @@ pub struct Config {
     pub limits: Limits,
     /// The audit trail.
     pub audit: Audit,
+    /// Where figures for Prometheus are given out, if anywhere.
+    pub metrics: Option<SocketAddr>,
     /// What becomes of a message.
     pub delivery: Delivery,
     /// Where the master key is.
@@ -62,6 +64,7 @@ impl Config {
             tenants: Vec::new(),
             limits: Limits::default(),
             audit: Audit::default(),
+            metrics: None,
             delivery: Delivery::default(),
             keys: KeySource::DefaultFile,
             upstream: Upstream::default(),

@@ -125,11 +125,6 @@ impl<'a> Section<'a> {
         self.report
     }
 
-    /// Where the table stands.
-    pub(super) fn place(&self) -> &Place {
-        &self.place
-    }
-
     /// Where `key` stands, or would stand: then the place is the table's line.
     pub(super) fn place_of(&self, key: &str) -> Place {
         let offset = self.table.get_key_value(key).map(|(name, _)| name.span().start).or(self.place.offset);
@@ -140,11 +135,6 @@ impl<'a> Section<'a> {
     /// Whether `key` is there, be it right or wrong.
     pub(super) fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)
-    }
-
-    /// Whether nothing at all stands in the table.
-    pub(super) fn is_empty(&self) -> bool {
-        self.table.is_empty()
     }
 
     fn take(&self, key: &'static str) -> Option<(&'a DeValue<'a>, Place)> {
@@ -305,11 +295,6 @@ impl<'a> Section<'a> {
                 self.report.fault(&place, format!("`{key}` is not in this version yet"), format!("Remove `{key}`."));
             }
         }
-    }
-
-    /// Ends the reading without looking at the keys.
-    pub(super) fn not_asked(self) {
-        self.finished.set(true);
     }
 
     /// Ends the reading: what nobody asked for is a fault, with the known key that comes nearest.

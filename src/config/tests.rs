@@ -206,7 +206,6 @@ fn keys_without_effect_yet_are_refused_and_never_ignored() {
     let folder = Folder::new();
     for (text, key) in [
         ("[console]\naddress = \"127.0.0.1:8587\"", "console"),
-        ("[metrics]\naddress = \"127.0.0.1:9587\"", "metrics"),
         ("store = \"postgres://x\"", "store"),
         ("store_file = \"x\"", "store_file"),
         ("store_env = \"x\"", "store_env"),
@@ -216,6 +215,9 @@ fn keys_without_effect_yet_are_refused_and_never_ignored() {
         assert_eq!(faulty.faults[0].key, key);
         assert!(faulty.faults[0].message.contains("not in this version yet"), "{:?}", faulty.faults);
     }
+    assert_eq!(folder.config("[metrics]\naddress = \"127.0.0.1:9587\"").metrics, "127.0.0.1:9587".parse().ok());
+    assert_eq!(folder.parse("[metrics]\naddress = \"x\"").unwrap_err().faults[0].key, "metrics.address");
+    assert_eq!(folder.parse("[metrics]\naddress = \"0.0.0.0:9587\"").unwrap().warnings.len(), 1);
     folder.config("[metrics]\n[limits]\n[delivery]\ndefault = \"direct\"\n[keys]\n[upstream]\n");
     folder.config(&format!("{TENANT}routes = [\"smtp\"]\n"));
 }

@@ -73,7 +73,11 @@ impl Traffic {
         patience: Duration,
     ) -> Result<Room, Waits> {
         let limits = self.limits.get(permit.tenant()).copied().unwrap_or_default();
-        self.governor.room(permit.mailbox(), limits, who, patience).await
+        let room = self.governor.room(permit.mailbox(), limits, who, patience).await;
+        if room.is_err() {
+            crate::telemetry::metrics::waits(permit.tenant());
+        }
+        room
     }
 }
 

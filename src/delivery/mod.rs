@@ -256,7 +256,10 @@ impl Delivery {
     /// An authenticated submission session. What comes of the login is noted for the administrator.
     async fn open(&self, permit: &Permit) -> Result<Submission, DeliveryError> {
         let late = DeliveryError::Slow { seconds: self.way_time.as_secs() };
+        let began = tokio::time::Instant::now();
         let opened = timeout(self.way_time, self.log_in(permit)).await.unwrap_or(Err(late));
+        let outcome = opened.as_ref().err().map_or("ok", |error| error.code());
+        crate::telemetry::metrics::opened(permit.protocol(), outcome, began.elapsed());
         let trouble = opened.as_ref().err().map(|error| -> &dyn Fault { error });
         self.broker.report(permit, trouble).await;
         opened

@@ -65,6 +65,7 @@ impl Delivery {
         recipients: Vec<String>,
         reply: Option<String>,
     ) {
+        crate::telemetry::metrics::message(outcome, Some(envelope.route).filter(|_| outcome != JournalOutcome::Queued));
         let goes = matches!(outcome, JournalOutcome::Delivered | JournalOutcome::Refused);
         self.journal.note(JournalEntry {
             at: self.keeping.clock.now(),

@@ -60,7 +60,10 @@ impl Fault for NoWay {
 /// Opens a mailbox. A token that is not accepted is replaced once. What comes of it is noted for the administrator.
 pub(in crate::session) async fn open(road: &Road, permit: &Permit) -> Result<Opened, NoWay> {
     let late = NoWay::Slow { seconds: road.settings.way_time.as_secs() };
+    let began = tokio::time::Instant::now();
     let opened = timeout(road.settings.way_time, log_in(road, permit)).await.unwrap_or(Err(late));
+    let outcome = opened.as_ref().err().map_or("ok", |error| error.code());
+    crate::telemetry::metrics::opened(permit.protocol(), outcome, began.elapsed());
     road.broker.report(permit, opened.as_ref().err().map(|error| -> &dyn Fault { error })).await;
     opened
 }

@@ -236,6 +236,9 @@ pub trait Queue: Send + Sync {
     /// All messages, the oldest first.
     async fn queued(&self) -> Result<Vec<QueuedMessage>, StoreError>;
 
+    /// How many messages wait for what, and when the oldest was accepted.
+    async fn queue_depth(&self) -> Result<(Vec<(QueueState, u64)>, Option<DateTime<Utc>>), StoreError>;
+
     /// The IDs of all messages.
     async fn queued_ids(&self) -> Result<HashSet<String>, StoreError>;
 

@@ -4,6 +4,7 @@ pub mod audit;
 mod incidents;
 mod journal;
 pub mod log;
+pub mod metrics;
 
 pub use self::incidents::{Incidents, Whom};
 pub use self::journal::Journal;

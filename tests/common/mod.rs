@@ -87,6 +87,8 @@ pub struct World {
     pub config: Config,
     pub ops: Ops,
     pub bound: Vec<Bound>,
+    /// Where figures are given out.
+    pub metrics: Option<SocketAddr>,
     /// The CA of the proxy's listeners, PEM.
     pub ca_pem: String,
     clock: Clock,
@@ -117,6 +119,7 @@ impl World {
             config,
             ops,
             bound: Vec::new(),
+            metrics: None,
             ca_pem: String::new(),
             clock: plan.clock.clone(),
             stop: CancellationToken::new(),
@@ -132,6 +135,7 @@ impl World {
     pub async fn serve(&mut self) {
         let app = App::build_with_clock(&self.config, self.clock.clone()).await.unwrap();
         self.bound = app.bound();
+        self.metrics = app.metrics_address();
         self.ca_pem = app.ca().unwrap().pem.clone();
         self.stop = CancellationToken::new();
         let stop = self.stop.clone();

@@ -24,6 +24,7 @@ mod keys;
 mod layers;
 mod limits;
 mod mended;
+mod metrics;
 mod patience;
 mod pop3;
 mod provoked;

@@ -47,6 +47,9 @@ impl Serve {
             for listener in &bound {
                 output.say(&format!("{} {} {}", listener.protocol, listener.tls, listener.address));
             }
+            if let Some(address) = app.metrics_address() {
+                output.say(&format!("metrics http {address}"));
+            }
             match app.ca() {
                 Some(ca) => output.say(&format!(
                     "certificates are from the CA in {} (`postern certificate` tells how to trust it)",

@@ -69,6 +69,25 @@ impl Queue for SqliteStore {
         Ok(messages)
     }
 
+    async fn queue_depth(&self) -> Result<(Vec<(QueueState, u64)>, Option<DateTime<Utc>>), StoreError> {
+        let rows = sqlx::query(
+            "SELECT state, COUNT(*) AS messages, MIN(accepted_at) AS accepted_at FROM queued_message GROUP BY state",
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(failed)?;
+        let (mut depth, mut oldest) = (Vec::new(), None::<DateTime<Utc>>);
+        for row in &rows {
+            let word: String = column(row, "state")?;
+            let state = QueueState::ALL.into_iter().find(|state| state.name() == word);
+            let state = state.ok_or(StoreError::Value { column: "queued_message.state", value: word })?;
+            depth.push((state, u64::try_from(column::<i64>(row, "messages")?).unwrap_or_default()));
+            let at = time(row, "accepted_at")?;
+            oldest = Some(oldest.map_or(at, |other| other.min(at)));
+        }
+        Ok((depth, oldest))
+    }
+
     async fn queued_ids(&self) -> Result<HashSet<String>, StoreError> {
         let rows = sqlx::query("SELECT id FROM queued_message").fetch_all(&self.pool).await.map_err(failed)?;
         rows.iter().map(|row| column(row, "id")).collect()
