@@ -137,7 +137,7 @@ enum Command {
     Check(check::Check),
     Certificate(certificate::Certificate),
     Mailbox(mailbox::MailboxGroup),
-    Password(password::PasswordGroup),
+    Password(Box<password::PasswordGroup>),
     Queue(queue::QueueGroup),
     Audit(audit::AuditGroup),
     Doctor(doctor::DoctorCommand),
