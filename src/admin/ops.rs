@@ -23,7 +23,7 @@ use crate::base::{Clock, Fault, Mailbox, Protocol, Secret, TenantName, Whose};
 use crate::config::Config;
 use crate::foundation::Foundation;
 use crate::store::{
-    AppPasswordRecord, DeliveryMode, FirstUse, MailboxRecord, SenderScope, SignInRecord, SqliteStore, Tracking,
+    AppPasswordRecord, DeliveryMode, FirstUse, Halt, MailboxRecord, SenderScope, SignInRecord, SqliteStore, Tracking,
     TroubleRecord, UseScope,
 };
 
@@ -349,6 +349,7 @@ impl Ops {
                 aliases: fit,
                 sign_in_as: sign_in_as.filter(|account| *account != address).cloned(),
                 disabled_at: None,
+                halted_at: None,
                 created_at: self.clock.now(),
             })
             .await?;
@@ -454,6 +455,14 @@ impl Ops {
                 remedy: Some(format!("Let it be used again: `postern mailbox enable {address}`.")),
             };
         }
+        if let Some(since) = record.halted_at {
+            return Standing {
+                state: MailboxState::Disabled,
+                since,
+                reason: Some("the administrator has halted its tenant, or everything".to_owned()),
+                remedy: Some("Let it go on: `postern resume` (`postern status` says what is halted).".to_owned()),
+            };
+        }
         let Some(tenant) = self.config.tenant(record.tenant.as_str()) else {
             return Standing {
                 state: MailboxState::NeedsAdministrator,
@@ -505,6 +514,40 @@ impl Ops {
     /// [`OpsError::NotListed`].
     pub async fn enable_mailbox(&self, address: &Mailbox) -> Result<(), OpsError> {
         self.switch(address, None).await
+    }
+
+    /// Stops a tenant, or everything, for now: logins are refused, open sessions end, and mail waits.
+    ///
+    /// # Errors
+    /// An unknown tenant.
+    pub async fn halt(&self, tenant: Option<&str>, reason: Option<String>) -> Result<(), OpsError> {
+        let tenant = tenant.map(|name| self.tenant(Some(name))).transpose()?;
+        let more = serde_json::json!({ "tenant": tenant.as_ref().map(ToString::to_string), "reason": reason });
+        self.foundation.store.halt(&Halt { tenant, at: self.clock.now(), reason }).await?;
+        self.noted("halted", None, None, more).await;
+        Ok(())
+    }
+
+    /// Lets it go on. False: it was not stopped.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn resume(&self, tenant: Option<&str>) -> Result<bool, OpsError> {
+        let tenant = tenant.map(TenantName::new);
+        let resumed = self.foundation.store.resume(tenant.as_ref()).await?;
+        if resumed {
+            let more = serde_json::json!({ "tenant": tenant.as_ref().map(ToString::to_string) });
+            self.noted("resumed", None, None, more).await;
+        }
+        Ok(resumed)
+    }
+
+    /// What is stopped.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn halts(&self) -> Result<Vec<Halt>, OpsError> {
+        Ok(self.foundation.store.halts().await?)
     }
 
     async fn switch(&self, address: &Mailbox, at: Option<DateTime<Utc>>) -> Result<(), OpsError> {

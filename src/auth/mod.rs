@@ -132,7 +132,7 @@ pub enum AuthError {
         reason: Refusal,
     },
     /// The administrator has disabled the mailbox.
-    #[error("the mailbox {mailbox} is disabled")]
+    #[error("the mailbox {mailbox} is disabled, or its tenant or everything is halted")]
     MailboxDisabled {
         /// The mailbox.
         mailbox: Mailbox,
@@ -300,7 +300,9 @@ impl Fault for AuthError {
             Self::TooManyFailures { .. } => {
                 Some("Enter the right app password in the mail program that keeps trying.".to_owned())
             }
-            Self::MailboxDisabled { mailbox } => Some(format!("Run `postern mailbox enable {mailbox}`.")),
+            Self::MailboxDisabled { mailbox } => Some(format!(
+                "Let it be used again: `postern mailbox enable {mailbox}`; or `postern resume`, where its tenant or everything was halted."
+            )),
             Self::MailboxGone { mailbox } => Some(format!(
                 "Put it back with `postern mailbox add {mailbox}`, or drop its mail (`postern queue list`, `postern queue drop ID`)."
             )),
@@ -495,7 +497,7 @@ impl Auth {
                 password_id: Some(login.password.id.clone()),
             });
         }
-        if login.mailbox.disabled_at.is_some() && origin.protocol != Protocol::Smtp {
+        if login.mailbox.is_off() && origin.protocol != Protocol::Smtp {
             return Err(AuthError::MailboxDisabled { mailbox: login.mailbox.address.clone() });
         }
         let session = self.sessions.register(&login.password, origin.protocol)?;
@@ -595,7 +597,7 @@ impl Auth {
     pub async fn permit_for_queued(&self, mailbox: &Mailbox, protocol: Protocol) -> Result<Permit, AuthError> {
         let listed = self.store.mailboxes().await?;
         match listed.into_iter().find(|record| record.address == *mailbox) {
-            Some(record) if record.disabled_at.is_none() => Ok(Permit::for_upkeep(&record, protocol)),
+            Some(record) if !record.is_off() => Ok(Permit::for_upkeep(&record, protocol)),
             Some(record) => Err(AuthError::MailboxDisabled { mailbox: record.address }),
             None => Err(AuthError::MailboxGone { mailbox: mailbox.clone() }),
         }
@@ -687,7 +689,7 @@ fn end_of(
     if password.expires_at.is_some_and(|end| end <= now) {
         Some(SessionEnd::Expired)
     } else {
-        listed.disabled_at.map(|_| SessionEnd::MailboxDisabled)
+        listed.is_off().then_some(SessionEnd::MailboxDisabled)
     }
 }
 

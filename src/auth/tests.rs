@@ -36,6 +36,7 @@ async fn gate(change: impl FnOnce(&mut AppPasswordRecord)) -> Gate {
             aliases: aliases.into_iter().map(str::to_owned).collect(),
             sign_in_as: None,
             disabled_at: None,
+            halted_at: None,
             created_at: now,
         };
         store.add_mailbox(&mailbox).await.unwrap();

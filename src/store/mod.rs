@@ -36,6 +36,8 @@ pub struct MailboxRecord {
     pub sign_in_as: Option<Mailbox>,
     /// Since when it is disabled.
     pub disabled_at: Option<DateTime<Utc>>,
+    /// Since when its tenant, or everything, is halted.
+    pub halted_at: Option<DateTime<Utc>>,
     /// When it was added.
     pub created_at: DateTime<Utc>,
 }
@@ -45,6 +47,22 @@ impl MailboxRecord {
     pub fn account(&self) -> &Mailbox {
         self.sign_in_as.as_ref().unwrap_or(&self.address)
     }
+
+    /// Whether it may not be used for now, as it is disabled or halted.
+    pub fn is_off(&self) -> bool {
+        self.disabled_at.or(self.halted_at).is_some()
+    }
+}
+
+/// What the administrator has stopped for now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Halt {
+    /// The tenant; `None`: everything.
+    pub tenant: Option<TenantName>,
+    /// Since when.
+    pub at: DateTime<Utc>,
+    /// Why.
+    pub reason: Option<String>,
 }
 
 /// What the keyed hash of an app password is compared with (HMAC-SHA-256, 32 octets). Useless without the pepper.
@@ -384,6 +402,15 @@ pub trait Mailboxes: Send + Sync {
 
     /// Disables a mailbox (`Some` time) or enables it again. False: there is no such mailbox.
     async fn disable_mailbox(&self, address: &Mailbox, at: Option<DateTime<Utc>>) -> Result<bool, StoreError>;
+
+    /// Stops a tenant, or everything, for now. Again keeps the first time.
+    async fn halt(&self, halt: &Halt) -> Result<(), StoreError>;
+
+    /// Lets it go on. False: it was not stopped.
+    async fn resume(&self, tenant: Option<&TenantName>) -> Result<bool, StoreError>;
+
+    /// What is stopped.
+    async fn halts(&self) -> Result<Vec<Halt>, StoreError>;
 
     /// Takes a mailbox off the list, revokes its app passwords, and forgets sign-ins that no other mailbox uses. Returns the
     /// number of app passwords revoked now, or `None` if there was no such mailbox.

@@ -28,6 +28,7 @@ fn mailbox(text: &str, aliases: &[&str]) -> MailboxRecord {
         aliases: aliases.iter().map(|alias| (*alias).to_owned()).collect(),
         sign_in_as: None,
         disabled_at: None,
+        halted_at: None,
         created_at: at(0),
     }
 }

@@ -405,3 +405,48 @@ async fn the_log_says_what_to_do_for_a_client_that_came_without_tls() {
     assert_eq!((count(&serving, REFUSED), count(&serving, LEFT)), (3, 3), "{}", serving.said());
     assert!(serving.runs());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_halted_stops_at_once_loses_nothing_and_goes_on_where_it_was() {
+    use postern::store::DeliveryMode;
+
+    let world = World::start().await;
+    let issued = world.issue_with(ALICE, |request| request.delivery = DeliveryMode::Assured).await;
+    let password = issued.password.expose();
+    let mut smtp = world.smtp(ALICE, password).await;
+    let (mut imap, told) = world.imap(ALICE, password).await;
+    assert!(told.starts_with("in OK "), "{told}");
+    world.fault("mail-unreachable");
+    for command in [&format!("MAIL FROM:<{ALICE}>"), "RCPT TO:<bob@contoso.test>", "DATA"] {
+        smtp.smtp(command).await;
+    }
+    smtp.send("From: alice@contoso.test\r\n\r\ntext\r\n.\r\n").await;
+    assert!(smtp.reply().await.contains("queued as"));
+    world.ops.halt(Some("contoso"), Some("a stolen laptop".to_owned())).await.unwrap();
+    assert!(world.ops.halt(Some("fabrikam"), None).await.is_err(), "there is no such tenant");
+    world.sandbox.faults().clear_all();
+    world.upkeep().await;
+    assert!(imap.rest().await.starts_with("* BYE "));
+    let (_, told) = world.imap(ALICE, password).await;
+    assert!(told.starts_with("in NO [CONTACTADMIN] "), "never a wrong password: {told}");
+    let told = smtp.smtp(&format!("MAIL FROM:<{ALICE}>")).await;
+    assert!(told.starts_with("451 4.7.0 "), "{told}");
+    world.ops.retry_all_queued().await.unwrap();
+    eventually("the message to be held", async || {
+        let left = world.ops.queue().await.unwrap();
+        left[0].obstacle.as_ref().is_some_and(|obstacle| obstacle.code == "mailbox-disabled")
+    })
+    .await;
+    assert_eq!(world.sandbox.submissions().len(), 0);
+    let troubles = world.ops.status().await.unwrap().troubles;
+    assert!(troubles.iter().any(|trouble| trouble.said.contains("a stolen laptop")), "{troubles:?}");
+    // That everything goes on does not mean that this tenant does.
+    assert!(!world.ops.resume(None).await.unwrap());
+    assert!(world.ops.resume(Some("contoso")).await.unwrap());
+    assert!(world.imap(ALICE, password).await.1.starts_with("in OK "));
+    eventually("the message to go", async || {
+        world.ops.retry_all_queued().await.unwrap();
+        world.sandbox.submissions().len() == 1
+    })
+    .await;
+}

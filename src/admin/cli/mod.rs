@@ -12,6 +12,7 @@ mod doctor;
 mod explain;
 mod failure;
 mod generated;
+mod halt;
 mod identity;
 mod journal;
 mod key;
@@ -140,6 +141,8 @@ enum Command {
     Password(Box<password::PasswordGroup>),
     Queue(queue::QueueGroup),
     Audit(audit::AuditGroup),
+    Halt(halt::HaltCommand),
+    Resume(halt::ResumeCommand),
     Doctor(doctor::DoctorCommand),
     Explain(explain::Explain),
     Key(key::KeyGroup),
@@ -161,6 +164,8 @@ impl Command {
             Self::Password(command) => command.run(set_up),
             Self::Queue(command) => command.run(set_up),
             Self::Audit(command) => command.run(set_up),
+            Self::Halt(command) => command.run(set_up),
+            Self::Resume(command) => command.run(set_up),
             Self::Doctor(command) => command.run(set_up),
             Self::Explain(command) => command.run(set_up),
             Self::Key(command) => command.run(set_up),

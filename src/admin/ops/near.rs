@@ -41,6 +41,7 @@ mod tests {
             aliases: aliases.iter().map(|alias| (*alias).to_owned()).collect(),
             sign_in_as: None,
             disabled_at: None,
+            halted_at: None,
             created_at: chrono::DateTime::UNIX_EPOCH,
         };
         let listed = [

@@ -246,6 +246,17 @@ impl Ops {
             }
             None => troubles.push(NotWell::new("it is not running", "Start it with `postern serve`.")),
         }
+        for halt in self.foundation.store.halts().await? {
+            let (what, flag) = match &halt.tenant {
+                Some(tenant) => (format!("the tenant `{tenant}`"), format!(" --tenant {tenant}")),
+                None => ("everything".to_owned(), String::new()),
+            };
+            let why = halt.reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+            troubles.push(NotWell::new(
+                format!("{what} is halted since {}{why}", halt.at.format("%Y-%m-%d %H:%M UTC")),
+                &format!("Let it go on: `postern resume{flag}`."),
+            ));
+        }
         troubles.extend(no_tenant(&self.config));
         let rows = self.mailboxes().await?;
         troubles.extend(of_mailboxes(&rows));

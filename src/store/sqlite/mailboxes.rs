@@ -3,9 +3,11 @@
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
+use sqlx::sqlite::SqliteRow;
+
 use crate::base::{Mailbox, TenantName};
 use crate::store::sqlite::{BUMP, SqliteStore, address, column, failed, optional_address, optional_time, time};
-use crate::store::{MailboxRecord, Mailboxes, StoreError};
+use crate::store::{Halt, MailboxRecord, Mailboxes, StoreError};
 
 #[async_trait]
 impl Mailboxes for SqliteStore {
@@ -67,7 +69,10 @@ impl Mailboxes for SqliteStore {
     async fn mailboxes(&self) -> Result<Vec<MailboxRecord>, StoreError> {
         let mut transaction = self.begin_reading().await?;
         let rows =
-            sqlx::query("SELECT address, tenant, sign_in_as, disabled_at, created_at FROM mailbox ORDER BY address")
+            sqlx::query(
+                "SELECT address, tenant, sign_in_as, disabled_at, created_at, \
+                 (SELECT MIN(at) FROM halt WHERE halt.tenant IN ('', mailbox.tenant)) AS halted_at FROM mailbox ORDER BY address",
+            )
                 .fetch_all(transaction.connection()?)
                 .await
                 .map_err(failed)?;
@@ -79,6 +84,7 @@ impl Mailboxes for SqliteStore {
                 aliases: Vec::new(),
                 sign_in_as: optional_address(&row, "sign_in_as", "mailbox.sign_in_as")?,
                 disabled_at: optional_time(&row, "disabled_at")?,
+                halted_at: optional_time(&row, "halted_at")?,
                 created_at: time(&row, "created_at")?,
             });
         }
@@ -116,6 +122,46 @@ impl Mailboxes for SqliteStore {
         sqlx::query(BUMP).execute(transaction.connection()?).await.map_err(failed)?;
         transaction.commit().await?;
         Ok(done.rows_affected() > 0)
+    }
+
+    async fn halt(&self, halt: &Halt) -> Result<(), StoreError> {
+        let mut transaction = self.begin().await?;
+        sqlx::query(
+            "INSERT INTO halt (tenant, at, reason) VALUES ($1, $2, $3) ON CONFLICT (tenant) DO UPDATE SET reason = $3",
+        )
+        .bind(halt.tenant.as_ref().map_or("", TenantName::as_str))
+        .bind(halt.at.timestamp_millis())
+        .bind(halt.reason.as_deref())
+        .execute(transaction.connection()?)
+        .await
+        .map_err(failed)?;
+        sqlx::query(BUMP).execute(transaction.connection()?).await.map_err(failed)?;
+        transaction.commit().await
+    }
+
+    async fn resume(&self, tenant: Option<&TenantName>) -> Result<bool, StoreError> {
+        let mut transaction = self.begin().await?;
+        let done = sqlx::query("DELETE FROM halt WHERE tenant = $1")
+            .bind(tenant.map_or("", TenantName::as_str))
+            .execute(transaction.connection()?)
+            .await
+            .map_err(failed)?;
+        sqlx::query(BUMP).execute(transaction.connection()?).await.map_err(failed)?;
+        transaction.commit().await?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    async fn halts(&self) -> Result<Vec<Halt>, StoreError> {
+        let rows = sqlx::query("SELECT * FROM halt ORDER BY tenant").fetch_all(&self.pool).await.map_err(failed)?;
+        let halt = |row: &SqliteRow| {
+            let tenant: String = column(row, "tenant")?;
+            Ok(Halt {
+                tenant: Some(tenant).filter(|name| !name.is_empty()).map(TenantName::new),
+                at: time(row, "at")?,
+                reason: column(row, "reason")?,
+            })
+        };
+        rows.iter().map(halt).collect()
     }
 
     async fn remove_mailbox(&self, address: &Mailbox, at: DateTime<Utc>) -> Result<Option<u64>, StoreError> {

@@ -158,6 +158,7 @@ fn migrations() -> Migrator {
         migration(11, "scopes", include_str!("../migrations/sqlite/0011_scopes.sql")),
         migration(12, "audit", include_str!("../migrations/sqlite/0012_audit.sql")),
         migration(13, "tracking", include_str!("../migrations/sqlite/0013_tracking.sql")),
+        migration(14, "halt", include_str!("../migrations/sqlite/0014_halt.sql")),
     ])
 }
 
