@@ -1,6 +1,7 @@
 //! config → build → run → drain: owns every task and the order of stopping.
 
 mod exposition;
+mod reminders;
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, TryLockError};
@@ -397,7 +398,7 @@ impl App {
         let connections = tokio::spawn(async move { traffic.upkeep(stopped).await });
         let courier = tokio::spawn(self.courier.run(self.road.stopping.clone()));
         let broker = Arc::clone(&self.road.broker);
-        let sign_ins = tokio::spawn(look_after_sign_ins(broker));
+        let sign_ins = tokio::spawn(look_after_sign_ins(broker, Arc::clone(&self.store), Arc::clone(&self.road)));
         let exposition_stop = CancellationToken::new();
         let exposition = self.metrics.map(|(listener, figures)| {
             let exposition = Exposition { figures, road: Arc::clone(&self.road), store: Arc::clone(&self.store) };
@@ -529,14 +530,15 @@ fn renew(road: &Road, config: &Config) {
     }
 }
 
-/// Keeps alive the sign-ins that nobody uses, and speaks in time of certificates and secrets that end.
-async fn look_after_sign_ins(broker: Arc<Broker>) {
-    let mut told = HashMap::new();
+/// Keeps alive the sign-ins that nobody uses, and speaks in time of certificates, secrets and app passwords that end.
+async fn look_after_sign_ins(broker: Arc<Broker>, store: Arc<dyn crate::store::Store>, road: Arc<Road>) {
+    let (mut told, mut reminders) = (HashMap::new(), reminders::Reminders::default());
     let mut hourly = interval(KEEP_ALIVE_TIME);
     hourly.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         hourly.tick().await;
         tell_expiries(&broker, &mut told).await;
+        reminders.remind(&store, &road.audit, Utc::now()).await;
         if let Err(error) = broker.keep_alive().await {
             warn!(code = error.code(), remedy = error.remedy(), "sign-ins could not be looked through: {error}");
         }

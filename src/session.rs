@@ -441,7 +441,7 @@ fn refused(road: &Road, error: &AuthError, seen: LoginSeen<'_>) -> Answer {
     let answer = error.answer(Reference::fresh());
     if let Some(reference) = answer.reference() {
         let mailbox = match error {
-            AuthError::MailboxDisabled { mailbox } => Some(mailbox),
+            AuthError::MailboxDisabled { mailbox, .. } => Some(mailbox),
             _ => None,
         };
         road.incidents.note(reference, Whom { mailbox, protocol: seen.protocol, password_id: None }, error);

@@ -136,6 +136,8 @@ pub enum AuthError {
     MailboxDisabled {
         /// The mailbox.
         mailbox: Mailbox,
+        /// The public ID of the app password, where one was given.
+        password_id: Option<String>,
     },
     /// A mailbox whose mail waits is not on the list any more.
     #[error("the mailbox {mailbox} is not on the list any more")]
@@ -206,7 +208,7 @@ impl AuthError {
     /// The public ID of the app password that is meant, where the right one was given.
     pub fn password_id(&self) -> Option<&str> {
         match self {
-            Self::Refused { password_id, .. } => password_id.as_deref(),
+            Self::Refused { password_id, .. } | Self::MailboxDisabled { password_id, .. } => password_id.as_deref(),
             Self::Elsewhere { password_id, .. }
             | Self::TooManySessions { password_id, .. }
             | Self::TooManyMessages { password_id, .. }
@@ -225,7 +227,7 @@ impl AuthError {
             | Self::TooManyMessages { mailbox, .. }
             | Self::RecipientNotAllowed { mailbox, .. }
             | Self::SenderNotAllowed { mailbox, .. }
-            | Self::MailboxDisabled { mailbox }
+            | Self::MailboxDisabled { mailbox, .. }
             | Self::MailboxGone { mailbox } => Some(mailbox),
             _ => None,
         }
@@ -300,7 +302,7 @@ impl Fault for AuthError {
             Self::TooManyFailures { .. } => {
                 Some("Enter the right app password in the mail program that keeps trying.".to_owned())
             }
-            Self::MailboxDisabled { mailbox } => Some(format!(
+            Self::MailboxDisabled { mailbox, .. } => Some(format!(
                 "Let it be used again: `postern mailbox enable {mailbox}`; or `postern resume`, where its tenant or everything was halted."
             )),
             Self::MailboxGone { mailbox } => Some(format!(
@@ -498,7 +500,10 @@ impl Auth {
             });
         }
         if login.mailbox.is_off() && origin.protocol != Protocol::Smtp {
-            return Err(AuthError::MailboxDisabled { mailbox: login.mailbox.address.clone() });
+            return Err(AuthError::MailboxDisabled {
+                mailbox: login.mailbox.address.clone(),
+                password_id: Some(login.password.id.clone()),
+            });
         }
         let session = self.sessions.register(&login.password, origin.protocol)?;
         let last =
@@ -580,7 +585,10 @@ impl Auth {
         let table = self.registry.table();
         match end_of(&table, permit.password_id(), permit.mailbox(), self.clock.now()) {
             None => Ok(()),
-            Some(SessionEnd::MailboxDisabled) => Err(AuthError::MailboxDisabled { mailbox: permit.mailbox().clone() }),
+            Some(SessionEnd::MailboxDisabled) => Err(AuthError::MailboxDisabled {
+                mailbox: permit.mailbox().clone(),
+                password_id: Some(permit.password_id().to_owned()),
+            }),
             Some(reason) => Err(AuthError::Ended { password_id: permit.password_id().to_owned(), reason }),
         }
     }
@@ -598,7 +606,7 @@ impl Auth {
         let listed = self.store.mailboxes().await?;
         match listed.into_iter().find(|record| record.address == *mailbox) {
             Some(record) if !record.is_off() => Ok(Permit::for_upkeep(&record, protocol)),
-            Some(record) => Err(AuthError::MailboxDisabled { mailbox: record.address }),
+            Some(record) => Err(AuthError::MailboxDisabled { mailbox: record.address, password_id: None }),
             None => Err(AuthError::MailboxGone { mailbox: mailbox.clone() }),
         }
     }

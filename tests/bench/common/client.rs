@@ -75,6 +75,15 @@ impl Client {
         Ok(client)
     }
 
+    /// Connects from an address of this machine, with TLS from the first byte, and says nothing.
+    pub async fn connect_from(place: &Place, source: std::net::IpAddr) -> Result<Self> {
+        let socket = tokio::net::TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::new(source, 0))?;
+        let stream = socket.connect(place.address).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream: BufReader::new(place.tls.connect(ServerName::try_from("localhost")?, stream).await?) })
+    }
+
     async fn log_in_by_imap(&mut self, way: Way, user: &User) -> Result<()> {
         self.line_with("* OK ").await?;
         let words = match way {
