@@ -9,6 +9,7 @@ use crate::base::{Fault, Whose, catalogue};
 use crate::delivery::by_graph::{self, Whole};
 use crate::delivery::governor::{Asks, Room, Waits};
 use crate::delivery::live::{Begun, Live, Named};
+use crate::delivery::mark;
 use crate::delivery::remedy::{Sending, remedy_for};
 use crate::delivery::spool::SpoolError;
 use crate::delivery::told::printable;
@@ -272,6 +273,7 @@ impl<'a> Sender<'a> {
             }
             content.extend_from_slice(piece);
         }
+        let content = mark::numbered(&content, message.attempts + 1);
         let sender = sender_of(message);
         let addresses: Vec<String> = message.waiting().filter_map(recipient_of).collect();
         let whole = Whole {
@@ -358,12 +360,15 @@ impl<'a> Sender<'a> {
         let reply = live.data(permit).await.map_err(broke)?;
         let reply = if reply.code == 354 {
             let mut buffer = vec![0; PIECE_OCTETS];
+            let mut number = message.attempts + 1;
             loop {
                 let piece = reading.piece(&mut buffer).await.map_err(|error| Hindrance::of_spool(&error))?;
                 if piece.is_empty() {
                     break;
                 }
-                match live.content(piece).await {
+                // Only the first one has our line in it.
+                let piece = mark::numbered(piece, std::mem::take(&mut number));
+                match live.content(&piece).await {
                     Ok(()) => {}
                     // It has said why, and nothing more is to be sent.
                     Err(UpstreamError::BrokeOff { reply, .. }) if is_final(&reply) => {

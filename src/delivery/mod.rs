@@ -10,6 +10,7 @@ mod direct;
 pub mod governor;
 mod late;
 pub mod live;
+mod mark;
 mod noted;
 mod pool;
 mod remedy;

@@ -112,6 +112,7 @@ pub(in crate::delivery) async fn keep(
         unknown_at: None,
         copies: 0,
         resent: 0,
+        unknown_attempt: 0,
         warned_at: None,
         held: chrono::Duration::zero(),
         held_since: None,

@@ -11,6 +11,7 @@ use crate::base::{Fault, Protocol, Whose};
 use crate::delivery::attempt::Outcome;
 use crate::delivery::courier::Courier;
 use crate::delivery::late::LATE_TIME;
+use crate::delivery::mark;
 use crate::delivery::{Delivery, DeliveryError};
 use crate::store::{
     AttemptEnd, Certainty, Ending, JournalFilter, JournalOutcome, Obstacle, QueueState, QueuedMessage, RecipientState,
@@ -69,8 +70,10 @@ struct Sought<'a> {
     id: &'a str,
     /// What stands in the header of a copy that Exchange has filed.
     mark: &'a str,
-    /// How many copies say nothing of the transaction in question.
+    /// How many transactions before the one in question Exchange has taken, or may have.
     copies: u32,
+    /// Whether it is a report of ours.
+    is_report: bool,
     /// The Message-IDs of messages that Exchange took before.
     earlier: &'a [String],
 }
@@ -206,7 +209,8 @@ impl Courier {
             Ok(earlier) => earlier,
             Err(error) => return Look::Unclear(error.to_string()),
         };
-        let sought = Sought { id, mark: &mark, copies: message.copies, earlier: &earlier };
+        let sought =
+            Sought { id, mark: &mark, copies: message.copies, is_report: message.is_report, earlier: &earlier };
         self.delivery.look_for(&permit, &sought).await.unwrap_or_else(|nothing| nothing)
     }
 
@@ -216,7 +220,7 @@ impl Courier {
         let mut buffer = vec![0; HEAD_OCTETS];
         let head = reading.piece(&mut buffer).await.ok()?;
         // A report has its Message-ID from us, and nobody else knows it.
-        if message.is_report { message.message_id.clone() } else { own_received_id(head).map(str::to_owned) }
+        if message.is_report { message.message_id.clone() } else { mark::mark(head, message.unknown_attempt) }
     }
 
     /// The Message-IDs of the newest messages that Exchange has taken from the mailbox before.
@@ -257,7 +261,8 @@ impl Delivery {
         let mut look = Look::Unclear("the mailbox keeps no copies of what it sends, as far as is known".to_owned());
         let copies = reader::copies(&mut session, sought.id).await.map_err(words)?;
         let marked = copies.iter().filter(|header| is_marked(sought.mark.as_bytes(), header)).count();
-        if marked > sought.copies as usize {
+        // Of a report each copy looks the same.
+        if marked > if sought.is_report { sought.copies as usize } else { 0 } {
             look = Look::Found;
         } else if sought.copies > 0 {
             // Whether Exchange files a second copy of what it has filed already is not known.
@@ -277,29 +282,5 @@ impl Delivery {
         }
         drop(timeout(Duration::from_secs(2), session.logout()).await);
         Ok(look)
-    }
-}
-
-/// The `id` of the `Received` that we have put in front of a message; nobody else knows it.
-fn own_received_id(head: &[u8]) -> Option<&str> {
-    let value = head.strip_prefix(b"Received: by ")?;
-    let begin = memchr::memmem::find(value, b" id ")? + 4;
-    let id = value.get(begin..)?.split(|octet| *octet == b';').next()?;
-    let is_ours = id.len() >= 12 && id.iter().all(|octet| octet.is_ascii_alphanumeric() || *octet == b'-');
-    std::str::from_utf8(id).ok().filter(|_| is_ours)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_message_is_known_by_the_id_that_only_we_know() {
-        let id = "7Q2M4K9D7Q2M4K9D7Q2M4K9D";
-        let head = format!("Received: by mail.test (Postern)\r\n\twith ESMTPSA id {id};\r\n\tnow\r\nFrom: a@b\r\n");
-        assert_eq!(own_received_id(head.as_bytes()), Some(id));
-        for other in ["From: a@b\r\n", "Received: by x with SMTP id 1; now\r\n", "Received: by x"] {
-            assert_eq!(own_received_id(other.as_bytes()), None, "{other}");
-        }
     }
 }

@@ -42,6 +42,8 @@ pub struct QueuedMessage {
     pub unknown_at: Option<DateTime<Utc>>,
     /// How many transactions before that Exchange took of it, or may have taken: so many copies of it say nothing of that one.
     pub copies: u32,
+    /// The attempt by which it may have arrived, counted from 1; 0 is the one while its client waited.
+    pub unknown_attempt: u32,
     /// How often it was sent although it might have arrived already.
     pub resent: u32,
     /// When its sender was told that it waits, if that was asked for.
@@ -258,9 +260,8 @@ pub trait Queue: Send + Sync {
     async fn begin_attempt(&self, id: &str, at: DateTime<Utc>) -> Result<bool, StoreError>;
 
     /// Notes, before the octets go that complete the message at Exchange, which recipients may have it from then on, in place of those that
-    /// might before; it is `again` where those still might. Without recipients: nobody may have it any more. A copy of an earlier time that
-    /// turns up late all the same counts as none of this one, unless whoever may have this one had to have that one. False: it was held or
-    /// dropped meanwhile, and must not be completed.
+    /// might before; it is `again` where those still might. Without recipients: nobody may have it any more. False: it was held or dropped
+    /// meanwhile, and must not be completed.
     async fn note_final(&self, id: &str, places: &[usize], again: bool) -> Result<bool, StoreError>;
 
     /// Notes how an attempt or a look ended. What the administrator has decided meanwhile (`held`) stays. False: that was noted before, or
@@ -290,7 +291,7 @@ pub trait Queue: Send + Sync {
     /// Lets a message not be tried before `until`.
     async fn postpone_one(&self, id: &str, until: DateTime<Utc>) -> Result<(), StoreError>;
 
-    /// Notes that a message was looked for and has not arrived. A copy that turns up later counts as one of the time in question.
+    /// Notes that a message was looked for and has not arrived.
     async fn note_absent(&self, id: &str) -> Result<(), StoreError>;
 
     /// Lets a message that was never tried from the queue and may have arrived be looked for at `at`, if it was to be later.

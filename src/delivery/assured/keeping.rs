@@ -67,6 +67,7 @@ impl Assured {
             unknown_at: is_unknown.then_some(now),
             copies: u32::from(accepted.is_some()),
             resent: 0,
+            unknown_attempt: 0,
             warned_at: None,
             held: chrono::Duration::zero(),
             held_since: for_setup.then_some(now),

@@ -171,12 +171,11 @@ impl Queue for SqliteStore {
         let mut changes = self.begin().await?;
         // Unknown without a time: since an attempt that has not ended.
         let done = sqlx::query(
-            "UPDATE queued_message SET is_unknown = $2, unknown_at = NULL, copies = copies + $3, resent = resent + $4 \
-             WHERE id = $1 AND state <> 'held' AND attempt_at IS NOT NULL",
+            "UPDATE queued_message SET is_unknown = $2, unknown_at = NULL, copies = copies + $3, resent = resent + $3, \
+             unknown_attempt = CASE WHEN $2 THEN attempts ELSE unknown_attempt END WHERE id = $1 AND state <> 'held' AND attempt_at IS NOT NULL",
         )
         .bind(id)
         .bind(!places.is_empty())
-        .bind(i64::from(again || !is_covered(changes.connection()?, id, places).await?))
         .bind(i64::from(again))
         .execute(changes.connection()?)
         .await
@@ -341,7 +340,6 @@ impl Queue for SqliteStore {
     }
 
     async fn note_absent(&self, id: &str) -> Result<(), StoreError> {
-        // For whom it was stays: the place of a copy that comes all the same.
         sqlx::query("UPDATE queued_message SET is_unknown = 0 WHERE id = $1 AND attempt_at IS NULL")
             .bind(id)
             .execute(&self.pool)
@@ -455,18 +453,6 @@ impl Queue for SqliteStore {
     }
 }
 
-/// Whether all these recipients were in the last transaction that might have been taken, or there was none.
-async fn is_covered(connection: &mut SqliteConnection, id: &str, places: &[usize]) -> Result<bool, StoreError> {
-    let rows = sqlx::query("SELECT number FROM queued_recipient WHERE message = $1 AND is_unknown")
-        .bind(id)
-        .fetch_all(connection)
-        .await
-        .map_err(failed)?;
-    let before: HashSet<i64> = rows.iter().map(|row| column(row, "number")).collect::<Result<_, _>>()?;
-    let covers = |place: &usize| i64::try_from(*place).is_ok_and(|place| before.contains(&place));
-    Ok(before.is_empty() || places.iter().all(covers))
-}
-
 /// From here on these recipients, and no others, may have the message.
 async fn mark_unknown(connection: &mut SqliteConnection, id: &str, places: &[usize]) -> Result<(), StoreError> {
     sqlx::query("UPDATE queued_recipient SET is_unknown = 0 WHERE message = $1 AND is_unknown")
@@ -488,8 +474,8 @@ async fn mark_unknown(connection: &mut SqliteConnection, id: &str, places: &[usi
 async fn insert(connection: &mut SqliteConnection, message: &QueuedMessage) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO queued_message (id, mailbox, password_id, mail, size_octets, message_id, is_report, accepted_at, state, next_at, \
-         attempts, is_unknown, held_millis, held_since, code, reason, remedy, warned_at, unknown_at, copies, resent) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)",
+         attempts, is_unknown, held_millis, held_since, code, reason, remedy, warned_at, unknown_at, copies, resent, unknown_attempt) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)",
     )
     .bind(&message.id)
     .bind(message.mailbox.as_str())
@@ -512,6 +498,7 @@ async fn insert(connection: &mut SqliteConnection, message: &QueuedMessage) -> R
     .bind(message.unknown_at.map(|at| at.timestamp_millis()))
     .bind(message.copies)
     .bind(message.resent)
+    .bind(message.unknown_attempt)
     .execute(&mut *connection)
     .await
     .map_err(failed)?;
@@ -583,6 +570,7 @@ fn message(row: &SqliteRow, recipients: Vec<QueuedRecipient>) -> Result<QueuedMe
         is_unknown: column(row, "is_unknown")?,
         unknown_at: optional_time(row, "unknown_at")?,
         copies: u32::try_from(column::<i64>(row, "copies")?).unwrap_or(u32::MAX),
+        unknown_attempt: u32::try_from(column::<i64>(row, "unknown_attempt")?).unwrap_or(u32::MAX),
         resent: u32::try_from(column::<i64>(row, "resent")?).unwrap_or(u32::MAX),
         warned_at: optional_time(row, "warned_at")?,
         held: chrono::Duration::milliseconds(column(row, "held_millis")?),

@@ -19,6 +19,7 @@ fn queued(id: &str, second: i64) -> QueuedMessage {
         unknown_at: None,
         copies: 0,
         resent: 0,
+        unknown_attempt: 0,
         warned_at: None,
         held: chrono::Duration::zero(),
         held_since: None,
@@ -323,34 +324,30 @@ async fn what_the_administrator_holds_is_not_given_up_and_nobody_is_told_that_it
 }
 
 #[tokio::test]
-async fn a_copy_of_an_earlier_time_counts_for_a_later_one_only_where_it_is_for_as_many() {
+async fn which_attempt_is_unknown_is_kept_until_another_one_is() {
     let (store, _folder) = store().await;
     store.enqueue(&queued("one", 0)).await.unwrap();
     let one = async || store.queued_message("one").await.unwrap().unwrap();
-    let mut number = 0;
-    let mut lost = async |places: &[usize], again| {
-        number += 1;
+    let lost = async |number, again| {
         assert!(store.begin_attempt("one", at(60)).await.unwrap());
-        assert!(store.note_final("one", places, again).await.unwrap());
-        let certainty = Certainty::Unknown(at(61), places.to_vec());
+        assert!(store.note_final("one", &[0, 1], again).await.unwrap());
+        let certainty = Certainty::Unknown(at(61), vec![0, 1]);
         let lost = AttemptEnd { certainty, ..end(number, QueueState::Waiting, at(62)) };
         assert!(store.end_attempt("one", &lost, at(61)).await.unwrap());
     };
-    lost(&[0, 1], false).await;
+    lost(1, false).await;
+    assert_eq!((one().await.unknown_attempt, one().await.copies, one().await.resent), (1, 0, 0));
+    // One that did not come so far changes nothing.
+    assert!(store.begin_attempt("one", at(63)).await.unwrap());
+    assert!(store.end_attempt("one", &end(2, QueueState::Waiting, at(65)), at(64)).await.unwrap());
+    assert_eq!((one().await.unknown_attempt, one().await.is_unknown), (1, true));
+    lost(3, true).await;
+    assert_eq!((one().await.unknown_attempt, one().await.copies, one().await.resent), (3, 1, 1));
     store.note_absent("one").await.unwrap();
-    assert_eq!((one().await.is_unknown, one().await.copies, one().await.resent), (false, 0, 0));
-    // Whoever finds the copy of the first time now knows that this one has it, too.
-    lost(&[1], false).await;
-    assert_eq!((one().await.copies, one().await.resent), (0, 0));
-    store.note_absent("one").await.unwrap();
-    // But not this one.
-    lost(&[0, 1], false).await;
-    assert_eq!((one().await.is_unknown, one().await.copies, one().await.resent), (true, 1, 0));
-    lost(&[0, 1], true).await;
-    assert_eq!((one().await.copies, one().await.resent), (2, 1));
+    assert!(!one().await.is_unknown);
     // What Exchange has answered to leaves nothing.
     assert!(store.begin_attempt("one", at(70)).await.unwrap());
-    let known = AttemptEnd { certainty: Certainty::Known, ..end(5, QueueState::Waiting, at(72)) };
+    let known = AttemptEnd { certainty: Certainty::Known, ..end(4, QueueState::Waiting, at(72)) };
     assert!(store.end_attempt("one", &known, at(71)).await.unwrap());
     assert!(one().await.recipients.iter().all(|recipient| !recipient.is_unknown));
 }
