@@ -273,7 +273,7 @@ impl<'a> Sender<'a> {
             }
             content.extend_from_slice(piece);
         }
-        let content = mark::numbered(&content, message.attempts + 1);
+        let content = mark::numbered(&content, message.begun + 1);
         let sender = sender_of(message);
         let addresses: Vec<String> = message.waiting().filter_map(recipient_of).collect();
         let whole = Whole {
@@ -360,7 +360,7 @@ impl<'a> Sender<'a> {
         let reply = live.data(permit).await.map_err(broke)?;
         let reply = if reply.code == 354 {
             let mut buffer = vec![0; PIECE_OCTETS];
-            let mut number = message.attempts + 1;
+            let mut number = message.begun + 1;
             loop {
                 let piece = reading.piece(&mut buffer).await.map_err(|error| Hindrance::of_spool(&error))?;
                 if piece.is_empty() {

@@ -113,6 +113,7 @@ pub(in crate::delivery) async fn keep(
         copies: 0,
         resent: 0,
         unknown_attempt: 0,
+        begun: 0,
         warned_at: None,
         held: chrono::Duration::zero(),
         held_since: None,

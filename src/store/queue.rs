@@ -42,7 +42,9 @@ pub struct QueuedMessage {
     pub unknown_at: Option<DateTime<Utc>>,
     /// How many transactions before that Exchange took of it, or may have taken: so many copies of it say nothing of that one.
     pub copies: u32,
-    /// The attempt by which it may have arrived, counted from 1; 0 is the one while its client waited.
+    /// How many attempts were begun in all. Unlike `attempts` it never starts anew.
+    pub begun: u32,
+    /// The attempt by which it may have arrived, as `begun` counted it; 0 is the one while its client waited.
     pub unknown_attempt: u32,
     /// How often it was sent although it might have arrived already.
     pub resent: u32,

@@ -68,6 +68,7 @@ impl Assured {
             copies: u32::from(accepted.is_some()),
             resent: 0,
             unknown_attempt: 0,
+            begun: 0,
             warned_at: None,
             held: chrono::Duration::zero(),
             held_since: for_setup.then_some(now),

@@ -160,6 +160,7 @@ fn migrations() -> Migrator {
         migration(13, "tracking", include_str!("../migrations/sqlite/0013_tracking.sql")),
         migration(14, "halt", include_str!("../migrations/sqlite/0014_halt.sql")),
         migration(15, "unknown_attempt", include_str!("../migrations/sqlite/0015_unknown_attempt.sql")),
+        migration(16, "begun", include_str!("../migrations/sqlite/0016_begun.sql")),
     ])
 }
 

@@ -156,7 +156,7 @@ impl Queue for SqliteStore {
 
     async fn begin_attempt(&self, id: &str, at: DateTime<Utc>) -> Result<bool, StoreError> {
         let done = sqlx::query(
-            "UPDATE queued_message SET attempt_at = $2, attempts = attempts + 1 \
+            "UPDATE queued_message SET attempt_at = $2, attempts = attempts + 1, begun = begun + 1 \
              WHERE id = $1 AND state <> 'held' AND attempt_at IS NULL",
         )
         .bind(id)
@@ -172,7 +172,7 @@ impl Queue for SqliteStore {
         // Unknown without a time: since an attempt that has not ended.
         let done = sqlx::query(
             "UPDATE queued_message SET is_unknown = $2, unknown_at = NULL, copies = copies + $3, resent = resent + $3, \
-             unknown_attempt = CASE WHEN $2 THEN attempts ELSE unknown_attempt END WHERE id = $1 AND state <> 'held' AND attempt_at IS NOT NULL",
+             unknown_attempt = CASE WHEN $2 THEN begun ELSE unknown_attempt END WHERE id = $1 AND state <> 'held' AND attempt_at IS NOT NULL",
         )
         .bind(id)
         .bind(!places.is_empty())
@@ -474,8 +474,8 @@ async fn mark_unknown(connection: &mut SqliteConnection, id: &str, places: &[usi
 async fn insert(connection: &mut SqliteConnection, message: &QueuedMessage) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO queued_message (id, mailbox, password_id, mail, size_octets, message_id, is_report, accepted_at, state, next_at, \
-         attempts, is_unknown, held_millis, held_since, code, reason, remedy, warned_at, unknown_at, copies, resent, unknown_attempt) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)",
+         attempts, is_unknown, held_millis, held_since, code, reason, remedy, warned_at, unknown_at, copies, resent, unknown_attempt, begun) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)",
     )
     .bind(&message.id)
     .bind(message.mailbox.as_str())
@@ -499,6 +499,7 @@ async fn insert(connection: &mut SqliteConnection, message: &QueuedMessage) -> R
     .bind(message.copies)
     .bind(message.resent)
     .bind(message.unknown_attempt)
+    .bind(message.begun)
     .execute(&mut *connection)
     .await
     .map_err(failed)?;
@@ -570,6 +571,7 @@ fn message(row: &SqliteRow, recipients: Vec<QueuedRecipient>) -> Result<QueuedMe
         is_unknown: column(row, "is_unknown")?,
         unknown_at: optional_time(row, "unknown_at")?,
         copies: u32::try_from(column::<i64>(row, "copies")?).unwrap_or(u32::MAX),
+        begun: u32::try_from(column::<i64>(row, "begun")?).unwrap_or(u32::MAX),
         unknown_attempt: u32::try_from(column::<i64>(row, "unknown_attempt")?).unwrap_or(u32::MAX),
         resent: u32::try_from(column::<i64>(row, "resent")?).unwrap_or(u32::MAX),
         warned_at: optional_time(row, "warned_at")?,

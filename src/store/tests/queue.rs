@@ -20,6 +20,7 @@ fn queued(id: &str, second: i64) -> QueuedMessage {
         copies: 0,
         resent: 0,
         unknown_attempt: 0,
+        begun: 0,
         warned_at: None,
         held: chrono::Duration::zero(),
         held_since: None,
@@ -345,9 +346,16 @@ async fn which_attempt_is_unknown_is_kept_until_another_one_is() {
     assert_eq!((one().await.unknown_attempt, one().await.copies, one().await.resent), (3, 1, 1));
     store.note_absent("one").await.unwrap();
     assert!(!one().await.is_unknown);
+    // Attempts start anew behind a set-up that was mended; the numbers by which copies are told apart do not.
+    let held = AttemptEnd { state: QueueState::HeldForSetup, ..end(4, QueueState::Waiting, at(66)) };
+    assert!(store.begin_attempt("one", at(65)).await.unwrap());
+    assert!(store.end_attempt("one", &held, at(66)).await.unwrap());
+    assert!(store.begin_attempt("one", at(66)).await.unwrap());
+    assert!(store.end_attempt("one", &end(5, QueueState::Waiting, at(67)), at(67)).await.unwrap());
+    assert_eq!((one().await.attempts, one().await.begun), (1, 5));
     // What Exchange has answered to leaves nothing.
     assert!(store.begin_attempt("one", at(70)).await.unwrap());
-    let known = AttemptEnd { certainty: Certainty::Known, ..end(4, QueueState::Waiting, at(72)) };
+    let known = AttemptEnd { certainty: Certainty::Known, ..end(2, QueueState::Waiting, at(72)) };
     assert!(store.end_attempt("one", &known, at(71)).await.unwrap());
     assert!(one().await.recipients.iter().all(|recipient| !recipient.is_unknown));
 }
