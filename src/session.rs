@@ -488,7 +488,7 @@ async fn write(client: &mut ClientStream, octets: &[u8]) -> std::io::Result<()> 
 /// The relay, from login to goodbye.
 async fn join(road: &Road, joined: Joined, protocol: Protocol) {
     let Joined { client, opened, rest, permit, since } = joined;
-    let watch = if permit.is_read_only() { Watch::of(protocol, &opened.capabilities) } else { None };
+    let watch = if permit.is_read_only() { Watch::of(protocol) } else { None };
     drop(opened.capabilities); // told at the login, and of no more use
     let mut ended = None;
     let stop = async {

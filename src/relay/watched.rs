@@ -98,7 +98,8 @@ where
             continue;
         }
         match watch.end() {
-            Some(WatchEnd::Refused) if !up.wants() => break Why::Refused,
+            // What is left of it does not go on: the server may take it for commands.
+            Some(WatchEnd::Refused) => break Why::Refused,
             Some(WatchEnd::Quit) if !up.wants() && !down.wants() => break Why::ClientClosed,
             _ => {}
         }

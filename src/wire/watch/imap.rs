@@ -10,9 +10,6 @@ const LONGEST_LINE_OCTETS: usize = 64 * 1024;
 /// The longest literal within a command that reads: what is searched for, or the name of a mailbox.
 const LONGEST_LITERAL_OCTETS: u64 = 64 * 1024;
 
-/// The longest one that a server has to read without having been asked (LITERAL-, RFC 7888, section 5).
-const LONGEST_UNASKED_OCTETS: u64 = 4096;
-
 /// The longest tag.
 const LONGEST_TAG_OCTETS: usize = 100;
 
@@ -56,8 +53,6 @@ pub struct ImapWatch {
     unanswered: u32,
     /// What the client is to be told, once everything before is answered.
     answer: Option<Vec<u8>>,
-    /// Whether the server reads literals that it was not asked about.
-    takes_unasked: bool,
     refused: u64,
 }
 
@@ -103,13 +98,8 @@ enum Verdict {
 }
 
 impl ImapWatch {
-    /// One that stands behind a login, before a server with these capabilities.
-    pub fn new(capabilities: &[String]) -> Self {
-        let takes_unasked = capabilities.iter().any(|one| {
-            one.eq_ignore_ascii_case("LITERAL+")
-                || one.eq_ignore_ascii_case("LITERAL-")
-                || one.eq_ignore_ascii_case("IMAP4rev2")
-        });
+    /// One that stands behind a login.
+    pub fn new() -> Self {
         Self {
             state: State::Command,
             line: Vec::new(),
@@ -117,7 +107,6 @@ impl ImapWatch {
             boundary: Boundary::new(),
             unanswered: 0,
             answer: None,
-            takes_unasked,
             refused: 0,
         }
     }
@@ -194,7 +183,7 @@ impl ImapWatch {
                 Some(Ok(literal)) if text.is_some_and(|text| matches!(text.first(), None | Some(b' ' | b')'))) => {
                     onward.extend_from_slice(line);
                     match literal {
-                        Some(literal) if self.may_announce(literal) => self.announce(literal),
+                        Some(literal) if Self::may_announce(literal) => self.announce(literal),
                         Some(_) => self.state = State::Over,
                         None => self.state = State::Command,
                     }
@@ -243,7 +232,7 @@ impl ImapWatch {
             Ok(literal) => match judge(verb, arguments) {
                 Verdict::Idles if !arguments.is_empty() => Verdict::IsMalformed,
                 verdict @ (Verdict::Goes | Verdict::GoesAsExamine) => match literal {
-                    Some(literal) if !self.may_announce(literal) => Verdict::IsMalformed,
+                    Some(literal) if !Self::may_announce(literal) => Verdict::IsMalformed,
                     _ => verdict,
                 },
                 verdict => verdict,
@@ -294,19 +283,13 @@ impl ImapWatch {
         true
     }
 
-    fn may_announce(&self, literal: Literal) -> bool {
-        match literal.unasked {
-            true => self.takes_unasked && literal.octets <= LONGEST_UNASKED_OCTETS,
-            false => literal.octets <= LONGEST_LITERAL_OCTETS,
-        }
+    /// One of which the server is not asked never goes on: where it does not read it, what stands in it is a command.
+    fn may_announce(literal: Literal) -> bool {
+        !literal.unasked && literal.octets <= LONGEST_LITERAL_OCTETS
     }
 
     fn announce(&mut self, literal: Literal) {
-        self.state = match (literal.unasked, literal.octets) {
-            (false, octets) => State::AwaitLiteral(octets),
-            (true, 0) => State::Behind,
-            (true, octets) => State::Literal(octets),
-        };
+        self.state = State::AwaitLiteral(literal.octets);
     }
 
     fn too_long(&mut self, rest: &[u8]) {
@@ -327,7 +310,11 @@ impl ImapWatch {
             (Some(b'+'), State::AwaitLiteral(0)) => *state = State::Behind,
             (Some(b'+'), State::AwaitLiteral(octets)) => *state = State::Literal(*octets),
             (Some(b'+'), State::AwaitIdle) => *state = State::Idle,
-            (Some(b'+'), _) => {}
+            // It waits for something that we do not know of.
+            (Some(b'+'), State::Idle) => {}
+            (Some(b'+'), _) => *state = State::Over,
+            // To a DONE that met a server which had ended the waiting by itself; no command has that tag.
+            (Some(_), _) if head.get(..5).is_some_and(|tag| tag.eq_ignore_ascii_case(b"DONE ")) => {}
             (Some(_), _) => {
                 *unanswered = unanswered.saturating_sub(1);
                 // Nothing else is unanswered in these.
@@ -393,7 +380,10 @@ fn split(text: &[u8]) -> (&[u8], &[u8]) {
 
 fn is_tag(text: &[u8]) -> bool {
     let is_fit = |octet: &u8| (is_atom_octet(*octet) || *octet == b']') && *octet != b'+';
-    !text.is_empty() && text.len() <= LONGEST_TAG_OCTETS && text.iter().all(is_fit)
+    !text.is_empty()
+        && !text.eq_ignore_ascii_case(b"DONE")
+        && text.len() <= LONGEST_TAG_OCTETS
+        && text.iter().all(is_fit)
 }
 
 /// Servers may disagree about what this is.

@@ -35,11 +35,10 @@ pub enum WatchEnd {
 }
 
 impl Watch {
-    /// One for a session by this protocol; none for SMTP, which has no session behind the login that could be watched. `capabilities` are
-    /// what an IMAP server says of itself.
-    pub fn of(protocol: Protocol, capabilities: &[String]) -> Option<Self> {
+    /// One for a session by this protocol; none for SMTP, which has no session behind the login that could be watched.
+    pub fn of(protocol: Protocol) -> Option<Self> {
         match protocol {
-            Protocol::Imap => Some(Self::Imap(Box::new(ImapWatch::new(capabilities)))),
+            Protocol::Imap => Some(Self::Imap(Box::new(ImapWatch::new()))),
             Protocol::Pop3 => Some(Self::Pop3(Pop3Watch::new())),
             Protocol::Smtp => None,
         }
