@@ -97,6 +97,12 @@ enum Verdict {
     IsMalformed,
 }
 
+impl Default for ImapWatch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl ImapWatch {
     /// One that stands behind a login.
     pub fn new() -> Self {

@@ -38,7 +38,7 @@ impl Watch {
     /// One for a session by this protocol; none for SMTP, which has no session behind the login that could be watched.
     pub fn of(protocol: Protocol) -> Option<Self> {
         match protocol {
-            Protocol::Imap => Some(Self::Imap(Box::new(ImapWatch::new()))),
+            Protocol::Imap => Some(Self::Imap(Box::default())),
             Protocol::Pop3 => Some(Self::Pop3(Pop3Watch::new())),
             Protocol::Smtp => None,
         }
