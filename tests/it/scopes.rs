@@ -168,7 +168,7 @@ async fn a_limit_of_messages_is_counted_over_all_sessions_and_over_a_restart() {
     let told = mail(&mut first, BOB).await;
     assert!(told.starts_with("250 "), "{told}");
     // What waits in the queue counts as well.
-    world.fault("mail-unreachable");
+    world.fault("smtp-message-reply=451 4.4.0 Not now");
     let told = mail(&mut second, BOB).await;
     assert!(told.contains("queued as"), "{told}");
     clock.turn(Duration::seconds(60));
