@@ -37,7 +37,7 @@ use crate::telemetry::{Incidents, Whom};
 use crate::upstream::{Opened, Upstream};
 use crate::wire::imap::welcome_capabilities;
 use crate::wire::sasl::Claim;
-use crate::wire::watch::Watch;
+use crate::wire::watch::{Watch, reading_capabilities};
 
 pub use self::tls_wanted::TlsPort;
 
@@ -293,6 +293,7 @@ async fn converse(road: &Road, incoming: Incoming, before_login: BeforeLogin) ->
                             capabilities: way
                                 .as_ref()
                                 .map(|way| welcome_capabilities(&way.capabilities))
+                                .map(|shown| if permit.is_read_only() { reading_capabilities(shown) } else { shown })
                                 .unwrap_or_default(),
                         };
                         match way {

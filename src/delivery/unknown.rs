@@ -72,8 +72,8 @@ struct Sought<'a> {
     mark: &'a str,
     /// How many transactions before the one in question Exchange has taken, or may have.
     copies: u32,
-    /// Whether it is a report of ours.
-    is_report: bool,
+    /// Whether its mark is that of every attempt: of a report, and of a message that an older version sent.
+    is_unnumbered: bool,
     /// The Message-IDs of messages that Exchange took before.
     earlier: &'a [String],
 }
@@ -209,8 +209,13 @@ impl Courier {
             Ok(earlier) => earlier,
             Err(error) => return Look::Unclear(error.to_string()),
         };
-        let sought =
-            Sought { id, mark: &mark, copies: message.copies, is_report: message.is_report, earlier: &earlier };
+        let sought = Sought {
+            id,
+            mark: &mark,
+            copies: message.copies,
+            is_unnumbered: message.is_report || message.unknown_attempt == 0,
+            earlier: &earlier,
+        };
         self.delivery.look_for(&permit, &sought).await.unwrap_or_else(|nothing| nothing)
     }
 
@@ -261,8 +266,8 @@ impl Delivery {
         let mut look = Look::Unclear("the mailbox keeps no copies of what it sends, as far as is known".to_owned());
         let copies = reader::copies(&mut session, sought.id).await.map_err(words)?;
         let marked = copies.iter().filter(|header| is_marked(sought.mark.as_bytes(), header)).count();
-        // Of a report each copy looks the same.
-        if marked > if sought.is_report { sought.copies as usize } else { 0 } {
+        // Where the copies of all attempts look the same, those of earlier ones say nothing.
+        if marked > if sought.is_unnumbered { sought.copies as usize } else { 0 } {
             look = Look::Found;
         } else if sought.copies > 0 {
             // Whether Exchange files a second copy of what it has filed already is not known.

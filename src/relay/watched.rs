@@ -104,13 +104,7 @@ where
             _ => {}
         }
         // Whoever has said its last word and had it passed on is done with as soon as the far side is.
-        if client_ended && said.is_empty() && !up.wants() && !told_server {
-            told_server = true;
-            match timeout(FLUSH_TIME, to_server.shutdown()).await {
-                Ok(Ok(())) => {}
-                _ => break Why::ClientClosed,
-            }
-        }
+        let tells_server = client_ended && said.is_empty() && !watch.is_behind() && !up.wants() && !told_server;
         let may_listen = said.is_empty() && up.is_empty() && !client_ended;
         let allowed = if client_ended { settings.linger_time } else { settings.idle_time };
         tokio::select! {
@@ -121,8 +115,16 @@ where
                 Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => client_ended = true,
                 Err(_) => break Why::Broken,
             },
-            written = up.write(&mut to_server), if up.wants() => match written {
-                Ok(count) => up_octets += count,
+            written = async {
+                if tells_server {
+                    // That it cannot be told is no reason not to hear what it still says.
+                    drop(to_server.shutdown().await);
+                    return Ok(None);
+                }
+                up.write(&mut to_server).await.map(Some)
+            }, if tells_server || up.wants() => match written {
+                Ok(Some(count)) => up_octets += count,
+                Ok(None) => told_server = true,
                 Err(_) => break Why::Broken,
             },
             read = from_server.read(&mut server_buffer), if down.is_empty() => match read {
@@ -149,6 +151,16 @@ where
         last_moved = Instant::now();
     };
 
+    // What the server has said so far belongs to a client that is told why the session ends.
+    if why == Why::Refused {
+        let rest = async {
+            while down.wants() {
+                down_octets += down.write(&mut to_client).await?;
+            }
+            Ok::<_, std::io::Error>(())
+        };
+        drop(timeout(FLUSH_TIME, rest).await);
+    }
     let between = down.is_empty() && watch.between_responses();
     let last_words = match why {
         Why::Stopped | Why::Idle | Why::Refused if between && settings.protocol == Protocol::Imap => {

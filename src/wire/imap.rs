@@ -155,6 +155,15 @@ pub fn literal_at_end(line: &[u8]) -> Option<u64> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
+/// The same, if it stands where servers put one: behind a space or a parenthesis, or behind the `~` of a binary one. The name of a mailbox may
+/// end in `x{5}` and mean nothing by it.
+fn announced_at_end(line: &[u8]) -> Option<u64> {
+    let octets = literal_at_end(line)?;
+    let begin = line.iter().rposition(|octet| *octet == b'{')?;
+    let before = begin.checked_sub(1).and_then(|place| line.get(place));
+    matches!(before, Some(b' ' | b'(' | b'~')).then_some(octets)
+}
+
 /// Follows what the server sends, so that a `* BYE` can be put in where it belongs to nothing else.
 #[derive(Debug)]
 pub struct Boundary {
@@ -162,8 +171,8 @@ pub struct Boundary {
     literal_octets: u64,
     /// A literal belongs to the response, so the line behind it does too.
     within: bool,
-    /// The first octets of the response's first line, enough to see `* PREAUTH `.
-    head: Short<10>,
+    /// The first octets of the response's first line, enough for a tag of a hundred octets, and to see `* PREAUTH `.
+    head: Short<104>,
     /// The last octets of the line, enough for `{18446744073709551615+}` and a CR.
     tail: Short<26>,
 }
@@ -185,7 +194,7 @@ impl Boundary {
         self.follow(bytes, |_| {});
     }
 
-    /// Follows these octets, and tells the first ten octets of each response that ends in them.
+    /// Follows these octets, and tells the first octets of each response that ends in them, a hundred and four at most.
     pub fn follow(&mut self, mut bytes: &[u8], mut ended: impl FnMut(&[u8])) {
         while !bytes.is_empty() {
             if self.literal_octets > 0 {
@@ -201,7 +210,8 @@ impl Boundary {
             self.keep(bytes.get(..end).unwrap_or_default());
             bytes = bytes.get(end + 1..).unwrap_or_default();
             let line = self.tail.as_slice();
-            let literal = literal_at_end(line.strip_suffix(b"\r").unwrap_or(line)).filter(|_| self.may_hold_literals());
+            let literal =
+                announced_at_end(line.strip_suffix(b"\r").unwrap_or(line)).filter(|_| self.may_hold_literals());
             self.tail = Short::new();
             self.literal_octets = literal.unwrap_or(0);
             self.within = literal.is_some();

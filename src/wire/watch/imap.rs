@@ -4,8 +4,12 @@ use memchr::memchr;
 
 use crate::wire::imap::{Boundary, is_atom_octet, literal_at_end};
 
-/// The longest line of a command. Sets of message numbers grow long.
-const LONGEST_LINE_OCTETS: usize = 64 * 1024;
+/// The longest line of a command, its end included: as long as clients may make one (RFC 7162, section 4). What a server does with a longer
+/// one is not known, and it might take the rest of it for a command.
+const LONGEST_LINE_OCTETS: usize = 8192;
+
+/// So many commands may be waiting for their answers.
+const MOST_UNANSWERED: usize = 1000;
 
 /// The longest literal within a command that reads: what is searched for, or the name of a mailbox.
 const LONGEST_LITERAL_OCTETS: u64 = 64 * 1024;
@@ -49,8 +53,12 @@ pub struct ImapWatch {
     /// A whole line of which is decided when the server has answered what came before.
     held: Option<Vec<u8>>,
     boundary: Boundary,
-    /// Commands that went on and have no tagged response yet.
-    unanswered: u32,
+    /// The tags of the commands that went on and have no tagged response yet.
+    unanswered: Vec<Vec<u8>>,
+    /// The server has ended the waiting of IDLE by itself, so that the DONE to it is for nobody.
+    is_done: bool,
+    /// Why the command does not go on that is being read to its end.
+    skipped_as: Verdict,
     /// What the client is to be told, once everything before is answered.
     answer: Option<Vec<u8>>,
     refused: u64,
@@ -89,12 +97,15 @@ struct Literal {
 }
 
 /// What is to be done with a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
     Goes,
     GoesAsExamine,
     Idles,
     IsForWriting,
     IsMalformed,
+    /// It has a literal of which the server would not be asked.
+    DoesNotAsk,
 }
 
 impl Default for ImapWatch {
@@ -111,7 +122,9 @@ impl ImapWatch {
             line: Vec::new(),
             held: None,
             boundary: Boundary::new(),
-            unanswered: 0,
+            unanswered: Vec::new(),
+            is_done: false,
+            skipped_as: Verdict::IsForWriting,
             answer: None,
             refused: 0,
         }
@@ -143,10 +156,18 @@ impl ImapWatch {
                     *left -= now as u64;
                     let is_over = *left == 0;
                     taken += now;
+                    let octets = rest.get(..now).unwrap_or_default();
+                    // A name or what is searched for holds none; a command would.
+                    if matches!(self.state, State::Literal(_))
+                        && octets.iter().any(|octet| matches!(octet, b'\r' | b'\n' | 0))
+                    {
+                        self.state = State::Over;
+                        continue;
+                    }
                     self.state = match std::mem::replace(&mut self.state, State::Over) {
                         State::SkipLiteral(tag, _) if is_over => State::SkipBehind(tag),
                         State::Literal(left) => {
-                            onward.extend_from_slice(rest.get(..now).unwrap_or_default());
+                            onward.extend_from_slice(octets);
                             if is_over { State::Behind } else { State::Literal(left) }
                         }
                         state => state,
@@ -211,7 +232,7 @@ impl ImapWatch {
                     Some(Literal { octets, unasked: true }) => self.state = State::SkipLiteral(tag, octets),
                     _ => {
                         self.state = State::Command;
-                        self.refuse_writing(&tag);
+                        self.refuse_as(&tag, self.skipped_as);
                     }
                 }
             }
@@ -222,6 +243,10 @@ impl ImapWatch {
 
     fn command(&mut self, line: &[u8], text: Option<&[u8]>, onward: &mut Vec<u8>) -> bool {
         let (tag, rest) = split(text.unwrap_or(line));
+        let is_done = std::mem::take(&mut self.is_done);
+        if is_done && text.is_some_and(|text| text.eq_ignore_ascii_case(b"DONE")) {
+            return true;
+        }
         if !is_tag(tag) {
             self.refused += 1;
             self.answer = Some(b"* BAD Invalid tag\r\n".to_vec());
@@ -238,6 +263,7 @@ impl ImapWatch {
             Ok(literal) => match judge(verb, arguments) {
                 Verdict::Idles if !arguments.is_empty() => Verdict::IsMalformed,
                 verdict @ (Verdict::Goes | Verdict::GoesAsExamine) => match literal {
+                    Some(literal) if literal.unasked => Verdict::DoesNotAsk,
                     Some(literal) if !Self::may_announce(literal) => Verdict::IsMalformed,
                     _ => verdict,
                 },
@@ -248,10 +274,10 @@ impl ImapWatch {
         match verdict {
             Verdict::Goes | Verdict::GoesAsExamine => {
                 // Else the answer to another command could be taken for the one to this.
-                if literal.is_some() && self.unanswered > 0 {
+                if self.unanswered.len() >= MOST_UNANSWERED || (literal.is_some() && !self.unanswered.is_empty()) {
                     return false;
                 }
-                self.unanswered += 1;
+                self.unanswered.push(tag.to_vec());
                 if matches!(verdict, Verdict::GoesAsExamine) {
                     onward.extend_from_slice(tag);
                     onward.extend_from_slice(b" EXAMINE ");
@@ -265,20 +291,22 @@ impl ImapWatch {
                 }
             }
             Verdict::Idles => {
-                if self.unanswered > 0 {
+                if !self.unanswered.is_empty() {
                     return false;
                 }
-                self.unanswered += 1;
+                self.unanswered.push(tag.to_vec());
                 onward.extend_from_slice(line);
                 self.state = State::AwaitIdle;
             }
-            Verdict::IsForWriting | Verdict::IsMalformed => {
+            Verdict::IsForWriting | Verdict::IsMalformed | Verdict::DoesNotAsk => {
                 let follows = literal.or_else(|| literal_of(text)).filter(|literal| literal.unasked);
-                match (follows, verdict) {
+                match follows {
                     // It comes whatever we say.
-                    (Some(literal), _) => self.state = State::SkipLiteral(tag.to_vec(), literal.octets),
-                    (None, Verdict::IsMalformed) => self.refuse(tag, "BAD", "The command is malformed"),
-                    (None, _) => self.refuse_writing(tag),
+                    Some(literal) => {
+                        self.skipped_as = verdict;
+                        self.state = State::SkipLiteral(tag.to_vec(), literal.octets);
+                    }
+                    None => self.refuse_as(tag, verdict),
                 }
                 // A literal without octets is over already.
                 if let State::SkipLiteral(tag, 0) = &self.state {
@@ -310,22 +338,27 @@ impl ImapWatch {
     }
 
     pub(super) fn server(&mut self, octets: &[u8]) {
-        let (state, unanswered) = (&mut self.state, &mut self.unanswered);
+        let (state, unanswered, is_done) = (&mut self.state, &mut self.unanswered, &mut self.is_done);
         self.boundary.follow(octets, |head| match (head.first(), &*state) {
             (Some(b'*') | None, _) => {}
             (Some(b'+'), State::AwaitLiteral(0)) => *state = State::Behind,
             (Some(b'+'), State::AwaitLiteral(octets)) => *state = State::Literal(*octets),
             (Some(b'+'), State::AwaitIdle) => *state = State::Idle,
-            // It waits for something that we do not know of.
             (Some(b'+'), State::Idle) => {}
+            // It waits for something that we do not know of.
             (Some(b'+'), _) => *state = State::Over,
-            // To a DONE that met a server which had ended the waiting by itself; no command has that tag.
-            (Some(_), _) if head.get(..5).is_some_and(|tag| tag.eq_ignore_ascii_case(b"DONE ")) => {}
             (Some(_), _) => {
-                *unanswered = unanswered.saturating_sub(1);
+                // What is answered that nobody has asked, such as a DONE too late, counts for nothing.
+                let (tag, _) = split(head);
+                let Some(place) = unanswered.iter().position(|one| one == tag) else { return };
+                unanswered.remove(place);
                 // Nothing else is unanswered in these.
                 match state {
-                    State::AwaitLiteral(_) | State::AwaitIdle | State::Idle => *state = State::Command,
+                    State::Idle => {
+                        *is_done = true;
+                        *state = State::Command;
+                    }
+                    State::AwaitLiteral(_) | State::AwaitIdle => *state = State::Command,
                     // Where it takes the next command to begin is not known.
                     State::Literal(_) | State::Behind => *state = State::Over,
                     _ => {}
@@ -335,7 +368,7 @@ impl ImapWatch {
     }
 
     pub(super) fn answer(&mut self) -> Option<Vec<u8>> {
-        if self.unanswered == 0 && self.between_responses() { self.answer.take() } else { None }
+        if self.unanswered.is_empty() && self.between_responses() { self.answer.take() } else { None }
     }
 
     pub(super) fn between_responses(&self) -> bool {
@@ -347,12 +380,23 @@ impl ImapWatch {
     }
 
     pub(super) fn refused(&self) -> u64 {
-        self.refused
+        self.refused + u64::from(self.is_over())
     }
 
-    fn refuse_writing(&mut self, tag: &[u8]) {
-        // RFC 5530, section 3.
-        self.refuse(tag, "NO [NOPERM]", "This app password is for reading only");
+    /// Whether something of the client is still to be decided or answered.
+    pub(super) fn is_behind(&self) -> bool {
+        self.held.is_some() || self.answer.is_some()
+    }
+
+    fn refuse_as(&mut self, tag: &[u8], verdict: Verdict) {
+        match verdict {
+            // RFC 5530, section 3.
+            Verdict::IsForWriting => self.refuse(tag, "NO [NOPERM]", "This app password is for reading only"),
+            Verdict::DoesNotAsk => {
+                self.refuse(tag, "BAD", "Write the literal as {n} and wait, this app password is for reading only");
+            }
+            _ => self.refuse(tag, "BAD", "The command is malformed"),
+        }
     }
 
     fn refuse(&mut self, tag: &[u8], status: &str, why: &str) {

@@ -85,6 +85,14 @@ impl Watch {
         }
     }
 
+    /// Whether something that the client has said is still to be decided, or to be answered by us.
+    pub fn is_behind(&self) -> bool {
+        match self {
+            Self::Imap(watch) => watch.is_behind(),
+            Self::Pop3(watch) => watch.is_behind(),
+        }
+    }
+
     /// How many commands were not let through.
     pub fn refused(&self) -> u64 {
         match self {
@@ -92,6 +100,15 @@ impl Watch {
             Self::Pop3(watch) => watch.refused(),
         }
     }
+}
+
+/// What of a server's capabilities a client is shown behind its login: not those that would be refused, so that it does not try them.
+pub fn reading_capabilities(shown: Vec<String>) -> Vec<String> {
+    let is_of_no_use = |word: &String| {
+        let word = word.to_ascii_uppercase();
+        word.starts_with("COMPRESS=") || matches!(word.as_str(), "LITERAL+" | "LITERAL-" | "MOVE" | "UIDPLUS")
+    };
+    shown.into_iter().filter(|word| !is_of_no_use(word)).collect()
 }
 
 #[cfg(test)]

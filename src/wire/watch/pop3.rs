@@ -68,8 +68,9 @@ impl Pop3Watch {
 
     fn command(&mut self, line: &[u8], onward: &mut Vec<u8>) {
         let text = line.strip_suffix(b"\r\n");
-        let Some(text) = text.filter(|text| !text.iter().any(|octet| matches!(octet, b'\r' | b'\n' | 0))) else {
-            return self.refuse("Bare CR, LF and NUL are not allowed");
+        // A server may take a tab for a space, or for nothing, and then answers to another command than this.
+        let Some(text) = text.filter(|text| !text.iter().any(u8::is_ascii_control)) else {
+            return self.refuse("Control characters and bare CR and LF are not allowed");
         };
         let mut words = text.split(|octet| *octet == b' ').filter(|word| !word.is_empty());
         let verb = words.next().unwrap_or_default().to_ascii_uppercase();
@@ -127,6 +128,11 @@ impl Pop3Watch {
 
     pub(super) fn between_responses(&self) -> bool {
         !self.is_listing && self.head.is_empty()
+    }
+
+    /// Whether something of the client is still to be answered by us.
+    pub(super) fn is_behind(&self) -> bool {
+        self.answer.is_some()
     }
 
     pub(super) fn quits(&self) -> bool {

@@ -16,7 +16,9 @@ fn pop3() -> Watch {
 /// A conversation: `C:` the client says, `S:` the server says, `>` the server has got, `<` the client is told by us.
 fn play(mut watch: Watch, conversation: &str, piece: usize) {
     let (mut got, mut client) = (Vec::new(), Vec::new());
-    let octets = |text: &str| format!("{}\r\n", text.replace("\\r", "\r").replace("\\0", "\0")).into_bytes();
+    let octets = |text: &str| {
+        format!("{}\r\n", text.replace("\\r", "\r").replace("\\t", "\t").replace("\\0", "\0")).into_bytes()
+    };
     for line in conversation.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let (who, text) = line.split_at(2);
         let text = octets(text.strip_prefix(' ').unwrap_or(text));
@@ -102,7 +104,7 @@ fn a_literal_goes_on_only_when_the_server_takes_it() {
         S: a3 OK done
         C: a4 SELECT {5+}
         C: INBOX
-        < a4 NO [NOPERM] This app password is for reading only
+        < a4 BAD Write the literal as {n} and wait, this app password is for reading only
         C: a5 APPEND Sent {9}
         < a5 NO [NOPERM] This app password is for reading only
         C: a6 APPEND Sent (\\Seen) {9+}
@@ -145,6 +147,27 @@ fn while_the_client_idles_it_says_done_and_nothing_else() {
         C: DONE
         S: a6 NO not here
         < * BAD Invalid tag
+        C: b1 IDLE
+        > b1 IDLE
+        S: + idling
+        S: b1 OK that is long enough
+        C: DONE
+        C: b2 NOOP
+        > b2 NOOP
+        S: b2 OK done
+        C: b3 IDLE
+        > b3 IDLE
+        S: + idling
+        C: DONE
+        > DONE
+        C: b4 SEARCH SUBJECT {2}
+        S: b3 OK that was long enough before it came
+        > b4 SEARCH SUBJECT {2}
+        S: DONE BAD what
+        S: + go on
+        C: xy
+        > xy
+        S: b4 OK done
         C: a7 IDLE now
         < a7 BAD The command is malformed
     ";
@@ -238,7 +261,9 @@ fn pop3_reads_and_deletes_nothing() {
         S: -ERR no such message
         < -ERR This app password is for reading only
         C: NOOP\\rDELE 1
-        < -ERR Bare CR, LF and NUL are not allowed
+        < -ERR Control characters and bare CR and LF are not allowed
+        C: LIST \\tx
+        < -ERR Control characters and bare CR and LF are not allowed
         C: QUIT
         < +OK Goodbye
     ";
@@ -256,7 +281,8 @@ fn pop3_reads_and_deletes_nothing() {
     assert_eq!(onward, b"NOOP\r\n");
 }
 
-/// Reads what goes on as a server does, refuses literals and IDLE as it likes, and keeps the commands that it has read.
+/// Reads what goes on as a server does, and keeps the commands that it has read. It refuses literals and IDLE as it likes, ends IDLE by itself,
+/// and does not read a literal of which it was not asked.
 struct Server {
     input: Vec<u8>,
     whims: u64,
@@ -274,7 +300,13 @@ impl Server {
 
     fn read(&mut self) -> Vec<u8> {
         let mut said = Vec::new();
+        let tag = |line: &[u8]| line.split(|octet| *octet == b' ').next().unwrap().to_vec();
         loop {
+            if self.idles && self.whim() {
+                self.idles = false;
+                said.extend([tag(&self.command).as_slice(), b" OK long enough\r\n"].concat());
+                self.command.clear();
+            }
             if self.literal > 0 {
                 let now = self.literal.min(self.input.len());
                 self.input.drain(..now);
@@ -286,11 +318,9 @@ impl Server {
             let Some(end) = self.input.iter().position(|octet| *octet == b'\n') else { return said };
             let line: Vec<u8> = self.input.drain(..=end).collect();
             let line = line.strip_suffix(b"\r\n").unwrap_or(&line);
-            let tag = |line: &[u8]| line.split(|octet| *octet == b' ').next().unwrap().to_vec();
             if self.idles {
                 self.idles = false;
-                let first = tag(&self.command);
-                said.extend([first.as_slice(), b" OK done\r\n"].concat());
+                said.extend([tag(&self.command).as_slice(), b" OK done\r\n"].concat());
                 self.command.clear();
                 continue;
             }
@@ -299,23 +329,21 @@ impl Server {
             }
             self.command.extend_from_slice(line);
             let first = tag(&self.command);
-            if let Some(octets) = literal_at_end(line) {
-                if line.ends_with(b"+}") || self.whim() {
-                    if !line.ends_with(b"+}") {
-                        said.extend_from_slice(b"+ go on\r\n");
-                    }
+            let verb = line.split(|octet| *octet == b' ').nth(1).unwrap_or_default().to_ascii_uppercase();
+            match literal_at_end(line) {
+                Some(octets) if !line.ends_with(b"+}") && self.whim() => {
+                    said.extend_from_slice(b"+ go on\r\n");
                     self.literal = usize::try_from(octets).unwrap();
                     continue;
                 }
-                said.extend([first.as_slice(), b" BAD no\r\n"].concat());
-            } else if line.split(|octet| *octet == b' ').nth(1).is_some_and(|verb| verb.eq_ignore_ascii_case(b"IDLE"))
-                && self.whim()
-            {
-                said.extend_from_slice(b"+ idling\r\n* 1 EXISTS\r\n");
-                self.idles = true;
-                continue;
-            } else {
-                said.extend([&b"* 1 FETCH (BODY[] {4}\r\n+ x\n)\r\n"[..], &first, b" OK done\r\n"].concat());
+                Some(_) => said.extend([first.as_slice(), b" BAD no\r\n"].concat()),
+                None if verb == b"IDLE" && self.whim() => {
+                    said.extend_from_slice(b"+ idling\r\n* 1 EXISTS\r\n");
+                    self.idles = true;
+                    continue;
+                }
+                None if verb.is_empty() => said.extend([first.as_slice(), b" BAD what\r\n"].concat()),
+                None => said.extend([&b"* 1 FETCH (BODY[] {4}\r\n+ x\n)\r\n"[..], &first, b" OK done\r\n"].concat()),
             }
             self.command.clear();
         }
@@ -323,46 +351,68 @@ impl Server {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(3000))]
     #[test]
     fn whatever_a_client_says_a_server_reads_nothing_but_reading_commands(
         words in prop::collection::vec(prop::sample::select(vec![
-            "a1 ", "b ", "NOOP", "SELECT ", "UID ", "FETCH ", "STORE ", "SEARCH ", "EXPUNGE", "IDLE", "DONE", "APPEND ", "\r\n", "\r\n",
-            "\r\n", "\n", "\r", "{3}", "{3+}", "{12}", "{12+}", "{0+}", "{0}", "\"", "\\", " ", "(", ")", "x", "abc", "~", "+", "* ",
+            "a1 ", "b ", "c3 ", "NOOP", "SELECT ", "UID ", "FETCH ", "STORE ", "SEARCH ", "EXPUNGE", "IDLE\r\n", "DONE\r\n", "APPEND ", "\r\n",
+            "\r\n", "\r\n", "\n", "\r", "{3}\r\n", "{3+}\r\n", "{12}", "{12+}", "{0+}", "{0}", "\"", "\\", " ", "(", ")", "x", "abc", "~", "+",
+            "* ", "d4 IDLE\r\n", "e5 SEARCH {9}\r\n", "f6 STORE 1 FLAGS x\r\n", "g7 EXPUNGE\r\n",
         ]), 0..40),
         whims: u64,
-        piece in 1usize..9,
+        piece in 1usize..30,
+        delays in prop::collection::vec(0usize..60, 1..20),
     ) {
         let (mut watch, mut onward) = (imap(), Vec::new());
         let mut server =
             Server { input: Vec::new(), whims, commands: Vec::new(), command: Vec::new(), literal: 0, idles: false };
         let mut client = words.concat().into_bytes();
-        let mut told = 0;
-        for _ in 0..5000 {
+        let (mut told, mut on_its_way, mut to_server) = (0, Vec::new(), Vec::new());
+        let mut quiet = 0;
+        for round in 0..20_000 {
             let first = client.get(..piece.min(client.len())).unwrap().to_vec();
             let taken = watch.client(&first, &mut onward);
             client.drain(..taken);
-            server.input.append(&mut onward);
-            let said = server.read();
+            // A session that is over sends nothing more.
+            if watch.end().is_some() {
+                break;
+            }
+            // Both directions take their time, so that what is said on one side crosses what is said on the other.
+            to_server.append(&mut onward);
+            let arrives = delays[round % delays.len()].min(to_server.len());
+            server.input.extend(to_server.drain(..arrives));
+            on_its_way.extend(server.read());
+            let comes = delays[(round + 1) % delays.len()].min(on_its_way.len());
+            let said: Vec<u8> = on_its_way.drain(..comes).collect();
             watch.server(&said);
             let answered = watch.answer().is_some();
             told += usize::from(answered);
-            if taken == 0 && said.is_empty() && !answered {
+            let moved = taken > 0 || arrives > 0 || comes > 0 || answered;
+            quiet = if moved { 0 } else { quiet + 1 };
+            if quiet > 200 {
                 break;
             }
         }
-        prop_assert!(client.is_empty() || watch.end().is_some(), "nobody is left waiting: {:?}", String::from_utf8_lossy(&client));
-        prop_assert_eq!(watch.refused() as usize, told, "each refusal is told");
+        let is_over = watch.end().is_some();
+        let can_move = delays.iter().any(|delay| *delay > 0);
+        prop_assert!(
+            client.is_empty() || is_over || !can_move,
+            "nobody is left waiting: {:?} {:?} {:?}", String::from_utf8_lossy(&client), server.commands, watch
+        );
+        if client.is_empty() && can_move && !is_over {
+            prop_assert_eq!(watch.refused() as usize, told, "each refusal is told");
+        }
         for command in &server.commands {
             let text = String::from_utf8_lossy(command).to_ascii_uppercase();
             let mut words = text.split(' ').skip(1);
-            let verb = words.next().unwrap_or_default();
-            let reads = match verb {
-                "NOOP" | "FETCH" | "SEARCH" | "IDLE" | "EXAMINE" => true,
-                "UID" => matches!(words.next(), Some("FETCH" | "SEARCH")),
-                _ => false,
+            let reads = match words.next() {
+                // One that met a server which had ended the waiting by itself.
+                None => text == "DONE",
+                Some("NOOP" | "FETCH" | "SEARCH" | "IDLE" | "EXAMINE") => true,
+                Some("UID") => matches!(words.next(), Some("FETCH" | "SEARCH")),
+                Some(_) => false,
             };
-            prop_assert!(reads, "{:?}", text);
+            prop_assert!(reads && !text.ends_with("+}"), "{:?}", text);
         }
     }
 
