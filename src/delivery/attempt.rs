@@ -144,7 +144,7 @@ impl<'a> Sender<'a> {
 
     /// Tries to deliver a message to the recipients that still wait, by one way after the other. It is `again` where the message may have
     /// arrived.
-    pub(in crate::delivery) async fn attempt(&self, message: &QueuedMessage, room: Room, mut again: bool) -> Outcome {
+    pub(in crate::delivery) async fn attempt(&self, message: &QueuedMessage, room: Room, again: bool) -> Outcome {
         let routes = self.delivery.routes(&self.permit);
         let mut room = Some(room);
         let mut best: Option<Outcome> = None;
@@ -166,10 +166,11 @@ impl<'a> Sender<'a> {
             }
             if outcome.is_completing {
                 // It certainly has not got it that way.
-                match self.may_complete(message, &[], false).await {
-                    Ok(true) => again = false,
+                match self.delivery.keeping.store.take_final_back(&message.id, message.doubt().as_ref()).await {
+                    Ok(true) => {}
                     Ok(false) | Err(_) => return outcome,
                 }
+                outcome.is_completing = false;
             }
             refused = refused.or(outcome.refused.take());
             if *route == Route::Smtp && routes.contains(&Route::Graph) {

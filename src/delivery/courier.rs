@@ -17,8 +17,9 @@ use crate::auth::Auth;
 use crate::base::{Clock, Fault, Mailbox, Protocol, TenantName};
 use crate::delivery::attempt::{Hindrance, Outcome, Sender, UNFIT_CODE, waiting};
 use crate::delivery::courier::unsettled::Unsettled;
+use crate::delivery::late::LATE_TIME;
 use crate::delivery::spool::{Spool, Swept};
-use crate::delivery::unknown::{FILING_TIME, Known, UnknownOutcome};
+use crate::delivery::unknown::{FILING_TIME, Known, Looking, UnknownOutcome};
 use crate::delivery::{Delivery, DeliveryError, Keeping, LateAnswers};
 use crate::store::{Ending, LIMITS_CODE, Obstacle, QueuedMessage, Store, StoreError};
 
@@ -39,6 +40,9 @@ const ROOM_TIME: Duration = Duration::from_secs(5);
 
 /// How long a mailbox without room is left alone at least.
 const LEAST_WAIT: Duration = Duration::from_millis(200);
+
+/// How often it is seen to whether an answer is still awaited that should have come.
+const AWAITED_TIME: chrono::Duration = chrono::Duration::minutes(1);
 
 /// How long a mailbox without room is left alone at most: whether that has changed is looked at once more by then.
 const LONGEST_REST: Duration = Duration::from_secs(3600);
@@ -87,6 +91,8 @@ pub struct Courier {
     next_look: Mutex<Option<Duration>>,
     /// Messages of which it could not be noted how their attempt ended, or that it began.
     unsettled: Mutex<HashMap<String, Unsettled>>,
+    /// Messages that could not be looked for.
+    pub(in crate::delivery) looking: Mutex<HashMap<String, Looking>>,
     /// Mailboxes that are left alone, and until when; by the clock's `elapsed`.
     resting: Mutex<HashMap<Mailbox, Duration>>,
     /// When it was last seen to that the times in the queue are none that the clock was set back from; by the clock's `elapsed`.
@@ -109,6 +115,7 @@ impl Courier {
             busy: Mutex::default(),
             next_look: Mutex::default(),
             unsettled: Mutex::default(),
+            looking: Mutex::default(),
             resting: Mutex::default(),
             heeded_at: Mutex::default(),
         })
@@ -325,7 +332,15 @@ impl Courier {
     /// One attempt at one message. False: the mailbox is to be left alone for a while.
     async fn one(&self, message: &QueuedMessage) -> Result<bool, DeliveryError> {
         let began = self.clock.now();
+        // Asked first: an answer that is awaited no longer has come by then.
+        let is_open = self.late.is_open(&message.id);
         if self.take_up_answer(&message.id).await? {
+            return Ok(true);
+        }
+        if is_open {
+            // Whoever wants it to be tried at once wants it to arrive once all the same.
+            let late_at = message.unknown_at.unwrap_or(began) + LATE_TIME;
+            self.store.postpone_one(&message.id, late_at.max(began + AWAITED_TIME)).await?;
             return Ok(true);
         }
         let unsettled = self.unsettled.lock().unwrap_or_else(PoisonError::into_inner).remove(&message.id);
@@ -337,14 +352,6 @@ impl Courier {
         if waiting(message).next().is_none() {
             // Only its sender could not be told yet.
             self.settle(message, false).await?;
-            return Ok(true);
-        }
-        let (message, again) = match self.know(message).await? {
-            Known::Send { message, again } => (message, again),
-            Known::Settled => return Ok(true),
-        };
-        let message = &*message;
-        if self.take_up_answer(&message.id).await? {
             return Ok(true);
         }
         // Asked for each message: what is disabled meanwhile sends no more.
@@ -361,6 +368,12 @@ impl Courier {
                 return Ok(false);
             }
         };
+        // What is disabled is not looked for either.
+        let (message, again) = match self.know(message).await? {
+            Known::Send { message, again } => (message, again),
+            Known::Settled => return Ok(true),
+        };
+        let message = &*message;
         let governor = &self.delivery.traffic.governor;
         if message.obstacle.as_ref().is_some_and(|obstacle| obstacle.code == LIMITS_CODE) {
             governor.begin_backlog(&message.mailbox);
@@ -394,12 +407,20 @@ impl Courier {
         Ok(begun?)
     }
 
-    async fn ended(&self, message: &QueuedMessage, of: Ending, outcome: Outcome) -> Result<(), DeliveryError> {
-        let ended = self.end(message, of, outcome.clone()).await;
-        if ended.is_err() {
+    pub(in crate::delivery) async fn ended(
+        &self,
+        message: &QueuedMessage,
+        of: Ending,
+        outcome: Outcome,
+    ) -> Result<(), DeliveryError> {
+        let noted = self.end(message, of, outcome.clone()).await;
+        if noted.is_err() {
             self.unsettled(message.clone(), of, Some(outcome), Duration::ZERO);
         }
-        ended
+        match noted? {
+            Some(after) => self.settle(&after, true).await,
+            None => Ok(()),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::base::Mailbox;
 use crate::wire::smtp::Reply;
 
-/// How long an answer to a whole message is waited for before the message is looked for: as long as the connection waits.
+/// When it is seen to at the latest whether an answer to a whole message is still awaited: as long as the connection waits, as a rule.
 pub(in crate::delivery) const LATE_TIME: chrono::Duration = chrono::Duration::minutes(11);
 
 /// Answers of Exchange to whole messages that the clients did not wait for.
@@ -45,11 +45,17 @@ impl LateAnswers {
         self.lock().open.remove(id);
     }
 
-    /// It has come, or none will.
+    /// It has come, or none will. Where nobody asks for it any more, it is forgotten.
     pub(in crate::delivery) fn come(&self, late: Late) {
         let mut awaited = self.lock();
-        awaited.open.remove(&late.id);
-        awaited.come.push(late);
+        if awaited.open.remove(&late.id) {
+            awaited.come.push(late);
+        }
+    }
+
+    /// It could not be taken up.
+    pub(in crate::delivery) fn put_back(&self, late: Late) {
+        self.lock().come.push(late);
     }
 
     pub(in crate::delivery) fn is_open(&self, id: &str) -> bool {

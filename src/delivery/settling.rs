@@ -33,13 +33,13 @@ const WARNING_AGE: chrono::Duration = chrono::Duration::hours(4);
 const LONGEST_LIFE: chrono::Duration = chrono::Duration::days(365);
 
 impl Courier {
-    /// Notes how an attempt or a look ended, and does what follows from it. May be done again where it fails.
+    /// Notes how an attempt or a look ended, and returns what is to be [settled](Self::settle) then. May be done again where it fails.
     pub(in crate::delivery) async fn end(
         &self,
         message: &QueuedMessage,
         of: Ending,
         outcome: Outcome,
-    ) -> Result<(), DeliveryError> {
+    ) -> Result<Option<QueuedMessage>, DeliveryError> {
         let mut after = message.clone();
         let is_taken = outcome.recipients.iter().any(|(_, state, _)| *state == RecipientState::Delivered);
         for (place, state, reply) in &outcome.recipients {
@@ -51,17 +51,32 @@ impl Courier {
         let nobody_waits = waiting(&after).next().is_none();
         let failed = has_failed(&after);
         if nobody_waits && !failed {
-            return self.done(&after).await;
+            self.done(&after).await?;
+            return Ok(None);
         }
         if nobody_waits && nobody_can_be_told(&after) {
             let has_answers = outcome.is_completing || matches!(of, Ending::Attempt(_));
             let certainty = if has_answers { Certainty::Known } else { Certainty::AsBefore };
-            return self.hold(&after, of, is_taken, certainty).await;
+            self.hold(&after, of, is_taken, certainty).await?;
+            return Ok(None);
         }
+        let certainty = match &outcome.unknown {
+            Some(places) => Certainty::Unknown(self.clock.now(), places.clone()),
+            None if !outcome.is_completing => Certainty::AsBefore,
+            // What Exchange says to this attempt is no answer to the one before, by which those may have it who still wait.
+            None => match after.doubt().filter(|doubt| matches!(of, Ending::Attempt(_)) && !doubt.places.is_empty()) {
+                Some(doubt) => Certainty::Still(doubt),
+                None => Certainty::Known,
+            },
+        };
         after.obstacle = outcome.hindrance.as_ref().map(|hindrance| hindrance.obstacle.clone());
-        after.is_unknown = outcome.unknown.is_some() || (message.is_unknown && !outcome.is_completing);
-        after.state = self.defer(message, of, outcome).await?;
-        self.settle(&after, true).await
+        after.is_unknown = match certainty {
+            Certainty::AsBefore => message.is_unknown,
+            Certainty::Known => false,
+            Certainty::Unknown(..) | Certainty::Still(_) => true,
+        };
+        after.state = self.defer(message, of, outcome, certainty).await?;
+        Ok(Some(after))
     }
 
     /// Tells the sender of what has failed or takes long; the message goes if nobody waits for it any more. What has become too old is
@@ -231,9 +246,15 @@ impl Courier {
     }
 
     /// The message waits on, if only for its sender to be told.
-    async fn defer(&self, message: &QueuedMessage, of: Ending, outcome: Outcome) -> Result<QueueState, DeliveryError> {
+    async fn defer(
+        &self,
+        message: &QueuedMessage,
+        of: Ending,
+        outcome: Outcome,
+        certainty: Certainty,
+    ) -> Result<QueueState, DeliveryError> {
         let now = self.clock.now();
-        let Outcome { recipients, hindrance, unknown, is_completing, .. } = outcome;
+        let Outcome { recipients, hindrance, unknown, .. } = outcome;
         let is_taken = recipients.iter().any(|(_, state, _)| *state == RecipientState::Delivered);
         let (state, pause) = match &hindrance {
             Some(Hindrance { whose: Whose::Administrator | Whose::User, .. }) => (QueueState::HeldForSetup, HELD_PAUSE),
@@ -247,11 +268,6 @@ impl Courier {
         let next_at = now + chrono::Duration::from_std(pause).unwrap_or_else(|_| first_pause());
         // Exchange is given the time to file a copy of what it has.
         let next_at = if unknown.is_some() { next_at.max(now + FILING_TIME) } else { next_at };
-        let certainty = match unknown {
-            Some(places) => Certainty::Unknown(now, places),
-            None if is_completing => Certainty::Known,
-            None => Certainty::AsBefore,
-        };
         let of_mailbox = hindrance.as_ref().is_some_and(|hindrance| hindrance.of_mailbox);
         let obstacle = hindrance.map(|hindrance| hindrance.obstacle);
         let end = AttemptEnd { of, recipients, is_taken, state, next_at, certainty, obstacle };
@@ -272,9 +288,13 @@ impl Courier {
         }
         if of_mailbox {
             // The others would meet the same, and would overtake this one when it is over.
-            match end.obstacle.filter(|_| state == QueueState::HeldForSetup) {
-                Some(obstacle) => self.store.hold_for_setup(&message.mailbox, &obstacle, next_at, now).await?,
-                None => self.store.postpone(&message.mailbox, next_at).await?,
+            let of_others = match end.obstacle.filter(|_| state == QueueState::HeldForSetup) {
+                Some(obstacle) => self.store.hold_for_setup(&message.mailbox, &obstacle, next_at, now).await,
+                None => self.store.postpone(&message.mailbox, next_at).await,
+            };
+            // This one is noted all the same.
+            if let Err(error) = of_others {
+                error!(code = error.code(), remedy = error.remedy(), mailbox.id = %message.mailbox, "the queue cannot be written: {error}");
             }
         }
         Ok(state)

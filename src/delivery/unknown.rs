@@ -1,8 +1,10 @@
 //! Messages of which it is unknown whether Exchange has them, as the connection was lost behind their final dot: before they are sent
 //! again, they are looked for among the sent ones. The reasons are in `docs/decisions/0011-unknown-outcomes.md`.
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use tokio::time::timeout;
 use tracing::info;
 
@@ -10,8 +12,8 @@ use crate::auth::Permit;
 use crate::base::{Fault, Protocol, Whose};
 use crate::delivery::attempt::Outcome;
 use crate::delivery::courier::Courier;
-use crate::delivery::late::LATE_TIME;
 use crate::delivery::mark;
+use crate::delivery::spool::SpoolError;
 use crate::delivery::{Delivery, DeliveryError};
 use crate::store::{
     AttemptEnd, Certainty, Ending, JournalFilter, JournalOutcome, Obstacle, QueueState, QueuedMessage, RecipientState,
@@ -78,6 +80,15 @@ struct Sought<'a> {
     earlier: &'a [String],
 }
 
+/// A message that could not be looked for.
+#[derive(Clone, Copy)]
+pub(in crate::delivery) struct Looking {
+    /// When the attempt ended by which it may have arrived.
+    unknown_at: Option<DateTime<Utc>>,
+    /// When it could not be looked for, for the first time.
+    since: DateTime<Utc>,
+}
+
 /// What is to be done with a message now.
 pub(in crate::delivery) enum Known {
     /// It is to be sent.
@@ -98,11 +109,6 @@ impl Courier {
         // Without a time of its own it is long ago.
         let unknown_at = message.unknown_at.unwrap_or(message.accepted_at);
         let now = self.clock.now();
-        if self.late.is_open(&message.id) && now < unknown_at + LATE_TIME {
-            // Whoever wants it to be tried at once wants it to arrive once all the same.
-            self.store.postpone_one(&message.id, unknown_at + LATE_TIME).await?;
-            return Ok(Known::Settled);
-        }
         if !message.is_unknown {
             return send(false);
         }
@@ -113,12 +119,15 @@ impl Courier {
         let late = |_| Look::Later("it took too long".to_owned());
         let look = match timeout(LOOK_TIME, self.look(message)).await.unwrap_or_else(late) {
             // Sending would most likely fail in the same way; and what is sent now may be there twice.
-            Look::Later(_) if now < unknown_at + LOOKING_TIME => {
+            Look::Later(_) if now < self.looked_since(message, now) + LOOKING_TIME => {
                 self.store.postpone_one(&message.id, now + BETWEEN_LOOKS).await?;
                 return Ok(Known::Settled);
             }
             Look::Later(why) => Look::Unclear(why),
-            look => look,
+            look => {
+                self.looking.lock().unwrap_or_else(PoisonError::into_inner).remove(&message.id);
+                look
+            }
         };
         info!(mailbox.id = %message.mailbox, queue.id = message.id, ?look, "a message whose outcome was unknown was looked for");
         match look {
@@ -130,7 +139,7 @@ impl Courier {
                 let recipients = message.recipients.iter().enumerate().filter_map(place).collect();
                 let outcome = Outcome { recipients, is_completing: true, ..Outcome::default() };
                 self.delivery.note_attempt(message, &outcome.recipients, Route::Smtp);
-                self.end(message, Ending::Look, outcome).await?;
+                self.ended(message, Ending::Look, outcome).await?;
                 Ok(Known::Settled)
             }
             // Whoever gives it up after an attempt in vain knows that it has not arrived.
@@ -152,6 +161,20 @@ impl Courier {
                 Ok(Known::Settled)
             }
         }
+    }
+
+    /// When a look at this message told nothing for the first time, as the way was not open.
+    fn looked_since(&self, message: &QueuedMessage, now: DateTime<Utc>) -> DateTime<Utc> {
+        let mut looking = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
+        // Not those that are gone.
+        looking.retain(|_, one| now < one.since + chrono::Duration::days(1));
+        let first = Looking { unknown_at: message.unknown_at, since: now };
+        let known = looking.entry(message.id.clone()).or_insert(first);
+        // Another attempt, or a clock that was set back.
+        if known.unknown_at != message.unknown_at || known.since > now {
+            *known = first;
+        }
+        known.since
     }
 
     async fn hold_unknown(&self, message: &QueuedMessage, why: &str) -> Result<(), DeliveryError> {
@@ -193,13 +216,18 @@ impl Courier {
         if !message.recipients.iter().any(|one| one.is_unknown && one.state == RecipientState::Waiting) {
             return Look::Unclear("for which of its recipients is not known".to_owned());
         }
-        let Some(mark) = self.mark(message).await else {
-            return Look::Unclear(
-                "the message in the spool does not have the line by which its copy is known".to_owned(),
-            );
+        let mark = match self.mark(message).await {
+            Ok(Some(mark)) => mark,
+            Ok(None) => {
+                return Look::Unclear(
+                    "the message in the spool does not have the line by which its copy is known".to_owned(),
+                );
+            }
+            Err(error) => return Look::Later(error.to_string()),
         };
         let permit = match self.auth.permit_for_queued(&message.mailbox, Protocol::Imap).await {
             Ok(permit) => permit,
+            Err(error) if error.whose() == Whose::Nobody => return Look::Later(error.to_string()),
             Err(error) => return Look::Unclear(error.to_string()),
         };
         if self.delivery.without_copies.contains(permit.tenant()) {
@@ -207,7 +235,7 @@ impl Courier {
         }
         let earlier = match self.earlier(message).await {
             Ok(earlier) => earlier,
-            Err(error) => return Look::Unclear(error.to_string()),
+            Err(error) => return Look::Later(error.to_string()),
         };
         let sought = Sought {
             id,
@@ -220,12 +248,12 @@ impl Courier {
     }
 
     /// What stands in the copy of this message that Exchange files, and in none that a mail program files: what we have added to it.
-    async fn mark(&self, message: &QueuedMessage) -> Option<String> {
-        let mut reading = self.spool.read(&message.id).await.ok()?;
+    async fn mark(&self, message: &QueuedMessage) -> Result<Option<String>, SpoolError> {
+        let mut reading = self.spool.read(&message.id).await?;
         let mut buffer = vec![0; HEAD_OCTETS];
-        let head = reading.piece(&mut buffer).await.ok()?;
+        let head = reading.piece(&mut buffer).await?;
         // A report has its Message-ID from us, and nobody else knows it.
-        if message.is_report { message.message_id.clone() } else { mark::mark(head, message.unknown_attempt) }
+        Ok(if message.is_report { message.message_id.clone() } else { mark::mark(head, message.unknown_attempt) })
     }
 
     /// The Message-IDs of the newest messages that Exchange has taken from the mailbox before.

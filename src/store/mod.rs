@@ -18,7 +18,7 @@ pub use self::audit::{
 };
 pub use self::journal::{JournalEntry, JournalFilter, JournalOutcome, Journaled, Route};
 pub use self::queue::{
-    AttemptEnd, Certainty, Ending, LIMITS_CODE, Obstacle, Queue, QueueState, QueueWish, QueuedMessage, QueuedOf,
+    AttemptEnd, Certainty, Doubt, Ending, LIMITS_CODE, Obstacle, Queue, QueueState, QueueWish, QueuedMessage, QueuedOf,
     QueuedRecipient, RecipientState, Told,
 };
 pub use self::sqlite::SqliteStore;

@@ -69,6 +69,20 @@ impl QueuedMessage {
         (now - self.accepted_at - self.held - held_now).max(chrono::Duration::zero())
     }
 
+    /// By which attempt it may have arrived, if by any.
+    pub fn doubt(&self) -> Option<Doubt> {
+        let may_have_it = |(place, one): (usize, &QueuedRecipient)| {
+            (one.is_unknown && one.state == RecipientState::Waiting).then_some(place)
+        };
+        self.is_unknown.then(|| Doubt {
+            since: self.unknown_at,
+            attempt: self.unknown_attempt,
+            copies: self.copies,
+            resent: self.resent,
+            places: self.recipients.iter().enumerate().filter_map(may_have_it).collect(),
+        })
+    }
+
     /// The recipients that still wait.
     pub fn waiting(&self) -> impl Iterator<Item = &QueuedRecipient> {
         self.recipients.iter().filter(|recipient| recipient.state == RecipientState::Waiting)
@@ -184,6 +198,23 @@ pub enum Certainty {
     Known,
     /// It may have, since this time, for the recipients at these places.
     Unknown(DateTime<Utc>, Vec<usize>),
+    /// Not by this attempt, which says nothing of the earlier one by which it may have.
+    Still(Doubt),
+}
+
+/// That a message may have arrived by an attempt, as [`QueuedMessage`] has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Doubt {
+    /// When that attempt ended, if it is known.
+    pub since: Option<DateTime<Utc>>,
+    /// Which attempt.
+    pub attempt: u32,
+    /// How many transactions there were before it.
+    pub copies: u32,
+    /// How often it was sent although it might have arrived already.
+    pub resent: u32,
+    /// The places of the recipients that may have got it.
+    pub places: Vec<usize>,
 }
 
 /// How an attempt ended, for the store.
@@ -262,9 +293,12 @@ pub trait Queue: Send + Sync {
     async fn begin_attempt(&self, id: &str, at: DateTime<Utc>) -> Result<bool, StoreError>;
 
     /// Notes, before the octets go that complete the message at Exchange, which recipients may have it from then on, in place of those that
-    /// might before; it is `again` where those still might. Without recipients: nobody may have it any more. False: it was held or dropped
-    /// meanwhile, and must not be completed.
+    /// might before; it is `again` where those still might. False: it was held or dropped meanwhile, and must not be completed.
     async fn note_final(&self, id: &str, places: &[usize], again: bool) -> Result<bool, StoreError>;
+
+    /// Notes that it has certainly not arrived by what [`note_final`](Self::note_final) was for: what was so before is so again. False: as
+    /// there.
+    async fn take_final_back(&self, id: &str, before: Option<&Doubt>) -> Result<bool, StoreError>;
 
     /// Notes how an attempt or a look ended. What the administrator has decided meanwhile (`held`) stays. False: that was noted before, or
     /// the message is gone.
@@ -296,12 +330,13 @@ pub trait Queue: Send + Sync {
     /// Notes that a message was looked for and has not arrived.
     async fn note_absent(&self, id: &str) -> Result<(), StoreError>;
 
-    /// Lets a message that was never tried from the queue and may have arrived be looked for at `at`, if it was to be later.
-    async fn look_sooner(&self, id: &str, at: DateTime<Utc>) -> Result<(), StoreError>;
+    /// Notes that the transaction of a message that was never tried from the queue has ended at `at` without an answer, so that it is looked
+    /// for when `filing` has passed since.
+    async fn note_unanswered(&self, id: &str, at: DateTime<Utc>, filing: chrono::Duration) -> Result<(), StoreError>;
 
     /// Takes all attempts back of which no end was noted. Of those that had come to [`note_final`](Self::note_final) the outcome is
-    /// unknown. Nobody waits for answers any more: what may have arrived is looked for as soon as `filing` has passed since. Returns how
-    /// many attempts have an unknown outcome.
+    /// unknown. Nobody waits for answers any more: what may have arrived by a transaction that was still open is looked for as soon as
+    /// `filing` has passed from now. Returns how many attempts have an unknown outcome.
     async fn settle_attempts(&self, at: DateTime<Utc>, filing: chrono::Duration) -> Result<u64, StoreError>;
 
     /// Holds or releases messages. Returns how many were concerned.

@@ -215,8 +215,8 @@ async fn what_may_have_arrived_is_looked_for_also_after_an_outage_of_hours() {
     let id = send(&mut smtp, 1, &[BOB]).await;
     world.fault("mail-unreachable");
     // For an hour nothing is sent, as it could not be looked for; then attempts fail without having come so far.
-    clock.turn(Duration::minutes(70));
     eventually("an attempt in vain", async || {
+        clock.turn(Duration::minutes(2));
         world.ops.retry_queued(&id).await.unwrap();
         world.ops.queued(&id).await.unwrap().attempts > 1
     })
@@ -225,6 +225,76 @@ async fn what_may_have_arrived_is_looked_for_also_after_an_outage_of_hours() {
     world.sandbox.faults().clear_all();
     settled(&world).await;
     assert!(!waits(&world, &id).await);
+    assert_eq!(world.sandbox.submissions().len(), 1, "it was found");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_exchange_says_when_it_is_sent_again_says_nothing_of_the_time_before() {
+    async fn lost_and_refused(edit: fn(String) -> String, lost: &str, refused: &str) {
+        let (world, clock, mut smtp) = world("", edit).await;
+        world.fault(lost);
+        let id = send(&mut smtp, 1, &[BOB]).await;
+        let before = world.ops.queued(&id).await.unwrap().doubt();
+        assert!(before.is_some());
+        world.sandbox.faults().clear_all();
+        // It cannot be looked for, and is sent again.
+        world.fault("imap-auth-reject=1000");
+        world.fault(refused);
+        eventually(&format!("an attempt to meet {refused}"), async || {
+            clock.turn(Duration::minutes(2));
+            drop(world.ops.retry_queued(&id).await);
+            world.ops.queued(&id).await.unwrap().attempts > 0
+        })
+        .await;
+        eventually("it to be as before", async || world.ops.queued(&id).await.unwrap().doubt() == before).await;
+        // Now it can be looked for. What SMTP lost is found; what Graph lost never came.
+        world.sandbox.faults().clear_all();
+        settled(&world).await;
+        assert!(!waits(&world, &id).await, "{refused}");
+        assert_eq!(world.sandbox.submissions().len(), 1, "{refused}");
+    }
+    let graph = |text: String| text.replace("grant = ", "routes = [\"graph\"]\ngrant = ");
+    tokio::join!(
+        lost_and_refused(|text| text, "smtp-drop-after-data=1", "smtp-message-reply=451 4.3.0 Not now"),
+        lost_and_refused(|text| text, "smtp-drop-after-data=1", "smtp-recipient-reply=451 4.3.0 Not now"),
+        lost_and_refused(graph, "graph-reply=500 InternalServerError", "graph-reply=503 ServiceUnavailable"),
+        lost_and_refused(graph, "graph-reply=500 InternalServerError", "graph-denied"),
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_have_arrived_waits_for_the_end_of_a_halt() {
+    let (world, clock, mut smtp) = world("\n[delivery]\nunknown_outcome = \"hold\"\n", |text| text).await;
+    world.fault("smtp-drop-after-data=1");
+    let id = send(&mut smtp, 1, &[BOB]).await;
+    world.ops.halt(None, None).await.unwrap();
+    clock.turn(Duration::minutes(3));
+    eventually("an attempt to be refused", async || {
+        drop(world.ops.retry_queued(&id).await);
+        world.ops.queued(&id).await.unwrap().state != QueueState::Waiting
+    })
+    .await;
+    let waiting = world.ops.queued(&id).await.unwrap();
+    assert_eq!((waiting.state, waiting.is_unknown), (QueueState::HeldForSetup, true));
+    assert!(world.ops.resume(None).await.unwrap());
+    settled(&world).await;
+    assert!(!waits(&world, &id).await, "it was found, and nobody had to release it");
+    assert_eq!(world.sandbox.submissions().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_an_outage_of_hours_a_look_is_worth_more_than_one_try() {
+    let (world, clock, mut smtp) = world("", |text| text).await;
+    world.fault("smtp-drop-after-data=1");
+    let id = send(&mut smtp, 1, &[BOB]).await;
+    // As after a night without power: the network is there a moment later than Postern.
+    world.fault("mail-unreachable");
+    clock.turn(Duration::hours(9));
+    eventually("a look in vain", async || world.ops.queued(&id).await.unwrap().next_at > clock.now()).await;
+    let left = world.ops.queued(&id).await.unwrap();
+    assert_eq!((left.attempts, left.resent), (0, 0), "it is looked for again before it is sent");
+    world.sandbox.faults().clear_all();
+    settled(&world).await;
     assert_eq!(world.sandbox.submissions().len(), 1, "it was found");
 }
 

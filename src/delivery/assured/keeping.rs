@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
 use tracing::info;
 
 use crate::base::Whose;
@@ -90,10 +91,8 @@ impl Assured {
             // Before it is in the queue, so that nobody overtakes it from here.
             self.delivery.traffic.governor.begin_backlog(&message.mailbox);
         }
-        if late.is_some() {
-            // Before it is in the queue, so that nobody sends it beside the open transaction.
-            self.delivery.keeping.late.open(&id);
-        }
+        // Before it is in the queue, so that nobody sends it beside the open transaction. Dropped when it is there, or will never be.
+        let is_kept = late.map(|late| self.await_late(late, &message));
         let kept = async {
             draft.keep().await?;
             self.delivery.keeping.store.enqueue(&message).await.map_err(DeliveryError::from)
@@ -107,9 +106,7 @@ impl Assured {
             // And again, for a look at the queue that had begun before.
             self.delivery.traffic.governor.begin_backlog(&message.mailbox);
         }
-        if let Some(late) = late {
-            self.await_late(late, &message);
-        }
+        drop(is_kept);
         self.delivery.keeping.spool.settle(&id).await;
         let reason = hindrance.map(|hindrance| hindrance.obstacle.reason).unwrap_or_default();
         info!(
@@ -126,12 +123,14 @@ impl Assured {
         Reply::new(250, format!("2.0.0 OK, queued as {id}"))
     }
 
-    /// Hands Exchange's answer on when it comes.
-    fn await_late(&self, answer: LateAnswer, message: &QueuedMessage) {
+    /// Hands Exchange's answer on when it has come and what is returned is dropped.
+    fn await_late(&self, answer: LateAnswer, message: &QueuedMessage) -> oneshot::Sender<()> {
         let (id, mailbox) = (message.id.clone(), message.mailbox.clone());
         let taken = message.recipients.iter().enumerate().filter(|(_, one)| one.is_unknown);
         let places = taken.map(|(place, _)| place).collect();
         let (answers, wake) = (self.delivery.keeping.late.clone(), Arc::clone(&self.delivery.keeping.wake));
+        let (is_kept, kept) = oneshot::channel();
+        answers.open(&id);
         tokio::spawn(async move {
             let reply = match answer.await {
                 Ok(Ok(reply)) if !reply.is_intermediate() => Some(reply),
@@ -140,9 +139,12 @@ impl Assured {
                 // Then it is looked for.
                 _ => None,
             };
+            // Who takes it up looks for the message in the queue.
+            drop(kept.await);
             answers.come(Late { id, mailbox, places, reply });
             wake.notify_one();
         });
+        is_kept
     }
 
     fn not_kept(&self, error: &DeliveryError, sender: Option<&str>) -> Reply {

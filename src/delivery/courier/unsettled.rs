@@ -43,11 +43,14 @@ impl Courier {
             let Some(Unsettled { message, of, outcome, .. }) = found else { continue };
             let settled = match &outcome {
                 Some(outcome) => self.end(&message, of, outcome.clone()).await,
-                None => self.not_begun(&message, of).await,
+                None => self.not_begun(&message, of).await.map(|()| None),
             };
-            // That it failed was said when it did so first.
-            if settled.is_err() {
-                self.unsettled(message, of, outcome, UNSETTLED_PAUSE);
+            match settled {
+                // Whom it cannot be told now is told later.
+                Ok(Some(after)) => drop(self.settle(&after, true).await),
+                Ok(None) => {}
+                // That it failed was said when it did so first.
+                Err(_) => self.unsettled(message, of, outcome, UNSETTLED_PAUSE),
             }
         }
     }
@@ -70,22 +73,29 @@ impl Courier {
 
     /// The one to this message, if it has come. Whoever calls keeps the mailbox apart. False: there is nothing that is noted by it.
     pub(super) async fn take_up_answer(&self, id: &str) -> Result<bool, DeliveryError> {
-        let Some(late) = self.late.take(id) else { return Ok(false) };
+        let Some(mut late) = self.late.take(id) else { return Ok(false) };
         let message = match self.store.queued_message(id).await {
             Ok(message) => message,
             Err(error) => {
-                self.late.come(late);
+                self.late.put_back(late);
                 return Err(error.into());
             }
         };
-        let Some(reply) = late.reply else {
-            let unknown_at = message.filter(|message| message.is_unknown).and_then(|message| message.unknown_at);
-            if let Some(at) = unknown_at {
-                self.store.look_sooner(id, at + FILING_TIME).await?;
+        let Some(reply) = late.reply.take() else {
+            if !message.is_some_and(|message| message.is_unknown) {
+                return Ok(false);
             }
-            return Ok(false);
+            // Exchange may have taken it at the last moment, and files its copy from then on.
+            let noted = self.store.note_unanswered(id, self.clock.now(), FILING_TIME).await;
+            if noted.is_err() {
+                self.late.put_back(late);
+            }
+            noted?;
+            return Ok(true);
         };
-        let Some(message) = message.filter(|message| message.is_unknown && message.attempts == 0) else {
+        // An acceptance counts whatever was thought of the message meanwhile.
+        let counts = |message: &QueuedMessage| reply.is_positive() || (message.is_unknown && message.attempts == 0);
+        let Some(message) = message.filter(counts) else {
             info!(
                 mailbox.id = %late.mailbox,
                 queue.id = id,
@@ -101,7 +111,10 @@ impl Courier {
         };
         let told = Some(said(&reply));
         let hindrance = (state == RecipientState::Waiting).then(|| Hindrance::of_late_reply(&reply));
-        let recipients: Vec<_> = late.places.iter().map(|place| (*place, state, told.clone())).collect();
+        let waits = |place: &&usize| {
+            message.recipients.get(**place).is_some_and(|recipient| recipient.state == RecipientState::Waiting)
+        };
+        let recipients: Vec<_> = late.places.iter().filter(waits).map(|place| (*place, state, told.clone())).collect();
         self.delivery.note_attempt(&message, &recipients, Route::Smtp);
         let outcome = Outcome { recipients, hindrance, is_completing: true, ..Outcome::default() };
         self.ended(&message, Ending::Look, outcome).await?;

@@ -8,7 +8,7 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use crate::base::Mailbox;
 use crate::store::queue::{
-    AttemptEnd, Certainty, Ending, LIMITS_CODE, Obstacle, Queue, QueueState, QueueWish, QueuedMessage, QueuedOf,
+    AttemptEnd, Certainty, Doubt, Ending, LIMITS_CODE, Obstacle, Queue, QueueState, QueueWish, QueuedMessage, QueuedOf,
     QueuedRecipient, RecipientState, Told,
 };
 use crate::store::sqlite::{SqliteStore, address, column, failed, optional_time, time};
@@ -188,21 +188,47 @@ impl Queue for SqliteStore {
         Ok(true)
     }
 
+    async fn take_final_back(&self, id: &str, before: Option<&Doubt>) -> Result<bool, StoreError> {
+        let mut changes = self.begin().await?;
+        let done = sqlx::query(
+            "UPDATE queued_message SET is_unknown = $2, unknown_at = $3, unknown_attempt = COALESCE($4, unknown_attempt), \
+             copies = COALESCE($5, copies), resent = COALESCE($6, resent) \
+             WHERE id = $1 AND state <> 'held' AND attempt_at IS NOT NULL",
+        )
+        .bind(id)
+        .bind(before.is_some())
+        .bind(before.and_then(|doubt| doubt.since).map(|at| at.timestamp_millis()))
+        .bind(before.map(|doubt| doubt.attempt))
+        .bind(before.map(|doubt| doubt.copies))
+        .bind(before.map(|doubt| doubt.resent))
+        .execute(changes.connection()?)
+        .await
+        .map_err(failed)?;
+        if done.rows_affected() == 0 {
+            return Ok(false);
+        }
+        mark_unknown(changes.connection()?, id, before.map_or(&[][..], |doubt| doubt.places.as_slice())).await?;
+        changes.commit().await?;
+        Ok(true)
+    }
+
     async fn end_attempt(&self, id: &str, end: &AttemptEnd, at: DateTime<Utc>) -> Result<bool, StoreError> {
         let mut changes = self.begin().await?;
         let (is_attempt, number) = match end.of {
             Ending::Attempt(number) => (true, number),
             Ending::Look => (false, 0),
         };
-        let (is_unknown, unknown_at) = match &end.certainty {
-            Certainty::AsBefore => (None, None),
-            Certainty::Known => (Some(false), None),
-            Certainty::Unknown(at, _) => (Some(true), Some(at.timestamp_millis())),
+        let (is_unknown, unknown_at, doubt) = match &end.certainty {
+            Certainty::AsBefore => (None, None, None),
+            Certainty::Known => (Some(false), None, None),
+            Certainty::Unknown(at, _) => (Some(true), Some(*at), None),
+            Certainty::Still(doubt) => (Some(true), doubt.since, Some(doubt)),
         };
         // Time that it was held for the set-up is counted when that ends, and begins to count where it begins.
         let done = sqlx::query(
             "UPDATE queued_message SET attempt_at = NULL, next_at = $3, is_unknown = COALESCE($4, is_unknown), \
-             unknown_at = COALESCE($12, unknown_at), copies = copies + $9, \
+             unknown_at = COALESCE($12, unknown_at), copies = COALESCE($13, copies) + $9, \
+             unknown_attempt = COALESCE($14, unknown_attempt), resent = COALESCE($15, resent), \
              code = CASE WHEN state = 'held' AND $5 IS NULL THEN code ELSE $5 END, \
              reason = CASE WHEN state = 'held' AND $5 IS NULL THEN reason ELSE $6 END, \
              remedy = CASE WHEN state = 'held' AND $5 IS NULL THEN remedy ELSE $7 END, \
@@ -225,7 +251,10 @@ impl Queue for SqliteStore {
         .bind(i64::from(end.is_taken))
         .bind(is_attempt)
         .bind(number)
-        .bind(unknown_at)
+        .bind(unknown_at.map(|at| at.timestamp_millis()))
+        .bind(doubt.map(|doubt| doubt.copies))
+        .bind(doubt.map(|doubt| doubt.attempt))
+        .bind(doubt.map(|doubt| doubt.resent))
         .execute(changes.connection()?)
         .await
         .map_err(failed)?;
@@ -235,7 +264,9 @@ impl Queue for SqliteStore {
         match &end.certainty {
             Certainty::AsBefore => {}
             Certainty::Known => mark_unknown(changes.connection()?, id, &[]).await?,
-            Certainty::Unknown(_, places) => mark_unknown(changes.connection()?, id, places).await?,
+            Certainty::Unknown(_, places) | Certainty::Still(Doubt { places, .. }) => {
+                mark_unknown(changes.connection()?, id, places).await?;
+            }
         }
         for (number, state, reply) in &end.recipients {
             sqlx::query("UPDATE queued_recipient SET state = $3, reply = $4 WHERE message = $1 AND number = $2")
@@ -348,13 +379,14 @@ impl Queue for SqliteStore {
         Ok(())
     }
 
-    async fn look_sooner(&self, id: &str, at: DateTime<Utc>) -> Result<(), StoreError> {
+    async fn note_unanswered(&self, id: &str, at: DateTime<Utc>, filing: chrono::Duration) -> Result<(), StoreError> {
         sqlx::query(
-            "UPDATE queued_message SET next_at = MIN(next_at, $2) \
+            "UPDATE queued_message SET unknown_at = $2, next_at = MIN(next_at, $2 + $3) \
              WHERE id = $1 AND is_unknown AND attempts = 0 AND attempt_at IS NULL",
         )
         .bind(id)
         .bind(at.timestamp_millis())
+        .bind(filing.num_milliseconds())
         .execute(&self.pool)
         .await
         .map_err(failed)?;
@@ -363,11 +395,13 @@ impl Queue for SqliteStore {
 
     async fn settle_attempts(&self, at: DateTime<Utc>, filing: chrono::Duration) -> Result<u64, StoreError> {
         let mut changes = self.begin().await?;
+        // Which of them were still open is not known; the others only wait a little longer.
         sqlx::query(
-            "UPDATE queued_message SET next_at = MIN(next_at, unknown_at + $1) \
-             WHERE is_unknown AND attempts = 0 AND unknown_at IS NOT NULL",
+            "UPDATE queued_message SET unknown_at = $2, next_at = MIN(next_at, $2 + $1) \
+             WHERE is_unknown AND attempts = 0 AND unknown_at IS NOT NULL AND attempt_at IS NULL",
         )
         .bind(filing.num_milliseconds())
+        .bind(at.timestamp_millis())
         .execute(changes.connection()?)
         .await
         .map_err(failed)?;
