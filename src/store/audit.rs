@@ -123,17 +123,38 @@ pub struct AuditFilter {
     pub password_id: Option<String>,
 }
 
+/// The newest entry of a chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AuditTail {
+    /// Its place.
+    pub number: u64,
+    /// Its seal.
+    pub seal: Seal,
+}
+
+/// What became of entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AuditAdded {
+    /// The newest entry now.
+    pub tail: AuditTail,
+    /// Whether the chain ended as it was noted. What stands behind a chain that was touched is not sealed as its end, so that it shows for
+    /// ever.
+    pub is_intact: bool,
+}
+
 /// The audit trail.
 #[async_trait]
 pub trait Audited: Send + Sync {
-    /// Puts entries behind the chain of an instance, flushed to disk when this returns.
+    /// Puts entries behind the chain of an instance, flushed to disk when this returns. `known` is an entry that the chain has had. None:
+    /// there was nothing to note.
     async fn add_to_audit(
         &self,
         instance: &str,
         entries: &[AuditEntry],
+        known: Option<AuditTail>,
         sealer: &dyn Sealer,
         at: DateTime<Utc>,
-    ) -> Result<(), StoreError>;
+    ) -> Result<Option<AuditAdded>, StoreError>;
 
     /// The newest `most` entries that are wanted, of all chains, the newest first.
     async fn audit(&self, filter: &AuditFilter, most: u32) -> Result<Vec<AuditRecord>, StoreError>;
@@ -141,14 +162,17 @@ pub trait Audited: Send + Sync {
     /// The entries of a chain behind this place, `most` at most, in their order.
     async fn audit_behind(&self, instance: &str, number: u64, most: u32) -> Result<Vec<AuditRecord>, StoreError>;
 
+    /// How many entries of a chain stand at this place or in front of it.
+    async fn audit_until(&self, instance: &str, number: u64) -> Result<u64, StoreError>;
+
     /// The instances that have entries, or had.
     async fn audit_instances(&self) -> Result<Vec<String>, StoreError>;
 
     /// The ends of all chains.
     async fn audit_ends(&self) -> Result<Vec<AuditEndRecord>, StoreError>;
 
-    /// Forgets entries of an instance's chain from before then, from its beginning on, and notes up to where. The newest stays. Returns how
-    /// many.
+    /// Forgets entries of an instance's chain from before then, from its beginning on, and notes up to where; at most a thousand. The newest
+    /// stays, and what was touched with everything behind it. Returns how many.
     async fn prune_audit(
         &self,
         instance: &str,

@@ -14,7 +14,8 @@ use ipnet::IpNet;
 use crate::base::{Answer, Fault, Mailbox, Protocol, Reference, TenantName, Whose};
 
 pub use self::audit::{
-    AuditEnd, AuditEndRecord, AuditEntry, AuditFilter, AuditKind, AuditRecord, Audited, Seal, Sealer,
+    AuditAdded, AuditEnd, AuditEndRecord, AuditEntry, AuditFilter, AuditKind, AuditRecord, AuditTail, Audited, Seal,
+    Sealer,
 };
 pub use self::journal::{JournalEntry, JournalFilter, JournalOutcome, Journaled, Route};
 pub use self::queue::{

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,10 +14,10 @@ use aws_lc_rs::hmac;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::{Value, json};
-use tracing::warn;
+use tracing::{error, warn};
 
 use crate::base::{Clock, Mailbox, Protocol, Secret};
-use crate::store::{AuditEnd, AuditEndRecord, AuditEntry, AuditKind, Seal, Sealer, Store, StoreError};
+use crate::store::{AuditEnd, AuditEndRecord, AuditEntry, AuditKind, AuditTail, Seal, Sealer, Store, StoreError};
 
 /// How many entries may wait to be written.
 const MOST_WAITING: usize = 20_000;
@@ -34,6 +35,10 @@ pub struct Audit {
     chain: Chain,
     clock: Clock,
     waiting: Mutex<Waiting>,
+    /// The newest entry that was written from here.
+    known: Mutex<Option<AuditTail>>,
+    /// That the chain was touched has been said.
+    is_told: AtomicBool,
 }
 
 #[derive(Default)]
@@ -54,7 +59,9 @@ enum Counted {
     Strangers(IpAddr),
     /// Refused logins with an app password from an address, for one reason.
     Refused(IpAddr, String, String),
-    /// All others.
+    /// All others with this app password.
+    OthersOf(String),
+    /// All other strangers.
     Others,
 }
 
@@ -164,7 +171,15 @@ impl Sealer for Chain {
 impl Audit {
     /// The trail of this instance in this store.
     pub fn new(store: Arc<dyn Store>, instance: String, key: &Secret<[u8; 32]>, clock: Clock) -> Self {
-        Self { store, instance, chain: Chain::new(key), clock, waiting: Mutex::default() }
+        Self {
+            store,
+            instance,
+            chain: Chain::new(key),
+            clock,
+            waiting: Mutex::default(),
+            known: Mutex::default(),
+            is_told: AtomicBool::default(),
+        }
     }
 
     /// Notes what an administrator has done, flushed when this returns.
@@ -185,7 +200,27 @@ impl Audit {
             password_id: password_id.map(str::to_owned),
             details: details.to_string(),
         };
-        self.store.add_to_audit(&self.instance, &[entry], &self.chain, now).await
+        self.add(&[entry]).await
+    }
+
+    async fn add(&self, entries: &[AuditEntry]) -> Result<(), StoreError> {
+        let known = *self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.clock.now();
+        let Some(added) = self.store.add_to_audit(&self.instance, entries, known, &self.chain, now).await? else {
+            return Ok(());
+        };
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.is_none_or(|known| known.number < added.tail.number) {
+            *known = Some(added.tail);
+        }
+        if !added.is_intact && !self.is_told.swap(true, Ordering::Relaxed) {
+            error!(
+                code = "audit-broken",
+                remedy = "Run `postern audit verify`; `postern explain audit-broken` says what to do then.",
+                "somebody has changed the audit trail in the store past Postern"
+            );
+        }
+        Ok(())
     }
 
     /// Notes a login.
@@ -212,8 +247,18 @@ impl Audit {
             count.further += 1;
             return;
         }
-        if waiting.counted.len() >= MOST_COUNTED {
-            waiting.counted.entry(Counted::Others).or_default().further += 1;
+        // However many strangers there are, whoever has an app password stands there by its name.
+        let is_stranger = matches!(counted, Counted::Strangers(_));
+        let alike = waiting.counted.keys().filter(|other| match other {
+            Counted::Strangers(_) => is_stranger,
+            Counted::Refused(..) => !is_stranger,
+            Counted::OthersOf(_) | Counted::Others => false,
+        });
+        if alike.count() >= MOST_COUNTED {
+            let others = seen.password_id.map_or(Counted::Others, |id| Counted::OthersOf(id.to_owned()));
+            let count = waiting.counted.entry(others).or_default();
+            count.further += 1;
+            count.mailbox = seen.mailbox.filter(|_| !is_stranger).cloned();
             return;
         }
         waiting.counted.insert(counted, Count { further: 0, details: details.clone(), mailbox: seen.mailbox.cloned() });
@@ -232,15 +277,16 @@ impl Audit {
             if count.further == 0 {
                 continue;
             }
-            let mut details = if counted == Counted::Others { json!({}) } else { count.details };
+            let are_others = matches!(counted, Counted::Others | Counted::OthersOf(_));
+            let mut details = if are_others { json!({}) } else { count.details };
             if let Some(object) = details.as_object_mut() {
                 object.insert("further".to_owned(), count.further.into());
-                if counted == Counted::Others {
+                if are_others {
                     object.insert("reason".to_owned(), "from too many addresses to tell them apart".into());
                 }
             }
             let (kind, password_id) = match &counted {
-                Counted::Refused(_, id, _) => (AuditKind::LoginRefused, Some(id.as_str())),
+                Counted::Refused(_, id, _) | Counted::OthersOf(id) => (AuditKind::LoginRefused, Some(id.as_str())),
                 Counted::Strangers(_) | Counted::Others => (AuditKind::Strangers, None),
             };
             waiting.add(self.entry(kind, count.mailbox.as_ref(), password_id, &details));
@@ -279,7 +325,7 @@ impl Audit {
             }
             std::mem::take(&mut waiting.entries)
         };
-        let written = self.store.add_to_audit(&self.instance, &taken, &self.chain, self.clock.now()).await;
+        let written = self.add(&taken).await;
         if written.is_err() {
             let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
             let newer = std::mem::replace(&mut waiting.entries, taken);
@@ -310,7 +356,7 @@ impl Audit {
     pub async fn prune(&self, keep: Duration) -> Result<(), StoreError> {
         let now = self.clock.now();
         if let Some(before) = chrono::Duration::from_std(keep).ok().and_then(|keep| now.checked_sub_signed(keep)) {
-            self.store.prune_audit(&self.instance, before, &self.chain, now).await?;
+            while self.store.prune_audit(&self.instance, before, &self.chain, now).await? > 0 {}
         }
         Ok(())
     }
@@ -353,6 +399,9 @@ impl Audit {
             return fault(0, "the note of where it begins was changed");
         }
         let (mut number, mut seal) = pruned.map_or((0, Seal::default()), |pruned| (pruned.number, pruned.seal));
+        if self.store.audit_until(instance, number).await? > 0 {
+            return fault(number, "an entry was put in front of where it begins");
+        }
         let (first, mut newest_was_met) = (number, newest.number == number && newest.seal == seal);
         loop {
             let page = self.store.audit_behind(instance, number, PAGE).await?;

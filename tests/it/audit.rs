@@ -74,8 +74,17 @@ async fn an_untouched_trail_is_intact_and_each_way_to_touch_it_shows() {
             0,
         ),
         ("DELETE FROM audit_end", 0),
+        // In front of its beginning.
+        (
+            "INSERT INTO audit SELECT instance, 0, at, kind, mailbox, password_id, details, seal FROM audit WHERE number = 1",
+            0,
+        ),
+        (
+            "INSERT INTO audit SELECT instance, -7, at, kind, mailbox, password_id, details, seal FROM audit WHERE number = 1",
+            0,
+        ),
     ] {
-        let (_store, audit, _clock, folder) = trail().await;
+        let (store, audit, clock, folder) = trail().await;
         acts(&audit, 5).await;
         for change in change.split(';').filter(|change| !change.is_empty()) {
             sqlx::query(sqlx::AssertSqlSafe(change.to_owned()))
@@ -90,7 +99,41 @@ async fn an_untouched_trail_is_intact_and_each_way_to_touch_it_shows() {
             u64::MAX => assert_eq!((verified, broken), (Vec::new(), Vec::new())),
             number => assert!(broken.iter().any(|fault| fault.number == number), "{change}: {broken:?} {verified:?}"),
         }
+        if change.is_empty() {
+            continue;
+        }
+        // Nothing that Postern adds later makes it good again: the running process knows what it wrote, and a new one what was sealed.
+        let again = Audit::new(Arc::clone(&store) as _, "one".to_owned(), &Secret::new([7; 32]), clock.clone());
+        let audits = if number == u64::MAX { vec![&audit] } else { vec![&again, &audit] };
+        for audit in audits {
+            acts(audit, 2).await;
+            clock.turn(chrono::Duration::days(10));
+            audit.prune(Duration::from_secs(24 * 3600)).await.unwrap();
+            acts(audit, 1).await;
+            let (_, broken) = audit.verify().await.unwrap();
+            assert!(broken.iter().any(|fault| fault.instance == "one"), "{change}");
+        }
     }
+}
+
+#[tokio::test]
+async fn what_is_made_to_look_old_is_not_pruned() {
+    let (_store, audit, _clock, folder) = trail().await;
+    acts(&audit, 5).await;
+    let change = "UPDATE audit SET at = 0 WHERE number <= 3";
+    sqlx::query(change).execute(&mut intruder(folder.path()).await).await.unwrap();
+    audit.prune(Duration::from_secs(24 * 3600)).await.unwrap();
+    assert_eq!(audit.verify().await.unwrap().1[0].number, 1);
+    // More than are pruned at once.
+    let (_store, audit, clock, _folder) = trail().await;
+    for _ in 0..2500 {
+        audit.login(seen("192.0.2.1"));
+    }
+    audit.upkeep().await.unwrap();
+    clock.turn(chrono::Duration::days(10));
+    audit.prune(Duration::from_secs(24 * 3600)).await.unwrap();
+    let (verified, broken) = audit.verify().await.unwrap();
+    assert_eq!((verified[0].entries, verified[0].pruned, broken), (1, 2499, Vec::new()));
 }
 
 #[tokio::test]
@@ -163,13 +206,33 @@ async fn logins_are_written_together_and_a_flood_of_guesses_is_counted() {
         .iter()
         .filter_map(|record| serde_json::from_str::<Value>(&record.entry.details).unwrap().get("further")?.as_u64());
     assert_eq!(further.sum::<u64>() + MOST_COUNTED as u64, 10_000, "none is forgotten");
+    // A right app password is told apart from all of them, however many there are in that minute, and its own flood is counted.
+    for number in 0..500 {
+        audit.login_refused(seen(&format!("10.0.{}.{}", number / 250, number % 250)), "login-refused", "x");
+    }
+    for number in 0..500 {
+        let address = format!("10.1.{}.{}", number / 250, number % 250);
+        let mine = LoginSeen { mailbox: Some(&alice), password_id: Some("p5t9wd3h"), ..seen(&address) };
+        audit.login_refused(mine, "app-password-elsewhere", "x");
+    }
+    clock.turn(chrono::Duration::seconds(60));
+    audit.upkeep().await.unwrap();
+    let filter = AuditFilter { password_id: Some("p5t9wd3h".to_owned()), ..AuditFilter::default() };
+    let of_it = store.audit(&filter, 1000).await.unwrap();
+    assert_eq!(of_it.len(), MOST_COUNTED + 1);
+    assert!(of_it.iter().any(|record| record.entry.details.contains("\"further\":300")));
+    assert!(of_it.iter().all(|record| record.entry.mailbox.as_ref() == Some(&alice)));
     // With a right app password, each by itself, also in the last moment.
     let mine = LoginSeen { password_id: Some("k7m2qx4b"), ..seen("192.0.2.1") };
     audit.login_refused(mine, "login-refused", "revoked");
     audit.login_refused(mine, "login-refused", "revoked");
     audit.login_refused(mine, "login-refused", "network");
     audit.close().await.unwrap();
-    let filter = AuditFilter { kind: Some(AuditKind::LoginRefused), ..AuditFilter::default() };
+    let filter = AuditFilter {
+        kind: Some(AuditKind::LoginRefused),
+        password_id: Some("k7m2qx4b".to_owned()),
+        ..AuditFilter::default()
+    };
     assert_eq!(store.audit(&filter, 10).await.unwrap().len(), 3);
     assert_eq!(audit.verify().await.unwrap().1, []);
 }

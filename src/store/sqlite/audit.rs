@@ -7,9 +7,13 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use crate::base::Mailbox;
 use crate::store::StoreError;
 use crate::store::audit::{
-    AuditEnd, AuditEndRecord, AuditEntry, AuditFilter, AuditKind, AuditRecord, Audited, Seal, Sealer,
+    AuditAdded, AuditEnd, AuditEndRecord, AuditEntry, AuditFilter, AuditKind, AuditRecord, AuditTail, Audited, Seal,
+    Sealer,
 };
 use crate::store::sqlite::{SqliteStore, address, column, failed, time};
+
+/// Entries that are pruned in one transaction.
+const PRUNED_AT_ONCE: u32 = 1000;
 
 #[async_trait]
 impl Audited for SqliteStore {
@@ -17,15 +21,34 @@ impl Audited for SqliteStore {
         &self,
         instance: &str,
         entries: &[AuditEntry],
+        known: Option<AuditTail>,
         sealer: &dyn Sealer,
         at: DateTime<Utc>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Option<AuditAdded>, StoreError> {
         if entries.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         let mut changes = self.begin().await?;
-        let newest = end_of(changes.connection()?, instance, AuditEnd::Newest).await?;
-        let (mut number, mut seal) = newest.map_or((0, Seal::default()), |end| (end.number, end.seal));
+        let connection = changes.connection()?;
+        let end = end_of(connection, instance, AuditEnd::Newest).await?;
+        let last = newest(connection, instance).await?;
+        let is_known = match known {
+            Some(known) => has_had(connection, instance, known, sealer).await?,
+            None => true,
+        };
+        let is_intact = is_known
+            && match (&end, last) {
+                (Some(end), Some(last)) => is_true(sealer, end) && (end.number, end.seal) == (last.number, last.seal),
+                (None, None) => true,
+                _ => false,
+            };
+        let mut tail = last.unwrap_or(AuditTail { number: 0, seal: Seal::default() });
+        if !is_intact {
+            // No place is given twice, if an entry was taken away.
+            let taken = [end.map_or(0, |end| end.number), known.map_or(0, |known| known.number)];
+            tail.number = taken.into_iter().fold(tail.number, u64::max);
+        }
+        let AuditTail { mut number, mut seal } = tail;
         for entry in entries {
             number += 1;
             seal = sealer.of_entry(instance, number, &seal, entry);
@@ -45,8 +68,15 @@ impl Audited for SqliteStore {
             .await
             .map_err(failed)?;
         }
-        note_end(changes.connection()?, instance, AuditEnd::Newest, number, &seal, sealer, at).await?;
-        changes.commit().await
+        // Whoever has touched the chain would have a true end of us, and with it what he has left.
+        let own_seal = match is_intact {
+            true => sealer.of_end(instance, AuditEnd::Newest, number, &seal, at),
+            false => Seal::default(),
+        };
+        let end = AuditEndRecord { instance: instance.to_owned(), of: AuditEnd::Newest, number, seal, at, own_seal };
+        note_end(changes.connection()?, &end).await?;
+        changes.commit().await?;
+        Ok(Some(AuditAdded { tail: AuditTail { number, seal }, is_intact }))
     }
 
     async fn audit(&self, filter: &AuditFilter, most: u32) -> Result<Vec<AuditRecord>, StoreError> {
@@ -76,6 +106,16 @@ impl Audited for SqliteStore {
         rows.iter().map(record).collect()
     }
 
+    async fn audit_until(&self, instance: &str, number: u64) -> Result<u64, StoreError> {
+        let row = sqlx::query("SELECT COUNT(*) AS count FROM audit WHERE instance = $1 AND number <= $2")
+            .bind(instance)
+            .bind(whole(number))
+            .fetch_one(&self.pool)
+            .await
+            .map_err(failed)?;
+        Ok(u64::try_from(column::<i64>(&row, "count")?).unwrap_or_default())
+    }
+
     async fn audit_instances(&self) -> Result<Vec<String>, StoreError> {
         sqlx::query("SELECT instance FROM audit_end UNION SELECT DISTINCT instance FROM audit ORDER BY 1")
             .fetch_all(&self.pool)
@@ -99,31 +139,89 @@ impl Audited for SqliteStore {
         at: DateTime<Utc>,
     ) -> Result<u64, StoreError> {
         let mut changes = self.begin().await?;
-        // From the beginning up to the first that is to stay, whatever clock the others were noted by.
-        let last = sqlx::query(
-            "SELECT number, seal FROM audit WHERE instance = $1 AND number < COALESCE( \
-             (SELECT MIN(number) FROM audit WHERE instance = $1 AND at >= $2), \
-             (SELECT MAX(number) FROM audit WHERE instance = $1)) ORDER BY number DESC LIMIT 1",
-        )
-        .bind(instance)
-        .bind(before.timestamp_millis())
-        .fetch_optional(changes.connection()?)
-        .await
-        .map_err(failed)?;
-        let Some(last) = last else { return Ok(0) };
-        let number: i64 = column(&last, "number")?;
-        let seal = octets(&last, "seal")?;
-        let done = sqlx::query("DELETE FROM audit WHERE instance = $1 AND number <= $2")
+        let connection = changes.connection()?;
+        let pruned = end_of(connection, instance, AuditEnd::Pruned).await?;
+        if pruned.as_ref().is_some_and(|pruned| !is_true(sealer, pruned)) {
+            return Ok(0);
+        }
+        let Some(newest) = newest(connection, instance).await? else { return Ok(0) };
+        let (mut number, mut seal) = pruned.map_or((0, Seal::default()), |pruned| (pruned.number, pruned.seal));
+        let first = number;
+        let rows = sqlx::query("SELECT * FROM audit WHERE instance = $1 AND number > $2 ORDER BY number LIMIT $3")
             .bind(instance)
-            .bind(number)
-            .execute(changes.connection()?)
+            .bind(whole(number))
+            .bind(PRUNED_AT_ONCE)
+            .fetch_all(&mut *connection)
             .await
             .map_err(failed)?;
-        let number = u64::try_from(number).unwrap_or_default();
-        note_end(changes.connection()?, instance, AuditEnd::Pruned, number, &seal, sealer, at).await?;
+        for row in &rows {
+            let record = record(row)?;
+            let is_next = record.number == number + 1 && record.number < newest.number;
+            // What was touched stays, and shows; the time of an entry is as good as its seal.
+            if !is_next
+                || record.entry.at >= before
+                || sealer.of_entry(instance, record.number, &seal, &record.entry) != record.seal
+            {
+                break;
+            }
+            (number, seal) = (record.number, record.seal);
+        }
+        if number == first {
+            return Ok(0);
+        }
+        // Not what may stand in front of it, put there by somebody else.
+        let done = sqlx::query("DELETE FROM audit WHERE instance = $1 AND number > $2 AND number <= $3")
+            .bind(instance)
+            .bind(whole(first))
+            .bind(whole(number))
+            .execute(&mut *connection)
+            .await
+            .map_err(failed)?;
+        let own_seal = sealer.of_end(instance, AuditEnd::Pruned, number, &seal, at);
+        let end = AuditEndRecord { instance: instance.to_owned(), of: AuditEnd::Pruned, number, seal, at, own_seal };
+        note_end(connection, &end).await?;
         changes.commit().await?;
         Ok(done.rows_affected())
     }
+}
+
+/// Whether an end was noted by somebody who has the key.
+fn is_true(sealer: &dyn Sealer, end: &AuditEndRecord) -> bool {
+    sealer.of_end(&end.instance, end.of, end.number, &end.seal, end.at) == end.own_seal
+}
+
+async fn newest(connection: &mut SqliteConnection, instance: &str) -> Result<Option<AuditTail>, StoreError> {
+    let row = sqlx::query("SELECT number, seal FROM audit WHERE instance = $1 ORDER BY number DESC LIMIT 1")
+        .bind(instance)
+        .fetch_optional(connection)
+        .await
+        .map_err(failed)?;
+    row.as_ref().map(tail).transpose()
+}
+
+/// Whether this entry is there, or was pruned.
+async fn has_had(
+    connection: &mut SqliteConnection,
+    instance: &str,
+    known: AuditTail,
+    sealer: &dyn Sealer,
+) -> Result<bool, StoreError> {
+    let row = sqlx::query("SELECT number, seal FROM audit WHERE instance = $1 AND number = $2")
+        .bind(instance)
+        .bind(whole(known.number))
+        .fetch_optional(&mut *connection)
+        .await
+        .map_err(failed)?;
+    if let Some(row) = &row {
+        return Ok(tail(row)? == known);
+    }
+    let pruned = end_of(connection, instance, AuditEnd::Pruned).await?;
+    Ok(pruned.is_some_and(|pruned| pruned.number >= known.number && is_true(sealer, &pruned)))
+}
+
+fn tail(row: &SqliteRow) -> Result<AuditTail, StoreError> {
+    let number = u64::try_from(column::<i64>(row, "number")?).unwrap_or_default();
+    Ok(AuditTail { number, seal: octets(row, "seal")? })
 }
 
 async fn end_of(
@@ -140,25 +238,17 @@ async fn end_of(
     row.as_ref().map(end).transpose()
 }
 
-async fn note_end(
-    connection: &mut SqliteConnection,
-    instance: &str,
-    of: AuditEnd,
-    number: u64,
-    seal: &Seal,
-    sealer: &dyn Sealer,
-    at: DateTime<Utc>,
-) -> Result<(), StoreError> {
+async fn note_end(connection: &mut SqliteConnection, end: &AuditEndRecord) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO audit_end (instance, of, number, seal, at, own_seal) VALUES ($1, $2, $3, $4, $5, $6) \
          ON CONFLICT (instance, of) DO UPDATE SET number = $3, seal = $4, at = $5, own_seal = $6",
     )
-    .bind(instance)
-    .bind(of.name())
-    .bind(whole(number))
-    .bind(seal.as_slice())
-    .bind(at.timestamp_millis())
-    .bind(sealer.of_end(instance, of, number, seal, at).as_slice())
+    .bind(&end.instance)
+    .bind(end.of.name())
+    .bind(whole(end.number))
+    .bind(end.seal.as_slice())
+    .bind(end.at.timestamp_millis())
+    .bind(end.own_seal.as_slice())
     .execute(connection)
     .await
     .map_err(failed)?;

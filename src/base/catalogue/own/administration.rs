@@ -44,6 +44,23 @@ pub(in crate::base::catalogue) static ADMINISTRATION: &[Entry] = &[
         ..MEND
     },
     Entry {
+        code: "audit-broken",
+        title: "the audit trail was changed past Postern",
+        what: "The end of this instance's chain is not the one that Postern noted: somebody has written to the store, or has put an older one \
+               back beside a running process. Entries are still added; the chain is never called intact again.",
+        remedy: &[
+            Step::Do("See at which entry it shows, and keep what there is:"),
+            Step::Run("postern audit verify; postern audit export > audit.jsonl"),
+            Step::Do(
+                "Find out who can write to the data folder. Compare with what was exported before, and with the log.",
+            ),
+            Step::Do(
+                "When that is settled, begin a new chain: stop Postern, move the file `instance` out of the data folder, and start it again.",
+            ),
+        ],
+        ..COMMAND
+    },
+    Entry {
         code: "store-too-new",
         title: "the store was made by a newer version",
         what: "A newer version of Postern has changed the store, and this one would misread it. Nothing was changed.",
