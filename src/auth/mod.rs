@@ -126,10 +126,10 @@ pub enum AuthError {
         password_id: String,
     },
     /// Too many wrong passwords for this login from this address.
-    #[error("too many failed logins from this address, the last one: {reason}")]
+    #[error("too many failed logins from this address, the last one: {last}")]
     TooManyFailures {
         /// What the last one was.
-        reason: Refusal,
+        last: Box<Self>,
     },
     /// The administrator has disabled the mailbox.
     #[error("the mailbox {mailbox} is disabled, or its tenant or everything is halted")]
@@ -215,6 +215,7 @@ impl AuthError {
             | Self::RecipientNotAllowed { password_id, .. }
             | Self::SenderNotAllowed { password_id, .. }
             | Self::Ended { password_id, .. } => Some(password_id),
+            Self::TooManyFailures { last } => last.password_id(),
             _ => None,
         }
     }
@@ -223,6 +224,7 @@ impl AuthError {
     pub fn mailbox(&self) -> Option<&Mailbox> {
         match self {
             Self::Refused { mailbox, .. } => mailbox.as_ref(),
+            Self::TooManyFailures { last } => last.mailbox(),
             Self::Elsewhere { mailbox, .. }
             | Self::TooManyMessages { mailbox, .. }
             | Self::RecipientNotAllowed { mailbox, .. }
@@ -242,6 +244,8 @@ impl Fault for AuthError {
             Self::TooManySessions { .. } => "too-many-sessions",
             Self::TooManyMessages { .. } => "too-many-messages",
             Self::RecipientNotAllowed { .. } => "recipient-not-allowed",
+            // That a right one is used elsewhere is worth more than how often.
+            Self::TooManyFailures { last } if matches!(**last, Self::Elsewhere { .. }) => last.code(),
             Self::TooManyFailures { .. } => "too-many-failures",
             Self::MailboxDisabled { .. } => "mailbox-disabled",
             Self::MailboxGone { .. } => "mailbox-not-listed",
@@ -257,6 +261,7 @@ impl Fault for AuthError {
             | Self::Ended { .. }
             | Self::SenderNotAllowed { .. }
             | Self::RecipientNotAllowed { .. } => Whose::User,
+            Self::TooManyFailures { last } if matches!(**last, Self::Elsewhere { .. }) => last.whose(),
             Self::TooManyFailures { .. } | Self::TooManySessions { .. } | Self::TooManyMessages { .. } => Whose::Nobody,
             Self::MailboxDisabled { .. } | Self::MailboxGone { .. } | Self::Elsewhere { .. } => Whose::Administrator,
             Self::Store(error) => error.whose(),
@@ -299,6 +304,7 @@ impl Fault for AuthError {
                 "Name an allowed recipient, or issue another app password: `postern password issue {mailbox} --label TEXT --recipient \
                  ADDRESS-or-@DOMAIN`."
             )),
+            Self::TooManyFailures { last } if matches!(**last, Self::Elsewhere { .. }) => last.remedy(),
             Self::TooManyFailures { .. } => {
                 Some("Enter the right app password in the mail program that keeps trying.".to_owned())
             }
@@ -394,8 +400,9 @@ impl Auth {
         let doubled = self.settings.first_penalty.saturating_mul(1 << failures.saturating_sub(1).min(10));
         sleep_until(received + doubled.min(self.settings.longest_penalty)).await;
         match error {
-            AuthError::Refused { reason, .. } if failures > self.settings.failures => {
-                Err(AuthError::TooManyFailures { reason })
+            // A right app password in the wrong place is answered like a wrong one, however often it is tried.
+            last @ (AuthError::Refused { .. } | AuthError::Elsewhere { .. }) if failures > self.settings.failures => {
+                Err(AuthError::TooManyFailures { last: Box::new(last) })
             }
             other => Err(other),
         }
@@ -424,6 +431,8 @@ impl Auth {
             if let Some(mailbox) = owner {
                 let refusal = policy::check(&password, origin, self.clock.now());
                 return match refusal {
+                    // Whoever is not let in for another reason is not the first.
+                    None if mailbox.is_off() && origin.protocol != Protocol::Smtp => Ok(Login { password, mailbox }),
                     None => self.first_used(password, mailbox, origin).await,
                     Some(reason) => {
                         // Every refusal costs one question to the store, as a wrong password does.

@@ -19,7 +19,8 @@ pub(in crate::auth) struct Quotas {
 /// Those of one.
 #[derive(Debug, Default)]
 pub(in crate::auth) struct Quota {
-    /// When each of the last day was counted, the oldest first; by the clock's `elapsed`.
+    /// When each of the last day was counted, the oldest first; by the clock's `elapsed` and a day more, so that there is a time for what was
+    /// sent before the process began.
     counted: Mutex<VecDeque<Duration>>,
 }
 
@@ -39,7 +40,7 @@ impl Quotas {
     /// Begins to count, with what was sent before: how long ago each was, the oldest first.
     pub(in crate::auth) fn begin(&self, id: &str, now: Duration, before: impl Iterator<Item = Duration>) -> Arc<Quota> {
         let quota = self.of.entry(id.to_owned()).or_insert_with(|| {
-            let counted = before.map(|ago| now.saturating_sub(ago)).collect();
+            let counted = before.map(|ago| (now + DAY).saturating_sub(ago)).collect();
             Arc::new(Quota { counted: Mutex::new(counted) })
         });
         Arc::clone(&quota)
@@ -54,6 +55,7 @@ impl Quota {
         per_minute: Option<u32>,
         per_day: Option<u32>,
     ) -> Result<Counted, Duration> {
+        let now = now + DAY;
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         while counted.front().is_some_and(|at| now.saturating_sub(*at) >= DAY) {
             counted.pop_front();
@@ -119,5 +121,10 @@ mod tests {
         assert_eq!(count(401, None, Some(3)).unwrap_err(), second(86_400 - 401));
         assert!(count(401, None, None).is_ok());
         assert_eq!(count(402, Some(0), None).unwrap_err(), second(60), "nothing may be sent");
+        // A process that has just begun.
+        let quota = quotas.begin("b", second(1), [second(86_000), second(30)].into_iter());
+        assert_eq!(quota.count(second(1), Some(1), None).unwrap_err(), second(30));
+        assert_eq!(quota.count(second(1), None, Some(2)).unwrap_err(), second(400));
+        assert!(quota.count(second(401), Some(1), Some(2)).is_ok());
     }
 }

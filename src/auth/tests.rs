@@ -168,6 +168,48 @@ async fn failures_slow_their_own_login_down_and_nobody_else_and_never_shut_the_o
 }
 
 #[tokio::test]
+async fn whoever_is_not_let_in_for_a_halt_is_not_the_first() {
+    let gate = gate(|record| record.scope.binds_network = true).await;
+    let halt = crate::store::Halt { tenant: None, at: gate.clock.now(), reason: None };
+    let first_use = async || gate.store.app_passwords().await.unwrap()[0].first_use.clone();
+    gate.store.halt(&halt).await.unwrap();
+    let thief = from("198.51.100.1", Protocol::Imap);
+    let login = gate.auth.verify(claim(ALICE, RIGHT), thief).await.unwrap();
+    assert!(matches!(gate.auth.allow(login, thief), Err(AuthError::MailboxDisabled { .. })));
+    assert_eq!(first_use().await, None);
+    gate.store.resume(None).await.unwrap();
+    let owner = from("192.0.2.1", Protocol::Imap);
+    let login = gate.auth.verify(claim(ALICE, RIGHT), owner).await.unwrap();
+    gate.auth.allow(login, owner).unwrap();
+    assert_eq!(first_use().await.unwrap().network, "192.0.2.0/24".parse().unwrap());
+    assert!(matches!(gate.auth.verify(claim(ALICE, RIGHT), thief).await, Err(AuthError::Elsewhere { .. })));
+}
+
+#[tokio::test]
+async fn a_right_one_in_the_wrong_hands_is_told_apart_by_the_administrator_alone() {
+    let mut gate = gate(|_| {}).await;
+    gate.auth.settings.first_penalty = Duration::from_millis(1);
+    gate.auth.settings.longest_penalty = Duration::from_millis(1);
+    let origin = from("127.0.0.1", Protocol::Imap);
+    for _ in 0..10 {
+        gate.auth.verify(claim(ALICE, "wrong"), origin).await.unwrap_err();
+    }
+    gate.store.revoke_app_password("first", gate.clock.now()).await.unwrap();
+    let revoked = gate.auth.verify(claim(ALICE, RIGHT), origin).await.unwrap_err();
+    assert_eq!((revoked.code(), revoked.password_id()), ("too-many-failures", Some("first")));
+    let mut gate = self::gate(|record| record.scope.binds_network = true).await;
+    gate.auth.verify(claim(ALICE, RIGHT), from("192.0.2.1", Protocol::Imap)).await.unwrap();
+    gate.auth.settings.first_penalty = Duration::from_millis(1);
+    gate.auth.settings.longest_penalty = Duration::from_millis(1);
+    for expected in std::iter::repeat_n(Answer::WrongPassword, 10).chain([Answer::TooManyFailures]) {
+        let elsewhere = gate.auth.verify(claim(ALICE, RIGHT), origin).await.unwrap_err();
+        assert_eq!(elsewhere.answer(Reference::fresh()), expected);
+        assert_eq!((elsewhere.code(), elsewhere.password_id()), ("app-password-elsewhere", Some("first")));
+        assert_eq!(elsewhere.mailbox().map(Mailbox::as_str), Some(ALICE));
+    }
+}
+
+#[tokio::test]
 async fn network_protocol_and_date_are_answered_like_a_wrong_password() {
     let gate = gate(|record| {
         record.protocols = vec![Protocol::Smtp];

@@ -330,7 +330,7 @@ impl Delivering {
         }
     }
 
-    /// DATA, with what policy said of going on. Once it was let through, the message may finish.
+    /// DATA, with what policy said of going on.
     pub async fn data(&mut self, allowed: Result<(), AuthError>) -> Reply {
         let reply = match &mut self.mode {
             Mode::Assured(assured) => assured.data(allowed).await,
@@ -364,8 +364,15 @@ impl Delivering {
         }
     }
 
-    /// The end of the message: the answer to it.
-    pub async fn end(&mut self) -> Reply {
+    /// The end of the message, with what policy said of going on: the answer to it.
+    pub async fn end(&mut self, allowed: Result<(), AuthError>) -> Reply {
+        if let Err(error) = allowed {
+            self.composing = None;
+            self.abandon();
+            let sender = self.arrival.sender.as_deref();
+            let incidents = &self.delivery.incidents;
+            return told::policy(&error, About { permit: &self.permit, incidents, sender, what: "the message" });
+        }
         let rest = self.composing.as_mut().map_or(Ok(Vec::new()), Composing::end);
         let reply = match rest {
             Err(refusal) => {

@@ -129,9 +129,9 @@ impl Mail {
                 }
                 Some(reply)
             }
-            // A mailbox that is disabled within a transaction gets no further in it. A message that is on its way already may finish: it
-            // was let through as a whole, and cut off it would only be sent again. An app password that ends takes its session with it,
-            // and the message.
+            // A mailbox that is disabled, or halted, within a transaction gets no further in it, and no message is completed that is on its way
+            // already: the client hears that it has to wait, and keeps it. An app password that ends takes its session with it, and the
+            // message.
             Transact::Recipient(recipient) => {
                 let allowed = road.auth.clear_recipient(&self.permit, &recipient);
                 Some(self.delivering.recipient(allowed, &recipient).await)
@@ -149,7 +149,7 @@ impl Mail {
                 None
             }
             Transact::End => {
-                let reply = self.delivering.end().await;
+                let reply = self.delivering.end(road.auth.still_holds(&self.permit)).await;
                 match self.counted.take() {
                     Some(counted) if reply.is_positive() => counted.keep(),
                     _ => {}

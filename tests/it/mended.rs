@@ -422,6 +422,14 @@ async fn what_is_halted_stops_at_once_loses_nothing_and_goes_on_where_it_was() {
     }
     smtp.send("From: alice@contoso.test\r\n\r\ntext\r\n.\r\n").await;
     assert!(smtp.reply().await.contains("queued as"));
+    world.sandbox.faults().clear_all();
+    // Somebody is in the middle of a message.
+    let mut slow = world.smtp(ALICE, password).await;
+    for command in [&format!("MAIL FROM:<{ALICE}>"), "RCPT TO:<bob@contoso.test>", "DATA"] {
+        slow.smtp(command).await;
+    }
+    slow.send("From: alice@contoso.test\r\n\r\nof a thief\r\n").await;
+    world.fault("mail-unreachable");
     world.ops.halt(Some("contoso"), Some("a stolen laptop".to_owned())).await.unwrap();
     assert!(world.ops.halt(Some("fabrikam"), None).await.is_err(), "there is no such tenant");
     world.sandbox.faults().clear_all();
@@ -431,6 +439,10 @@ async fn what_is_halted_stops_at_once_loses_nothing_and_goes_on_where_it_was() {
     assert!(told.starts_with("in NO [CONTACTADMIN] "), "never a wrong password: {told}");
     let told = smtp.smtp(&format!("MAIL FROM:<{ALICE}>")).await;
     assert!(told.starts_with("451 4.7.0 "), "{told}");
+    slow.send(".\r\n").await;
+    let told = slow.reply().await;
+    assert!(told.starts_with("451 4.7.0 "), "it is not completed: {told}");
+    assert!(slow.smtp("NOOP").await.starts_with("250 "), "the session goes on");
     world.ops.retry_all_queued().await.unwrap();
     eventually("the message to be held", async || {
         let left = world.ops.queue().await.unwrap();
