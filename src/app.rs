@@ -2,6 +2,7 @@
 
 mod exposition;
 mod reminders;
+mod upkeep;
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, TryLockError};
@@ -12,12 +13,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use chrono::Utc;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error, info, warn};
 
 use crate::app::exposition::Exposition;
+use crate::app::upkeep::{look_after_journal, look_after_sign_ins, upkeep};
 use crate::auth::{self, Auth};
 use crate::base::files::{open_private, write_private};
 use crate::base::{Clock, ConnId, Fault, TenantName, Whose};
@@ -48,12 +50,6 @@ const CUT_TIME: Duration = Duration::from_secs(6);
 
 /// How long each of the last two writes may take. With the times above it is less than the 30 s that a service manager grants.
 const CLOSE_TIME: Duration = Duration::from_millis(1500);
-
-/// How often sign-ins are looked through for one that nobody uses.
-const KEEP_ALIVE_TIME: Duration = Duration::from_secs(3600);
-
-/// How often changes made by other processes are looked for; the contract allows five seconds.
-const UPKEEP_TIME: Duration = Duration::from_secs(1);
 
 /// The proxy cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -526,93 +522,6 @@ fn renew(road: &Road, config: &Config) {
                 remedy = error.remedy(),
                 "the certificate in use stays, the new one is no good: {error}"
             );
-        }
-    }
-}
-
-/// Keeps alive the sign-ins that nobody uses, and speaks in time of certificates, secrets and app passwords that end.
-async fn look_after_sign_ins(broker: Arc<Broker>, store: Arc<dyn crate::store::Store>, road: Arc<Road>) {
-    let (mut told, mut reminders) = (HashMap::new(), reminders::Reminders::default());
-    let mut hourly = interval(KEEP_ALIVE_TIME);
-    hourly.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        hourly.tick().await;
-        tell_expiries(&broker, &mut told).await;
-        reminders.remind(&store, &road.audit, Utc::now()).await;
-        if let Err(error) = broker.keep_alive().await {
-            warn!(code = error.code(), remedy = error.remedy(), "sign-ins could not be looked through: {error}");
-        }
-    }
-}
-
-/// Forgets what the journal and the audit trail need not know any more.
-async fn look_after_journal(road: Arc<Road>, keep: Duration, keep_audit: Duration) {
-    let mut hourly = interval(KEEP_ALIVE_TIME);
-    hourly.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        hourly.tick().await;
-        if let Err(error) = road.delivery.journal.prune(Utc::now(), keep).await {
-            warn!(code = error.code(), remedy = error.remedy(), "the journal could not be shortened: {error}");
-        }
-        if let Err(error) = road.audit.prune(keep_audit).await {
-            warn!(code = error.code(), remedy = error.remedy(), "the audit trail could not be shortened: {error}");
-        }
-    }
-}
-
-/// Says once for each of 60, 30, 7 and 1 days, and when it has come, that something ends.
-async fn tell_expiries(broker: &Arc<Broker>, told: &mut HashMap<(TenantName, &'static str), i64>) {
-    let asked = Arc::clone(broker);
-    let Ok(found) = tokio::task::spawn_blocking(move || asked.expiries()).await else { return };
-    let now = Utc::now();
-    for found in found {
-        let expiry = match found {
-            Ok(expiry) => expiry,
-            Err(error) => {
-                error!(code = error.code(), remedy = error.remedy(), "{error}");
-                continue;
-            }
-        };
-        let place = (expiry.tenant.clone(), expiry.what);
-        let Some(stage) = expiry.stage(now) else {
-            told.remove(&place);
-            continue;
-        };
-        if told.insert(place, stage) == Some(stage) {
-            continue;
-        }
-        let (tenant, what, remedy) = (&expiry.tenant, expiry.what, expiry.remedy());
-        match stage {
-            0 => error!(%tenant, remedy, "the {what} of the tenant `{tenant}` has expired"),
-            7 | 1 => {
-                error!(%tenant, remedy, "the {what} of the tenant `{tenant}` expires in {} days", expiry.days_left(now));
-            }
-            _ => {
-                warn!(%tenant, remedy, "the {what} of the tenant `{tenant}` expires in {} days", expiry.days_left(now))
-            }
-        }
-    }
-}
-
-/// Looks every second for what other processes changed.
-async fn upkeep(road: Arc<Road>) {
-    let mut ticks = interval(UPKEEP_TIME);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut failing = false;
-    loop {
-        ticks.tick().await;
-        // One that fails keeps the others from nothing.
-        let (gate, tokens) = (road.auth.upkeep().await, road.broker.upkeep().await);
-        let (incidents, journal) = (road.incidents.upkeep().await, road.delivery.journal.upkeep().await);
-        let done = gate.and(tokens).and(incidents).and(journal).and(road.audit.upkeep().await);
-        match done {
-            Ok(()) => failing = false,
-            // Said once, not every second.
-            Err(error) if !failing => {
-                failing = true;
-                error!(code = error.code(), remedy = error.remedy(), "changes cannot be looked for: {error}");
-            }
-            Err(error) => debug!("changes still cannot be looked for: {error}"),
         }
     }
 }

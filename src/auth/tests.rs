@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use tempfile::TempDir;
 
 use super::*;
-use crate::base::Secret;
+use crate::base::{Answer, Fault, Reference, Secret};
 use crate::store::{AppPasswords, DeliveryMode, SenderScope, SqliteStore};
 
 const ALICE: &str = "alice@contoso.test";

@@ -439,16 +439,24 @@ async fn a_mailbox_that_is_disabled_within_a_transaction_gets_no_further_in_it()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_on_its_way_when_its_mailbox_is_disabled_may_finish() {
+async fn a_message_on_its_way_when_its_mailbox_is_disabled_is_not_completed() {
     let (world, mut smtp) = alice().await;
     open(&mut smtp).await;
     smtp.send(MESSAGE).await;
     world.ops.disable_mailbox(&ALICE.parse().unwrap()).await.unwrap();
     world.upkeep().await;
     smtp.send(".\r\n").await;
-    assert_eq!(&smtp.reply().await[..9], "250 2.0.0");
+    let told = smtp.reply().await;
+    assert!(told.starts_with("451 4.7.0 The mailbox needs your administrator, ref "), "{told}");
     let told = smtp.smtp(&format!("MAIL FROM:<{ALICE}>")).await;
     assert!(told.starts_with("451 4.7.0 "), "{told}");
+    assert_eq!(world.sandbox.submissions().len(), 0);
+    // The client still has it, and the session goes on.
+    world.ops.enable_mailbox(&ALICE.parse().unwrap()).await.unwrap();
+    world.upkeep().await;
+    open(&mut smtp).await;
+    smtp.send(format!("{MESSAGE}.\r\n")).await;
+    assert_eq!(&smtp.reply().await[..9], "250 2.0.0");
     assert_eq!(world.sandbox.submissions().len(), 1);
 }
 

@@ -140,6 +140,8 @@ async fn a_password_for_certain_recipients_sends_to_nobody_else() {
         ("bob@contoso.test.evil.example", "550 5.7.1 "),
         ("x@sub.partner.example", "550 5.7.1 "),
         ("postmaster", "550 5.7.1 "),
+        ("IMCEASMTP-x+40evil+2Eexample@partner.example", "550 5.7.1 "),
+        ("\"imceasmtp-x+40evil+2Eexample\"@partner.example", "550 5.7.1 "),
     ] {
         let told = mail(&mut smtp, to).await;
         assert!(told.starts_with(code), "{to}: {told}");

@@ -375,7 +375,7 @@ pub fn entries() -> impl Iterator<Item = &'static Entry> {
     [own::ANSWERS, exchange::LOGIN, exchange::MESSAGE, mailbox::IMAP, mailbox::POP3, graph::ENTRIES]
         .into_iter()
         .chain(aadsts::NUMBERS.iter().copied())
-        .chain([aadsts::ERRORS, own::ROAD, own::ROUTES, own::ADMINISTRATION])
+        .chain([aadsts::ERRORS, own::ROAD, own::ROUTES, own::MACHINE, own::ADMINISTRATION])
         .flatten()
 }
 

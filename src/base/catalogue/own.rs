@@ -2,6 +2,7 @@
 
 mod administration;
 mod answers;
+mod machine;
 mod routes;
 
 use crate::base::Whose;
@@ -12,6 +13,7 @@ use crate::base::catalogue::{Area, Certainty, Entry, Retry, Step, Told};
 
 pub(super) use self::administration::ADMINISTRATION;
 pub(super) use self::answers::ANSWERS;
+pub(super) use self::machine::MACHINE;
 pub(super) use self::routes::ROUTES;
 
 /// A failure that someone has to mend.
@@ -475,9 +477,16 @@ pub(super) static ROAD: &[Entry] = &[
     },
     Entry {
         code: "mailbox-disabled",
-        title: "the mailbox is disabled here",
-        what: "The administrator of Postern has disabled the mailbox; the app password was right.",
-        remedy: &[Step::Do("If it should be used again:"), Step::Run("postern mailbox enable {mailbox}")],
+        title: "the mailbox is disabled here, or halted",
+        what: "The administrator of Postern has disabled the mailbox, or halted its tenant or everything; the app password was right.",
+        remedy: &[
+            Step::Do("See which of them it is, and since when:"),
+            Step::Run("postern status"),
+            Step::Do("If it should be used again:"),
+            Step::Run("postern mailbox enable {mailbox}"),
+            Step::Do("Or, where its tenant (with `--tenant NAME`) or everything was halted:"),
+            Step::Run("postern resume"),
+        ],
         ..MEND
     },
     Entry {

@@ -264,8 +264,13 @@ pub fn recipients(header: &[u8]) -> Option<Vec<String>> {
         if ["resent-to", "resent-cc", "resent-bcc"].iter().any(|name| field.is(name)) {
             return None;
         }
-        if ["to", "cc", "bcc"].iter().any(|name| field.is(name)) && fields::bare_ats(field.value())? > 0 {
-            all.extend(fields::addresses(&field)?);
+        if ["to", "cc", "bcc"].iter().any(|name| field.is(name)) {
+            if fields::bare_ats(field.value())? > 0 {
+                all.extend(fields::addresses(&field)?);
+            } else if field.value().contains(&b'@') || memchr::memmem::find(field.value(), b"=?").is_some() {
+                // No address to us, and perhaps one to somebody who takes quotes and encoded words off first.
+                return None;
+            }
         }
     }
     Some(all)

@@ -287,6 +287,9 @@ fn whom_a_header_names_is_read_or_said_to_be_unclear() {
         // One of the two is a name only, and would not get it.
         "To: a@x.test <b@x.test>\r\n",
         "Cc: \"a b\"@x.test\r\n",
+        // Somebody may take quotes and encoded words off first.
+        "To: \"x@evil.test\"\r\n",
+        "Cc: =?utf-8?Q?x=40evil.test?=\r\n",
     ] {
         assert_eq!(recipients(unclear.as_bytes()), None, "{unclear}");
     }

@@ -1,0 +1,111 @@
+//! What is seen to now and then beside the sessions.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::Utc;
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{debug, error, warn};
+
+use crate::app::reminders;
+use crate::base::{Fault, TenantName};
+use crate::broker::Broker;
+use crate::session::Road;
+
+/// How often sign-ins are looked through for one that nobody uses.
+const KEEP_ALIVE_TIME: Duration = Duration::from_secs(3600);
+
+/// How often changes made by other processes are looked for; the contract allows five seconds.
+const UPKEEP_TIME: Duration = Duration::from_secs(1);
+
+/// Keeps alive the sign-ins that nobody uses, and speaks in time of certificates, secrets and app passwords that end.
+pub(in crate::app) async fn look_after_sign_ins(
+    broker: Arc<Broker>,
+    store: Arc<dyn crate::store::Store>,
+    road: Arc<Road>,
+) {
+    let (mut told, mut reminders) = (HashMap::new(), reminders::Reminders::default());
+    let mut hourly = interval(KEEP_ALIVE_TIME);
+    hourly.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        hourly.tick().await;
+        tell_expiries(&broker, &mut told).await;
+        reminders.remind(&store, &road.audit, Utc::now()).await;
+        if let Err(error) = broker.keep_alive().await {
+            warn!(code = error.code(), remedy = error.remedy(), "sign-ins could not be looked through: {error}");
+        }
+    }
+}
+
+/// Forgets what the journal and the audit trail need not know any more.
+pub(in crate::app) async fn look_after_journal(road: Arc<Road>, keep: Duration, keep_audit: Duration) {
+    let mut hourly = interval(KEEP_ALIVE_TIME);
+    hourly.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        hourly.tick().await;
+        if let Err(error) = road.delivery.journal.prune(Utc::now(), keep).await {
+            warn!(code = error.code(), remedy = error.remedy(), "the journal could not be shortened: {error}");
+        }
+        if let Err(error) = road.audit.prune(keep_audit).await {
+            warn!(code = error.code(), remedy = error.remedy(), "the audit trail could not be shortened: {error}");
+        }
+    }
+}
+
+/// Says once for each of 60, 30, 7 and 1 days, and when it has come, that something ends.
+async fn tell_expiries(broker: &Arc<Broker>, told: &mut HashMap<(TenantName, &'static str), i64>) {
+    let asked = Arc::clone(broker);
+    let Ok(found) = tokio::task::spawn_blocking(move || asked.expiries()).await else { return };
+    let now = Utc::now();
+    for found in found {
+        let expiry = match found {
+            Ok(expiry) => expiry,
+            Err(error) => {
+                error!(code = error.code(), remedy = error.remedy(), "{error}");
+                continue;
+            }
+        };
+        let place = (expiry.tenant.clone(), expiry.what);
+        let Some(stage) = expiry.stage(now) else {
+            told.remove(&place);
+            continue;
+        };
+        if told.insert(place, stage) == Some(stage) {
+            continue;
+        }
+        let (tenant, what, remedy) = (&expiry.tenant, expiry.what, expiry.remedy());
+        match stage {
+            0 => error!(%tenant, remedy, "the {what} of the tenant `{tenant}` has expired"),
+            7 | 1 => {
+                error!(%tenant, remedy, "the {what} of the tenant `{tenant}` expires in {} days", expiry.days_left(now));
+            }
+            _ => {
+                warn!(%tenant, remedy, "the {what} of the tenant `{tenant}` expires in {} days", expiry.days_left(now))
+            }
+        }
+    }
+}
+
+/// Looks every second for what other processes changed.
+pub(in crate::app) async fn upkeep(road: Arc<Road>) {
+    let mut ticks = interval(UPKEEP_TIME);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut failing = false;
+    loop {
+        ticks.tick().await;
+        // One that fails keeps the others from nothing.
+        let (gate, tokens) = (road.auth.upkeep().await, road.broker.upkeep().await);
+        let (incidents, journal) = (road.incidents.upkeep().await, road.delivery.journal.upkeep().await);
+        let done = gate.and(tokens).and(incidents).and(journal).and(road.audit.upkeep().await);
+        match done {
+            Ok(()) => failing = false,
+            // Said once, not every second.
+            Err(error) if !failing => {
+                failing = true;
+                error!(code = error.code(), remedy = error.remedy(), "changes cannot be looked for: {error}");
+            }
+            Err(error) => debug!("changes still cannot be looked for: {error}"),
+        }
+    }
+}
