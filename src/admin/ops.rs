@@ -14,6 +14,7 @@ mod rows;
 pub mod setup;
 mod sign_in;
 mod status;
+mod strength;
 
 use std::path::Path;
 
@@ -31,10 +32,12 @@ pub use self::key::{KeyChange, KeyStatus, Keys};
 pub use self::keys::{KeyFindings, check_keys};
 use self::rows::Undo;
 pub use self::rows::{
-    Added, IssueRequest, Issued, MailboxRow, MailboxState, PasswordRow, PasswordState, Removed, RevokeOutcome, Rotated,
+    Added, Adopted, IssueRequest, Issued, MailboxRow, MailboxState, PasswordRow, PasswordState, Removed, RevokeOutcome,
+    Rotated,
 };
 pub use self::sign_in::SignInDesk;
 pub use self::status::{ListenerStatus, NotWell, Status, Waiting};
+pub use self::strength::Strength;
 
 /// The administrative acts on one configuration and its store.
 pub struct Ops {

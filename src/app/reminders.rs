@@ -108,6 +108,7 @@ mod tests {
             mailbox: "alice@contoso.test".parse().unwrap(),
             label: "scanner".to_owned(),
             verifier: Verifier([0; 32]),
+            slow_hash: None,
             protocols: Protocol::ALL.to_vec(),
             networks: Vec::new(),
             delivery: DeliveryMode::Assured,

@@ -117,6 +117,9 @@ pub enum Refusal {
     /// The login name holds what no login name may.
     #[error("the login name is malformed")]
     MalformedLogin,
+    /// Whether it is a secret that a device brought along was not asked: too many were tried.
+    #[error("too many were tried, so that nobody asked whether this is the secret of a device")]
+    NotChecked,
     /// The client's address is outside the networks of the app password.
     #[error("the app password may not be used from this network")]
     Network,
@@ -216,6 +219,11 @@ impl Fault for AuthError {
                         .to_owned()
                 }
                 Refusal::NotYet => "Wait for the day from which it works (`postern password show ID`).".to_owned(),
+                Refusal::NotChecked => {
+                    "If it is a device of yours at a new address, try again in some minutes, or issue it an app password that Postern has made; \
+                     those are never kept waiting."
+                        .to_owned()
+                }
                 Refusal::Network => "Issue an app password for that network (`--network`).".to_owned(),
                 Refusal::OtherMailbox => "Enter the login name that belongs to this app password.".to_owned(),
                 Refusal::Protocol => "Issue an app password for that protocol (`--protocol`).".to_owned(),
@@ -238,6 +246,9 @@ impl Fault for AuthError {
                  ADDRESS-or-@DOMAIN`."
             )),
             Self::TooManyFailures { last } if matches!(**last, Self::Elsewhere { .. }) => last.remedy(),
+            Self::TooManyFailures { last } if matches!(**last, Self::Refused { reason: Refusal::NotChecked, .. }) => {
+                last.remedy()
+            }
             Self::TooManyFailures { .. } => {
                 Some("Enter the right app password in the mail program that keeps trying.".to_owned())
             }

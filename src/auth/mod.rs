@@ -2,6 +2,7 @@
 //!
 //! The mailbox that is used upstream follows from the verified app password and from nothing else that the client says.
 
+mod adopted;
 pub mod app_password;
 mod error;
 mod policy;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use dashmap::DashMap;
 use tokio::time::{Instant, sleep_until};
 
+use crate::auth::adopted::{Adopted, Checked};
 use crate::auth::app_password::Pepper;
 use crate::auth::registry::{Registry, Resolved, Table};
 use crate::auth::throttle::Throttle;
@@ -83,6 +85,7 @@ pub struct Auth {
     clock: Clock,
     registry: Registry,
     throttle: Throttle,
+    adopted: Adopted,
     sessions: sessions::Sessions,
     quotas: quota::Quotas,
     /// Last uses that are not yet in the store.
@@ -103,6 +106,7 @@ impl Auth {
         let registry = Registry::load(&*store).await?;
         let throttle = Throttle::new(settings.failures, settings.forget_after);
         Ok(Self {
+            adopted: Adopted::new(&pepper),
             settings,
             store,
             pepper,
@@ -119,7 +123,8 @@ impl Auth {
     ///
     /// A refusal is returned only when its penalty has passed, counted from when the claim came, so that its time tells
     /// nothing about its reason. The right password is never delayed and never refused because of earlier wrong ones:
-    /// generated app passwords have 80 bits and more, so nobody is kept out by making their owner wait.
+    /// generated app passwords have 80 bits and more, so nobody is kept out by making their owner wait. What a device brought along
+    /// is checked within limits (`Adopted`), since it can be guessed.
     ///
     /// # Errors
     /// [`AuthError::Refused`], [`AuthError::TooManyFailures`], [`AuthError::Store`].
@@ -137,6 +142,10 @@ impl Auth {
         let doubled = self.settings.first_penalty.saturating_mul(1 << failures.saturating_sub(1).min(10));
         sleep_until(received + doubled.min(self.settings.longest_penalty)).await;
         match error {
+            // Whether it was right was never asked, so that it may not be called wrong.
+            last @ AuthError::Refused { reason: Refusal::NotChecked, .. } => {
+                Err(AuthError::TooManyFailures { last: Box::new(last) })
+            }
             // A right app password in the wrong place is answered like a wrong one, however often it is tried.
             last @ (AuthError::Refused { .. } | AuthError::Elsewhere { .. }) if failures > self.settings.failures => {
                 Err(AuthError::TooManyFailures { last: Box::new(last) })
@@ -166,27 +175,24 @@ impl Auth {
                 _ => None,
             };
             if let Some(mailbox) = owner {
-                let refusal = policy::check(&password, origin, self.clock.now());
-                return match refusal {
-                    // Whoever is not let in for another reason is not the first.
-                    None if mailbox.is_off() && origin.protocol != Protocol::Smtp => Ok(Login { password, mailbox }),
-                    None => self.first_used(password, mailbox, origin).await,
-                    Some(reason) => {
-                        // Every refusal costs one question to the store, as a wrong password does.
-                        self.store.app_password_by_verifier(&verifier).await?;
-                        match (reason, bound_network(&password)) {
-                            (Refusal::Network, Some(bound_to)) => Err(AuthError::Elsewhere {
-                                bound_to,
-                                mailbox: mailbox.address.clone(),
-                                password_id: password.id.clone(),
-                            }),
-                            (reason, _) => refused(reason, Some(password.id.clone())),
-                        }
-                    }
-                };
+                return self.admit(password, mailbox, origin).await;
             }
             self.store.app_password_by_verifier(&verifier).await?;
             return refused(Refusal::OtherMailbox, Some(password.id.clone()));
+        }
+        let meant = match &resolved {
+            Resolved::Mailbox(mailbox) | Resolved::RightSide(mailbox) => Some(Arc::clone(mailbox)),
+            Resolved::Malformed | Resolved::Unknown => None,
+        };
+        let address = meant.as_ref().map(|mailbox| &mailbox.address);
+        let failed = self.throttle.failures(origin.address, &claim.login) >= self.settings.failures;
+        match (self.adopted.check(&table, claim, address, origin.address, failed).await, meant) {
+            (Checked::Right(password), Some(mailbox)) => return self.admit(password, mailbox, origin).await,
+            (Checked::LeftOpen, _) => {
+                self.store.app_password_by_verifier(&verifier).await?;
+                return refused(Refusal::NotChecked, None);
+            }
+            _ => {}
         }
         // Not among the valid ones in memory: the store is asked once, which also finds the reason for the log.
         match self.store.app_password_by_verifier(&verifier).await? {
@@ -197,6 +203,36 @@ impl Auth {
                 Resolved::Unknown => refused(Refusal::UnknownLogin, None),
                 Resolved::Mailbox(_) | Resolved::RightSide(_) => refused(Refusal::WrongPassword, None),
             },
+        }
+    }
+
+    /// Lets in who has given the right one for this mailbox, if it may be used from here and now.
+    async fn admit(
+        &self,
+        password: Arc<AppPasswordRecord>,
+        mailbox: Arc<MailboxRecord>,
+        origin: Origin,
+    ) -> Result<Login, AuthError> {
+        match policy::check(&password, origin, self.clock.now()) {
+            // Whoever is not let in for another reason is not the first.
+            None if mailbox.is_off() && origin.protocol != Protocol::Smtp => Ok(Login { password, mailbox }),
+            None => self.first_used(password, mailbox, origin).await,
+            Some(reason) => {
+                // Every refusal costs one question to the store, as a wrong password does.
+                self.store.app_password_by_verifier(&password.verifier).await?;
+                match (reason, bound_network(&password)) {
+                    (Refusal::Network, Some(bound_to)) => Err(AuthError::Elsewhere {
+                        bound_to,
+                        mailbox: mailbox.address.clone(),
+                        password_id: password.id.clone(),
+                    }),
+                    (reason, _) => Err(AuthError::Refused {
+                        reason,
+                        mailbox: Some(mailbox.address.clone()),
+                        password_id: Some(password.id.clone()),
+                    }),
+                }
+            }
         }
     }
 

@@ -20,6 +20,8 @@ pub(in crate::auth) struct Table {
     revision: i64,
     by_verifier: HashMap<Verifier, Arc<AppPasswordRecord>>,
     by_id: HashMap<String, Arc<AppPasswordRecord>>,
+    /// Those that devices brought along, by their mailbox.
+    adopted: HashMap<Mailbox, Vec<Arc<AppPasswordRecord>>>,
     /// Addresses and aliases, in lower case.
     logins: HashMap<String, Arc<MailboxRecord>>,
 }
@@ -80,8 +82,13 @@ impl Table {
             .filter(|record| record.revoked_at.is_none())
             .map(Arc::new)
             .collect();
+        let mut adopted: HashMap<Mailbox, Vec<_>> = HashMap::new();
+        for record in valid.iter().filter(|record| record.slow_hash.is_some()) {
+            adopted.entry(record.mailbox.clone()).or_default().push(Arc::clone(record));
+        }
         Ok(Self {
             revision,
+            adopted,
             by_verifier: valid.iter().map(|record| (record.verifier, Arc::clone(record))).collect(),
             by_id: valid.iter().map(|record| (record.id.clone(), Arc::clone(record))).collect(),
             logins,
@@ -91,6 +98,21 @@ impl Table {
     /// The app password with this verifier, if it was not revoked.
     pub(in crate::auth) fn password(&self, verifier: &Verifier) -> Option<Arc<AppPasswordRecord>> {
         self.by_verifier.get(verifier).cloned()
+    }
+
+    /// What the store was at.
+    pub(in crate::auth) fn revision(&self) -> i64 {
+        self.revision
+    }
+
+    /// Those of a mailbox that a device brought along and that were not revoked.
+    pub(in crate::auth) fn adopted(&self, mailbox: &Mailbox) -> Vec<Arc<AppPasswordRecord>> {
+        self.adopted.get(mailbox).cloned().unwrap_or_default()
+    }
+
+    /// How many of them the mailbox with the most has.
+    pub(in crate::auth) fn most_adopted(&self) -> usize {
+        self.adopted.values().map(Vec::len).max().unwrap_or_default()
     }
 
     /// All that were not revoked.

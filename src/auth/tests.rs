@@ -9,6 +9,8 @@ use super::*;
 use crate::base::{Answer, Fault, Reference, Secret};
 use crate::store::{AppPasswords, DeliveryMode, SenderScope, SqliteStore};
 
+mod adopted;
+
 const ALICE: &str = "alice@contoso.test";
 const RIGHT: &str = "abcde-fghij-klmno-pqrst";
 
@@ -46,6 +48,7 @@ async fn gate(change: impl FnOnce(&mut AppPasswordRecord)) -> Gate {
         mailbox: ALICE.parse().unwrap(),
         label: "test".to_owned(),
         verifier: pepper().verifier(RIGHT.as_bytes()),
+        slow_hash: None,
         protocols: Protocol::ALL.to_vec(),
         networks: Vec::new(),
         delivery: DeliveryMode::Direct,

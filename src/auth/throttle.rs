@@ -50,6 +50,15 @@ impl Throttle {
         entry.count
     }
 
+    /// How many failures there are now.
+    pub(in crate::auth) fn failures(&self, address: IpAddr, login: &[u8]) -> u32 {
+        let fresh = |failures: &Failures| failures.last.elapsed() < self.forget_after;
+        self.failures
+            .get(&self.key(address, login))
+            .filter(|failures| fresh(failures))
+            .map_or(0, |failures| failures.count)
+    }
+
     /// Forgets the failures of a login that has now succeeded from this address.
     pub(in crate::auth) fn forgive(&self, address: IpAddr, login: &[u8]) {
         if !self.failures.is_empty() {

@@ -76,6 +76,16 @@ impl std::fmt::Debug for Verifier {
     }
 }
 
+/// What a secret that others chose is compared with: Argon2id, as a PHC string. Useless without the pepper.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SlowHash(pub String);
+
+impl std::fmt::Debug for SlowHash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[slow hash]")
+    }
+}
+
 /// What becomes of a message that is submitted with an app password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -105,8 +115,10 @@ pub struct AppPasswordRecord {
     pub mailbox: Mailbox,
     /// What the administrator calls it.
     pub label: String,
-    /// What a presented password is compared with.
+    /// What a presented password is compared with; random, and nobody's, for one that a device brought along.
     pub verifier: Verifier,
+    /// What a presented secret is compared with, where a device brought it along.
+    pub slow_hash: Option<SlowHash>,
     /// The protocols it may be used for.
     pub protocols: Vec<Protocol>,
     /// The networks it may be used from; empty means any.

@@ -39,6 +39,7 @@ fn password(id: &str, of: &str, byte: u8) -> AppPasswordRecord {
         mailbox: address(of),
         label: "scanner, 3rd floor".to_owned(),
         verifier: Verifier([byte; 32]),
+        slow_hash: None,
         protocols: vec![Protocol::Smtp, Protocol::Imap],
         networks: vec!["192.0.2.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()],
         delivery: DeliveryMode::Direct,

@@ -1,6 +1,6 @@
 //! `postern mailbox connect`: a person signs in, in a browser of this machine, on another device, or by a refresh token.
 
-use std::io::{IsTerminal, Read, Write};
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,12 +8,12 @@ use std::time::Duration;
 use clap::Args;
 use qrcode::QrCode;
 use qrcode::render::unicode::Dense1x2;
-use zeroize::Zeroizing;
 
 use crate::admin::cli::failure::Failure;
 use crate::admin::cli::mailbox::document;
 use crate::admin::cli::output::{Output, Tone};
 use crate::admin::cli::redirect::Receiver;
+use crate::admin::cli::secret_file;
 use crate::admin::cli::terminal::LongLines;
 use crate::admin::cli::values;
 use crate::admin::ops::{Ops, SignInDesk};
@@ -216,45 +216,16 @@ async fn by_device_code(desk: &SignInDesk, output: &Output) -> Result<Connected,
     Ok(connected?)
 }
 
-/// Largest refresh token that is taken. Those of Entra ID have 1 to 2 KiB.
-const MAX_TOKEN_BYTES: u64 = 64 * 1024;
-
-/// Reads a refresh token: the file's one line, without the line end that editors add.
+/// Reads a refresh token: the file's one word.
 fn read_token(path: &Path) -> Result<Secret<String>, Failure> {
-    let from_stdin = path.as_os_str() == "-";
-    let name = if from_stdin { "stdin".to_owned() } else { format!("`{}`", path.display()) };
-    // Room for the whole at once: growing would leave copies of the token behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(64 * 1024 + 1));
-    let read = if from_stdin {
-        std::io::stdin().lock().take(MAX_TOKEN_BYTES + 1).read_to_end(&mut bytes)
-    } else {
-        std::fs::File::open(path).and_then(|file| file.take(MAX_TOKEN_BYTES + 1).read_to_end(&mut bytes))
-    };
-    let wrong = |what: &str| {
-        let message = format!("{name} holds no refresh token: {what}");
-        Failure::operation(
-            "refresh-token-file",
-            message,
-            "Put the refresh token into it, on one line, and nothing else.",
-        )
-    };
-    if let Err(error) = read {
-        let message = format!("{name} cannot be read: {error}");
-        return Err(Failure::operation(
-            "refresh-token-file",
-            message,
-            "Correct the path, or let this user read the file.",
-        ));
-    }
-    if bytes.len() as u64 > MAX_TOKEN_BYTES {
-        return Err(wrong("it is larger than 64 KiB"));
-    }
-    let text = std::str::from_utf8(&bytes).map_err(|_| wrong("it is not text"))?.trim();
-    if text.is_empty() {
-        return Err(wrong("it is empty"));
-    }
+    let line = secret_file::read_line(path, "refresh token")?;
+    let text = line.expose().trim();
     if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(wrong("it has more than one word, or a character that no token has"));
+        return Err(secret_file::unfit(
+            path,
+            "refresh token",
+            "it has more than one word, or a character that no token has",
+        ));
     }
     Ok(Secret::new(text.to_owned()))
 }

@@ -26,6 +26,7 @@ mod queue;
 mod reason;
 mod redirect;
 mod sandbox;
+mod secret_file;
 mod serve;
 mod set_up;
 mod setup;

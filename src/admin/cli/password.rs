@@ -1,6 +1,7 @@
 //! `postern password`: the app passwords that mail programs log in with.
 
 pub(super) mod card;
+mod issue;
 pub(super) mod scope;
 mod selection;
 
@@ -8,22 +9,19 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
-use ipnet::IpNet;
 use serde::Serialize;
-use zeroize::Zeroizing;
 
 use crate::admin::cli::failure::{Failure, with_causes};
 use crate::admin::cli::listing::{self, Column};
-use crate::admin::cli::output::{Entry, Output, Tone};
-use crate::admin::cli::password::scope::ScopeOptions;
+use crate::admin::cli::output::{Entry, Output};
+use crate::admin::cli::password::issue::{Adopt, Issue, WhatFor, hand_out};
 use crate::admin::cli::password::selection::Selection;
 use crate::admin::cli::set_up::SetUp;
 use crate::admin::cli::values::{self, Expiry, timestamp};
-use crate::admin::cli::view::{IssuedDocument, PasswordDocument, ShownPasswordDocument, protocols};
-use crate::admin::ops::{IssueRequest, Issued, Ops, PasswordRow, PasswordState, RevokeOutcome, Rotated, delivery_mode};
-use crate::base::{Mailbox, Protocol, TenantName};
-use crate::config::{self, Config};
-use crate::store::SenderScope;
+use crate::admin::cli::view::{PasswordDocument, ShownPasswordDocument, protocols};
+use crate::admin::ops::{Ops, PasswordRow, PasswordState, RevokeOutcome, Rotated};
+use crate::base::{Mailbox, TenantName};
+use crate::config::Config;
 
 /// Issue, rotate, list and revoke app passwords
 #[derive(Args, Debug)]
@@ -35,54 +33,12 @@ pub(super) struct PasswordGroup {
 #[derive(Subcommand, Debug)]
 enum PasswordCommand {
     Issue(Issue),
+    Adopt(Adopt),
     List(List),
     Unused(Unused),
     Show(Show),
     Rotate(Rotate),
     Revoke(Revoke),
-}
-
-/// Issue a new app password for a mailbox and print it once
-///
-/// The password stands alone on stdout; its ID, the settings for the mail program and its end go to stderr. It cannot be shown
-/// again. Lists can be repeated or separated by commas.
-#[derive(Args, Debug)]
-struct Issue {
-    /// The address of the mailbox
-    #[arg(value_parser = values::address)]
-    address: Mailbox,
-    /// Which program or device uses it, such as "scanner, second floor"
-    #[arg(long, value_name = "TEXT", value_parser = values::label)]
-    label: String,
-    /// The protocols it is good for: smtp, imap, pop3 [default: all]
-    #[arg(long = "protocol", value_name = "PROTOCOL", value_delimiter = ',', value_parser = values::protocol)]
-    protocols: Vec<Protocol>,
-    /// The networks it may be used from, such as 10.1.0.0/16 [default: any]
-    #[arg(long = "network", value_name = "CIDR", value_delimiter = ',', value_parser = values::network)]
-    networks: Vec<IpNet>,
-    /// Its end: a span such as 90d, or a date, which means the end of that day in UTC [default: never]
-    #[arg(long, value_name = "WHEN", value_parser = values::expiry, allow_hyphen_values = true)]
-    expires: Option<Expiry>,
-    /// What becomes of messages: assured, what Exchange cannot take now is kept and delivered later; direct, the mail program hears what Exchange says, and has a queue of its own [default: as configured]
-    #[arg(long, value_name = "HOW", value_parser = values::delivery)]
-    delivery: Option<config::DeliveryMode>,
-    /// Whom its messages may name as sender, in the envelope and in From: addresses, or @contoso.com for a whole domain [default: whomever Exchange allows]
-    #[arg(long = "sender", value_name = "ADDRESS-or-@DOMAIN", value_delimiter = ',', value_parser = values::sender)]
-    senders: Vec<String>,
-    /// Put the mailbox in the place of whatever sender is named; replies still go to that one
-    #[arg(long)]
-    force_from: bool,
-    #[command(flatten)]
-    scope: ScopeOptions,
-    /// Whose it is: a person or a department
-    #[arg(long, value_name = "TEXT", value_parser = values::label)]
-    owner: Option<String>,
-    /// What else there is to know, such as where the device stands
-    #[arg(long, value_name = "TEXT", value_parser = values::label)]
-    note: Option<String>,
-    /// 16 characters, for devices that take no more
-    #[arg(long)]
-    short: bool,
 }
 
 /// List the app passwords, without the passwords
@@ -156,7 +112,8 @@ struct RevokedDocument {
 impl PasswordGroup {
     pub(super) fn run(self, set_up: &SetUp) -> Result<(), Failure> {
         let end = match &self.command {
-            PasswordCommand::Issue(Issue { expires: Some(expiry), .. })
+            PasswordCommand::Issue(Issue { what_for: WhatFor { expires: Some(expiry), .. }, .. })
+            | PasswordCommand::Adopt(Adopt { what_for: WhatFor { expires: Some(expiry), .. }, .. })
             | PasswordCommand::Rotate(Rotate { expires: Some(expiry), .. }) => {
                 Some(moment_ahead(*expiry, set_up.now())?)
             }
@@ -165,7 +122,8 @@ impl PasswordGroup {
         let config = set_up.config()?;
         set_up.wait_for(async {
             let mailbox = match &self.command {
-                PasswordCommand::Issue(issue) => Some(&issue.address),
+                PasswordCommand::Issue(issue) => Some(&issue.what_for.address),
+                PasswordCommand::Adopt(adopt) => Some(&adopt.what_for.address),
                 _ => None,
             };
             let ops = Ops::open_existing(&config, mailbox).await?;
@@ -188,34 +146,8 @@ impl PasswordCommand {
         end: Option<DateTime<Utc>>,
     ) -> Result<(), Failure> {
         match self {
-            Self::Issue(issue) => {
-                let delivery = delivery_mode(issue.delivery.unwrap_or(config.delivery.default));
-                let read_only_sender = issue.protocols.contains(&Protocol::Smtp) && issue.scope.is_read_only();
-                if read_only_sender {
-                    return Err(Failure::Usage(
-                        "--read-only: an app password for reading only is for IMAP and POP3, and not for `--protocol smtp`".to_owned(),
-                    ));
-                }
-                let scope = issue.scope.scope(!issue.protocols.is_empty(), now);
-                let request = IssueRequest {
-                    scope,
-                    mailbox: issue.address,
-                    label: issue.label,
-                    protocols: unique(issue.protocols),
-                    networks: unique(issue.networks),
-                    expires_at: end,
-                    short: issue.short,
-                    delivery,
-                    owner: issue.owner,
-                    note: issue.note,
-                    senders: SenderScope { allowed: unique(issue.senders), force_from: issue.force_from },
-                };
-                let issued = ops.issue_password(request).await?;
-                match hand_out(output, config, &issued) {
-                    Ok(()) => Ok(()),
-                    Err(failure) => Err(take_back(ops, &issued.row.id, failure).await),
-                }
-            }
+            Self::Issue(issue) => issue.run(ops, config, output, now, end).await,
+            Self::Adopt(adopt) => adopt.run(ops, config, output, now, end).await,
             Self::Rotate(Rotate { id, overlap, short, .. }) => {
                 let rotated = ops.rotate_password(&id, overlap, end, short).await?;
                 if let Err(failure) = hand_out(output, config, &rotated.issued) {
@@ -320,31 +252,6 @@ pub(super) fn unique<T: PartialEq>(list: Vec<T>) -> Vec<T> {
     kept
 }
 
-fn hand_out(output: &Output, config: &Config, issued: &Issued) -> Result<(), Failure> {
-    let Issued { password, row } = issued;
-    for network in card::unreachable_from(config, row) {
-        output.problem(
-            Tone::Warning,
-            &format!("no listener of the configuration can be reached from {network}"),
-            Some("Add a [[listener]] with an address of the network, as README.md shows in step 5; the default ones are open to this machine only."),
-        );
-    }
-    if output.is_json() {
-        return output.json(&IssuedDocument {
-            id: &row.id,
-            password: password.expose(),
-            login: row.mailbox.as_str(),
-            label: &row.label,
-            mailbox: row.mailbox.as_str(),
-            expires_at: row.expires_at.map(timestamp),
-            replaces: row.replaces.as_deref(),
-        });
-    }
-    output.data(&Zeroizing::new(format!("{}\n", password.expose())))?;
-    output.note(&card::text(config, row));
-    Ok(())
-}
-
 /// Revokes a new app password that could not be printed: nobody has seen it, and it would stay in force unknown.
 pub(super) async fn take_back(ops: &Ops, id: &str, failure: Failure) -> Failure {
     let why = match failure {
@@ -436,6 +343,7 @@ fn show(output: &Output, row: &PasswordRow) -> Result<(), Failure> {
         vec!["mailbox".into(), row.mailbox.to_string().into()],
         vec!["label".into(), row.label.clone().into()],
         vec!["state".into(), state(row.state)],
+        vec!["secret".into(), if row.is_adopted { "the device's own".into() } else { "made by Postern".into() }],
         vec!["protocols".into(), protocols(&row.protocols).into()],
         vec!["networks".into(), networks(row)],
         vec!["delivery".into(), row.delivery.name().into()],
@@ -479,6 +387,7 @@ fn state(state: PasswordState) -> Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::Protocol;
 
     #[test]
     fn what_is_named_twice_counts_once() {

@@ -108,6 +108,16 @@ pub(super) struct IssuedDocument<'a> {
     pub(super) replaces: Option<&'a str>,
 }
 
+/// A secret of a device that is an app password now, without the secret.
+#[derive(Serialize)]
+pub(super) struct AdoptedDocument<'a> {
+    pub(super) id: &'a str,
+    pub(super) login: &'a str,
+    pub(super) label: &'a str,
+    pub(super) mailbox: &'a str,
+    pub(super) expires_at: Option<String>,
+}
+
 /// The protocols as people read them: `SMTP, IMAP`.
 pub(super) fn protocols(list: &[Protocol]) -> String {
     list.iter().map(|protocol| protocol.name().to_uppercase()).collect::<Vec<_>>().join(", ")
@@ -156,6 +166,7 @@ mod tests {
             last_used_at: Some(moment),
             replaces: None,
             tracking: crate::store::Tracking::default(),
+            is_adopted: false,
             replaced_by: None,
         };
         assert_eq!(

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
 
+use crate::admin::ops::Strength;
 use crate::base::{Fault, Mailbox, TenantName, Whose};
 use crate::broker::BrokerError;
 use crate::delivery::spool::SpoolError;
@@ -143,6 +144,32 @@ pub enum OpsError {
         /// The one in its place.
         by: String,
     },
+    /// No login can carry this secret.
+    #[error("the secret {why}")]
+    SecretUnfit {
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The secret is too easily guessed.
+    #[error("the secret is weak: {}", strength.words())]
+    SecretWeak {
+        /// How strong it is.
+        strength: Strength,
+    },
+    /// The secret is an app password of this mailbox already, or one that Postern has made.
+    #[error("the secret is the app password `{id}` already")]
+    SecretKnown {
+        /// Its ID.
+        id: String,
+    },
+    /// The mailbox has as many secrets of devices as it may.
+    #[error("{mailbox} has {most} secrets of devices already, the most that are looked through at a login")]
+    TooManyAdopted {
+        /// The mailbox.
+        mailbox: Mailbox,
+        /// How many it may have.
+        most: usize,
+    },
     /// There are several tenants, and none was named.
     #[error("there are several tenants: {tenants}")]
     TenantAmbiguous {
@@ -188,6 +215,10 @@ impl Fault for OpsError {
             Self::PasswordOver { .. } => "password-over",
             Self::PasswordReplaced { .. } => "password-replaced",
             Self::PasswordUnknown { .. } => "password-unknown",
+            Self::SecretUnfit { .. } => "secret-unfit",
+            Self::SecretWeak { .. } => "secret-weak",
+            Self::SecretKnown { .. } => "secret-known",
+            Self::TooManyAdopted { .. } => "too-many-adopted",
             Self::TenantAmbiguous { .. } => "tenant-ambiguous",
             Self::TenantUnknown { .. } => "tenant-unknown",
         }
@@ -252,6 +283,18 @@ impl Fault for OpsError {
                 "Rotate that one instead: `postern password rotate {by}`; or, if nobody has it, `postern password revoke {by}` first."
             )),
             Self::PasswordUnknown { .. } => Some("`postern password list` shows the IDs.".to_owned()),
+            Self::SecretUnfit { .. } => {
+                Some("Give it as it is entered in the device: one line, and nothing else.".to_owned())
+            }
+            Self::SecretWeak { strength } => Some(format!(
+                "{}Issue one instead (`postern password issue`) and enter that in the device; or, if nobody can get at the device, bind this one to \
+                 where it stands: `--force-weak --network CIDR`.",
+                strength.why.as_deref().map(|why| format!("{} ", why.trim())).unwrap_or_default()
+            )),
+            Self::SecretKnown { id } => Some(format!("`postern password show {id}` tells what it is good for.")),
+            Self::TooManyAdopted { mailbox, .. } => Some(format!(
+                "Revoke those of devices that are gone (`postern password list --mailbox {mailbox}`), give devices the same secret, or issue one."
+            )),
             Self::TenantAmbiguous { .. } => Some("Name one with --tenant.".to_owned()),
             Self::TenantUnknown { tenants, .. } => Some(format!("The tenants are: {tenants}.")),
         }

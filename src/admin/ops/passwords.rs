@@ -3,12 +3,16 @@
 use chrono::{DateTime, Utc};
 
 use crate::admin::ops::audit::actor;
+use crate::admin::ops::strength::{Strength, unfit};
 use crate::admin::ops::{
-    IssueRequest, Issued, Ops, OpsError, PasswordRow, PasswordState, RevokeOutcome, Rotated, Undo,
+    Adopted, IssueRequest, Issued, Ops, OpsError, PasswordRow, PasswordState, RevokeOutcome, Rotated, Undo,
 };
 use crate::auth::app_password;
 use crate::base::{Protocol, Secret};
 use crate::store::{AppPasswordRecord, Rotation, Tracking, UseScope, Verifier};
+
+/// How many secrets of devices a mailbox may have: each of them is worked out at a login that is none of them.
+const MOST_ADOPTED: usize = 8;
 
 impl Ops {
     /// Issues an app password. What is returned is the only time that it can be read.
@@ -16,6 +20,72 @@ impl Ops {
     /// # Errors
     /// [`OpsError::NotListed`], an unfit label, an end in the past.
     pub async fn issue_password(&self, request: IssueRequest) -> Result<Issued, OpsError> {
+        let short = request.short;
+        let (password, record) = self.fresh_password(self.prepared(request)?, short)?;
+        // The store itself looks at the list: between a look of ours and this somebody could take the mailbox off it.
+        if !self.foundation.store.add_app_password(&record).await? {
+            return Err(self.not_listed(&record.mailbox).await);
+        }
+        self.noted("password issued", Some(&record.mailbox), Some(&record.id), what_for(&record)).await;
+        Ok(Issued { password, row: self.password_row(record, &[]) })
+    }
+
+    /// Takes a secret that a device holds already as an app password of the mailbox, for this secret to the letter.
+    ///
+    /// # Errors
+    /// Those of [`issue_password`](Self::issue_password); [`OpsError::SecretUnfit`]; [`OpsError::SecretWeak`] unless it is `forced`;
+    /// [`OpsError::SecretKnown`]; [`OpsError::TooManyAdopted`].
+    pub async fn adopt_password(
+        &self,
+        request: IssueRequest,
+        secret: Secret<String>,
+        forced: bool,
+    ) -> Result<Adopted, OpsError> {
+        let like = self.prepared(request)?;
+        if let Some(why) = unfit(secret.expose()) {
+            return Err(OpsError::SecretUnfit { why });
+        }
+        let strength = Strength::of(secret.expose(), &like);
+        if !strength.is_enough() && !forced {
+            return Err(OpsError::SecretWeak { strength });
+        }
+        let pepper = &self.foundation.pepper;
+        let hasher = pepper.slow_hasher();
+        let bytes = secret.expose().as_bytes();
+        let records = self.foundation.store.app_passwords().await?;
+        let in_force: Vec<_> = records.iter().filter(|record| record.revoked_at.is_none()).collect();
+        let verifier = pepper.verifier(bytes);
+        let adopted: Vec<_> = in_force.iter().filter(|record| record.mailbox == like.mailbox).collect();
+        let mut adopted = adopted.into_iter().filter_map(|record| Some((record, record.slow_hash.as_ref()?)));
+        let count = adopted.clone().count();
+        let known = adopted.find(|(_, hash)| hasher.is_of(hash, bytes)).map(|(record, _)| record.id.clone());
+        let known = known.or_else(|| Some(in_force.iter().find(|record| record.verifier == verifier)?.id.clone()));
+        if let Some(id) = known {
+            return Err(OpsError::SecretKnown { id });
+        }
+        if count >= MOST_ADOPTED {
+            return Err(OpsError::TooManyAdopted { mailbox: like.mailbox, most: MOST_ADOPTED });
+        }
+        let no_randomness = |_| OpsError::NoRandomness;
+        let record = AppPasswordRecord {
+            id: app_password::generate_id().map_err(no_randomness)?,
+            // Of a password that nobody has seen or will.
+            verifier: pepper.verifier(app_password::generate(false).map_err(no_randomness)?.expose().as_bytes()),
+            slow_hash: Some(hasher.hash(bytes).map_err(no_randomness)?),
+            ..like
+        };
+        if !self.foundation.store.add_app_password(&record).await? {
+            return Err(self.not_listed(&record.mailbox).await);
+        }
+        let mut more = what_for(&record);
+        more["guesses_log10"] = (strength.guesses_log10.floor() as i64).into();
+        more["forced"] = (!strength.is_enough()).into();
+        self.noted("password adopted", Some(&record.mailbox), Some(&record.id), more).await;
+        Ok(Adopted { row: self.password_row(record, &[]), strength })
+    }
+
+    /// The record of a new one, but for its ID and what is compared with it.
+    fn prepared(&self, request: IssueRequest) -> Result<AppPasswordRecord, OpsError> {
         let label = request.label.trim().to_owned();
         if label.is_empty() {
             return Err(OpsError::Label { why: "is empty" });
@@ -40,38 +110,30 @@ impl Ops {
         {
             return Err(OpsError::EndBeforeStart { start, end });
         }
-        let (password, record) = self.fresh_password(
-            AppPasswordRecord {
-                id: String::new(),
-                mailbox: request.mailbox,
-                label,
-                verifier: Verifier([0; 32]),
-                protocols,
-                networks: request.networks,
-                delivery: request.delivery,
-                senders: request.senders,
-                scope: request.scope,
-                first_use: None,
-                created_at: now,
-                expires_at: request.expires_at,
-                revoked_at: None,
-                last_used_at: None,
-                replaces: None,
-                tracking: Tracking {
-                    owner: request.owner,
-                    note: request.note,
-                    created_by: Some(actor()),
-                    ..Tracking::default()
-                },
+        Ok(AppPasswordRecord {
+            id: String::new(),
+            mailbox: request.mailbox,
+            label,
+            verifier: Verifier([0; 32]),
+            slow_hash: None,
+            protocols,
+            networks: request.networks,
+            delivery: request.delivery,
+            senders: request.senders,
+            scope: request.scope,
+            first_use: None,
+            created_at: now,
+            expires_at: request.expires_at,
+            revoked_at: None,
+            last_used_at: None,
+            replaces: None,
+            tracking: Tracking {
+                owner: request.owner,
+                note: request.note,
+                created_by: Some(actor()),
+                ..Tracking::default()
             },
-            request.short,
-        )?;
-        // The store itself looks at the list: between a look of ours and this somebody could take the mailbox off it.
-        if !self.foundation.store.add_app_password(&record).await? {
-            return Err(self.not_listed(&record.mailbox).await);
-        }
-        self.noted("password issued", Some(&record.mailbox), Some(&record.id), what_for(&record)).await;
-        Ok(Issued { password, row: self.password_row(record, &[]) })
+        })
     }
 
     /// A new password, its ID, and what is compared with it; everything else as it stands there.
@@ -83,7 +145,7 @@ impl Ops {
         let password = app_password::generate(short).map_err(|_| OpsError::NoRandomness)?;
         let id = app_password::generate_id().map_err(|_| OpsError::NoRandomness)?;
         let verifier = self.foundation.pepper.verifier(password.expose().as_bytes());
-        Ok((password, AppPasswordRecord { id, verifier, ..like }))
+        Ok((password, AppPasswordRecord { id, verifier, slow_hash: None, ..like }))
     }
 
     /// Issues an app password in the place of another, with everything that the other may do. Both work until `overlap` has passed. The
@@ -195,6 +257,7 @@ impl Ops {
             last_used_at: record.last_used_at,
             replaces: record.replaces,
             tracking: record.tracking,
+            is_adopted: record.slow_hash.is_some(),
             replaced_by,
         }
     }

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use ipnet::IpNet;
 
+use crate::admin::ops::Strength;
 use crate::base::{Mailbox, Protocol, Secret, TenantName};
 use crate::store::{AppPasswordRecord, DeliveryMode, FirstUse, SenderScope, Tracking, UseScope};
 
@@ -99,6 +100,15 @@ pub struct Issued {
     pub row: PasswordRow,
 }
 
+/// A secret of a device that is an app password now.
+#[derive(Debug)]
+pub struct Adopted {
+    /// Everything but the secret.
+    pub row: PasswordRow,
+    /// How strong it is.
+    pub strength: Strength,
+}
+
 /// An app password as an administrator sees it.
 #[derive(Clone, Debug)]
 pub struct PasswordRow {
@@ -134,6 +144,8 @@ pub struct PasswordRow {
     pub replaces: Option<String>,
     /// Whose it is, and how it is used.
     pub tracking: Tracking,
+    /// Whether a device brought it along.
+    pub is_adopted: bool,
     /// The ID of the one that is in force in its place.
     pub replaced_by: Option<String>,
 }

@@ -7,8 +7,8 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use crate::base::Protocol;
 use crate::store::sqlite::{BUMP, SqliteStore, address, column, failed, join, optional_time, split, time};
 use crate::store::{
-    AppPasswordRecord, AppPasswords, DeliveryMode, FirstUse, LastUse, NotedUse, Rotation, SenderScope, StoreError,
-    Tracking, UseScope, Verifier,
+    AppPasswordRecord, AppPasswords, DeliveryMode, FirstUse, LastUse, NotedUse, Rotation, SenderScope, SlowHash,
+    StoreError, Tracking, UseScope, Verifier,
 };
 
 #[async_trait]
@@ -195,8 +195,8 @@ async fn insert(connection: &mut SqliteConnection, record: &AppPasswordRecord) -
     let done = sqlx::query(
         "INSERT INTO app_password (id, mailbox, label, verifier, protocols, networks, delivery, created_at, \
          expires_at, revoked_at, last_used_at, senders, force_from, replaces, read_only, recipients, starts_at, max_per_minute, max_per_day, \
-         max_sessions, binds_network, binds_protocol, activate_by, owner, note, created_by) \
-         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26 \
+         max_sessions, binds_network, binds_protocol, activate_by, owner, note, created_by, slow_hash) \
+         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27 \
          WHERE EXISTS (SELECT 1 FROM mailbox WHERE address = $2)",
     )
     .bind(&record.id)
@@ -225,6 +225,7 @@ async fn insert(connection: &mut SqliteConnection, record: &AppPasswordRecord) -
     .bind(record.tracking.owner.as_deref())
     .bind(record.tracking.note.as_deref())
     .bind(record.tracking.created_by.as_deref())
+    .bind(record.slow_hash.as_ref().map(|hash| hash.0.as_str()))
     .execute(connection)
     .await
     .map_err(failed)?;
@@ -284,6 +285,7 @@ fn app_password(row: &SqliteRow) -> Result<AppPasswordRecord, StoreError> {
                 value: "not 32 octets".to_owned(),
             })?,
         ),
+        slow_hash: column::<Option<String>>(row, "slow_hash")?.map(SlowHash),
         protocols: split::<Protocol>(row, "protocols", "app_password.protocols")?,
         networks: split(row, "networks", "app_password.networks")?,
         delivery: match delivery.as_str() {

@@ -161,6 +161,7 @@ fn migrations() -> Migrator {
         migration(14, "halt", include_str!("../migrations/sqlite/0014_halt.sql")),
         migration(15, "unknown_attempt", include_str!("../migrations/sqlite/0015_unknown_attempt.sql")),
         migration(16, "begun", include_str!("../migrations/sqlite/0016_begun.sql")),
+        migration(17, "adopted", include_str!("../migrations/sqlite/0017_adopted.sql")),
     ])
 }
 

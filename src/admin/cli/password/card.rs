@@ -11,15 +11,25 @@ use crate::config::{Config, Listener, TlsMode};
 
 /// What to enter in the mail program.
 pub(in crate::admin::cli) fn text(config: &Config, row: &PasswordRow) -> String {
-    let mut lines = vec![
-        format!(
-            "App password {} for {} ({}). It is shown this once; only you have it now.",
-            row.id, row.mailbox, row.label
-        ),
-        String::new(),
-        format!("  user name  {}", row.mailbox),
-        "  password   the line above; hyphens may be left out".to_owned(),
-    ];
+    let first = format!(
+        "App password {} for {} ({}). It is shown this once; only you have it now.",
+        row.id, row.mailbox, row.label
+    );
+    card(config, row, first, "the line above; hyphens may be left out")
+}
+
+/// What the device has to have beside the secret that it has already.
+pub(in crate::admin::cli) fn adopted_text(config: &Config, row: &PasswordRow) -> String {
+    let first = format!(
+        "App password {} for {} ({}): the secret that the device has. It is kept nowhere in a form that can be read.",
+        row.id, row.mailbox, row.label
+    );
+    card(config, row, first, "stays as it is in the device")
+}
+
+fn card(config: &Config, row: &PasswordRow, first: String, password: &str) -> String {
+    let mut lines =
+        vec![first, String::new(), format!("  user name  {}", row.mailbox), format!("  password   {password}")];
     for protocol in &row.protocols {
         for listener in config.listeners.iter().filter(|listener| listener.protocol == *protocol) {
             lines.push(format!("  {:<9}  {}", protocol.name().to_uppercase(), server(listener)));
@@ -108,6 +118,7 @@ mod tests {
             last_used_at: None,
             replaces: None,
             tracking: crate::store::Tracking::default(),
+            is_adopted: false,
             replaced_by: None,
         }
     }

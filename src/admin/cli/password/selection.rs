@@ -91,6 +91,7 @@ mod tests {
             last_used_at: last_used.map(|ago| now - days(ago)),
             replaces: None,
             tracking: Tracking { owner: Some("Facility".into()), ..Tracking::default() },
+            is_adopted: false,
             replaced_by: None,
         };
         let contoso = |_: &Mailbox| Some(TenantName::new("contoso"));

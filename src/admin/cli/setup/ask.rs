@@ -13,7 +13,7 @@ use crate::admin::cli::output::Output;
 use crate::base::Secret;
 
 /// Whoever answers the questions.
-pub(super) struct Asker {
+pub(in crate::admin::cli) struct Asker {
     output: Output,
     asks: bool,
     theme: Box<dyn Theme>,
@@ -32,7 +32,7 @@ pub(super) struct Question<'q> {
 
 impl Asker {
     /// Asks if a person sits there, and `given` does not say that nothing is to be asked.
-    pub(super) fn new(output: &Output, nothing: bool) -> Self {
+    pub(in crate::admin::cli) fn new(output: &Output, nothing: bool) -> Self {
         let person = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
         let theme: Box<dyn Theme> =
             if output.stderr_colour() { Box::new(ColorfulTheme::default()) } else { Box::new(SimpleTheme) };
@@ -40,7 +40,7 @@ impl Asker {
     }
 
     /// Whether questions are asked.
-    pub(super) fn asks(&self) -> bool {
+    pub(in crate::admin::cli) fn asks(&self) -> bool {
         self.asks
     }
 
@@ -104,16 +104,24 @@ impl Asker {
         Confirm::with_theme(&*self.theme).with_prompt(prompt).default(default).interact().map_err(broken_off)
     }
 
-    /// A secret that nobody sees while it is typed or pasted.
+    /// What is typed, as it is, and nobody sees; typed again where `again` asks for that.
+    pub(in crate::admin::cli) fn hidden(&self, prompt: &str, again: Option<&str>) -> Result<Secret<String>, Failure> {
+        // Ctrl-C in the middle would leave a terminal that shows nothing that is typed: it is heard after Enter.
+        let held = Held::hold();
+        let mut asked = Password::with_theme(&*self.theme).with_prompt(prompt).allow_empty_password(true);
+        if let Some(again) = again {
+            asked = asked.with_confirmation(again, "These were not the same.");
+        }
+        let typed = asked.report(false).interact().map(Secret::new);
+        drop(held);
+        typed.map_err(broken_off)
+    }
+
+    /// A client secret that nobody sees while it is typed or pasted.
     pub(super) fn secret(&self, why: &str, prompt: &str) -> Result<Secret<String>, Failure> {
         self.say(&format!("\n{why}"));
         loop {
-            // Ctrl-C in the middle would leave a terminal that shows nothing that is typed: it is heard after Enter.
-            let held = Held::hold();
-            let asked = Password::with_theme(&*self.theme).with_prompt(prompt).allow_empty_password(true);
-            let typed = asked.report(false).interact().map(Secret::new);
-            drop(held);
-            let typed = typed.map_err(broken_off)?;
+            let typed = self.hidden(prompt, None)?;
             match typed.expose().trim() {
                 "" => self.say("It is empty."),
                 text if text.chars().any(|c| c.is_control() || c.is_whitespace()) => {

@@ -4,7 +4,7 @@
 //! configuration, mailbox, sign-in, app password. What was done stays; the next run finds it and goes on.
 
 mod answers;
-mod ask;
+pub(super) mod ask;
 mod card;
 mod carry_out;
 mod place;

@@ -194,6 +194,44 @@ pub(in crate::base::catalogue) static ADMINISTRATION: &[Entry] = &[
         ..COMMAND
     },
     Entry {
+        code: "secret-unfit",
+        title: "the secret cannot be an app password",
+        what: "It is empty, longer than 256 octets, or has a control character or more than one line: no login can carry it.",
+        remedy: &[Step::Do("Give it as it is entered in the device: one line, and nothing else.")],
+        ..COMMAND
+    },
+    Entry {
+        code: "secret-weak",
+        title: "the secret of a device is too easily guessed",
+        what: "`postern password adopt` measures what somebody chose against how people choose, the names of the mailbox, the device and its owner. \
+               Below ten thousand million guesses it is refused: strangers may try some 1,500 a day.",
+        remedy: &[
+            Step::Do("Let Postern make one, and enter that in the device:"),
+            Step::Run("postern password issue {mailbox} --label TEXT"),
+            Step::Do("If nobody can get at the device, bind the weak one to where it stands:"),
+            Step::Run("postern password adopt {mailbox} --label TEXT --force-weak --network CIDR"),
+        ],
+        ..COMMAND
+    },
+    Entry {
+        code: "secret-known",
+        title: "the secret is an app password already",
+        what: "It was adopted for this mailbox before, or it is one that Postern has made.",
+        remedy: &[Step::Do("See what it is good for:"), Step::Run("postern password list")],
+        ..COMMAND
+    },
+    Entry {
+        code: "too-many-adopted",
+        title: "the mailbox has as many secrets of devices as it may",
+        what: "Each of them is worked out at a login that is none of Postern's own, so there are eight at most.",
+        remedy: &[
+            Step::Do("Revoke those of devices that are gone:"),
+            Step::Run("postern password list --mailbox {mailbox}"),
+            Step::Do("Or give several devices the same secret, or issue app passwords for them."),
+        ],
+        ..COMMAND
+    },
+    Entry {
         code: "nothing-to-explain",
         title: "nothing in this text is known",
         what: "`postern explain` found no AADSTS number, reply or text that the catalogue has.",
