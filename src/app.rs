@@ -366,6 +366,7 @@ impl App {
     ) -> Result<(), AppError> {
         let sessions = TaskTracker::new();
         let accepting = TaskTracker::new();
+        let sessions_ended = CancellationToken::new();
         let numbers = Arc::new(AtomicU64::new(1));
         for listener in self.listeners {
             let (road, sessions, numbers) = (Arc::clone(&self.road), sessions.clone(), Arc::clone(&numbers));
@@ -392,7 +393,7 @@ impl App {
         let connections_stop = CancellationToken::new();
         let stopped = connections_stop.clone();
         let connections = tokio::spawn(async move { traffic.upkeep(stopped).await });
-        let courier = tokio::spawn(self.courier.run(self.road.stopping.clone()));
+        let courier = tokio::spawn(self.courier.run(self.road.stopping.clone(), sessions_ended.clone()));
         let broker = Arc::clone(&self.road.broker);
         let sign_ins = tokio::spawn(look_after_sign_ins(broker, Arc::clone(&self.store), Arc::clone(&self.road)));
         let exposition_stop = CancellationToken::new();
@@ -419,6 +420,7 @@ impl App {
                 warn!("{} sessions did not end and are cut", sessions.len());
             }
         }
+        sessions_ended.cancel();
         // A message that is on its way may have as long as the sessions had; cut off it is unknown whether it has arrived.
         let left = (DRAIN_TIME + CUT_TIME).saturating_sub(stopping_since.elapsed());
         if timeout(left.max(CLOSE_TIME), courier).await.is_err() {

@@ -94,8 +94,10 @@ pub(in crate::delivery) struct Outcome {
     pub(in crate::delivery) hindrance: Option<Hindrance>,
     /// The places of the recipients that may have got the message although nobody said so.
     pub(in crate::delivery) unknown: Option<Vec<usize>>,
-    /// Whether it came so far that Exchange could have the message; then what was unknown before is decided.
+    /// Whether it came so far that Exchange could have the message by it.
     pub(in crate::delivery) is_completing: bool,
+    /// The earlier attempts of which it was found out what became of them.
+    pub(in crate::delivery) found: Vec<u32>,
     /// What Graph said to a message that SMTP may take all the same.
     pub(in crate::delivery) refused: Option<Reply>,
 }
@@ -108,6 +110,7 @@ impl Default for Outcome {
             hindrance: None,
             unknown: None,
             is_completing: false,
+            found: Vec::new(),
             refused: None,
         }
     }
@@ -166,7 +169,7 @@ impl<'a> Sender<'a> {
             }
             if outcome.is_completing {
                 // It certainly has not got it that way.
-                match self.delivery.keeping.store.take_final_back(&message.id, message.doubt().as_ref()).await {
+                match self.delivery.keeping.store.take_final_back(&message.id, message.resent).await {
                     Ok(true) => {}
                     Ok(false) | Err(_) => return outcome,
                 }

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::auth::Auth;
+use crate::auth::{Auth, AuthError};
 use crate::base::{Clock, Fault, Mailbox, Protocol, TenantName};
 use crate::delivery::attempt::{Hindrance, Outcome, Sender, UNFIT_CODE, waiting};
 use crate::delivery::courier::unsettled::Unsettled;
@@ -150,8 +150,9 @@ impl Courier {
         self.wake.notify_one();
     }
 
-    /// Delivers until `stop`. A message that is on its way then may finish.
-    pub async fn run(self: Arc<Self>, stop: CancellationToken) {
+    /// Delivers until `stop`. A message that is on its way then may finish, and answers are taken up for as long as sessions, which may hand
+    /// messages in until they have `ended`, or Exchange owe some: whoever ends this sooner leaves them unknown to the next process.
+    pub async fn run(self: Arc<Self>, stop: CancellationToken, ended: CancellationToken) {
         let mut rounds = JoinSet::new();
         let mut failing = false;
         while !stop.is_cancelled() {
@@ -171,6 +172,14 @@ impl Courier {
             }
         }
         while rounds.join_next().await.is_some() {}
+        while !ended.is_cancelled() || self.late.are_open() {
+            self.settle_late().await;
+            tokio::select! {
+                () = ended.cancelled(), if !ended.is_cancelled() => {}
+                () = self.wake.notified() => {}
+                () = tokio::time::sleep(LEAST_REST) => {}
+            }
+        }
         // What is not noted now is unknown to the next process.
         for _ in 0..LAST_TRIES {
             self.settle_late().await;
@@ -339,7 +348,7 @@ impl Courier {
         }
         if is_open {
             // Whoever wants it to be tried at once wants it to arrive once all the same.
-            let late_at = message.unknown_at.unwrap_or(began) + LATE_TIME;
+            let late_at = message.unknown_at().unwrap_or(began) + LATE_TIME;
             self.store.postpone_one(&message.id, late_at.max(began + AWAITED_TIME)).await?;
             return Ok(true);
         }
@@ -369,10 +378,21 @@ impl Courier {
             }
         };
         // What is disabled is not looked for either.
+        let was_looked_for = message.is_unknown();
         let (message, again) = match self.know(message).await? {
             Known::Send { message, again } => (message, again),
             Known::Settled => return Ok(true),
         };
+        // A look takes its time, and what is disabled in it sends no more.
+        if was_looked_for {
+            let permit = self.auth.permit_for_queued(&message.mailbox, Protocol::Smtp).await;
+            if permit
+                .is_err_and(|error| matches!(error, AuthError::MailboxDisabled { .. } | AuthError::MailboxGone { .. }))
+            {
+                // The next time it meets that at once, and it is noted.
+                return Ok(true);
+            }
+        }
         let message = &*message;
         let governor = &self.delivery.traffic.governor;
         if message.obstacle.as_ref().is_some_and(|obstacle| obstacle.code == LIMITS_CODE) {

@@ -58,6 +58,11 @@ impl LateAnswers {
         self.lock().come.push(late);
     }
 
+    /// Whether any are awaited.
+    pub(in crate::delivery) fn are_open(&self) -> bool {
+        !self.lock().open.is_empty()
+    }
+
     pub(in crate::delivery) fn is_open(&self, id: &str) -> bool {
         self.lock().open.contains(id)
     }

@@ -108,22 +108,15 @@ pub(in crate::delivery) async fn keep(
         state: QueueState::Waiting,
         next_at: now,
         attempts: 0,
-        is_unknown: false,
-        unknown_at: None,
+        doubts: Vec::new(),
         copies: 0,
         resent: 0,
-        unknown_attempt: 0,
         begun: 0,
         warned_at: None,
         held: chrono::Duration::zero(),
         held_since: None,
         obstacle: None,
-        recipients: vec![QueuedRecipient {
-            rcpt: format!("TO:{path}"),
-            state: RecipientState::Waiting,
-            reply: None,
-            is_unknown: false,
-        }],
+        recipients: vec![QueuedRecipient { rcpt: format!("TO:{path}"), state: RecipientState::Waiting, reply: None }],
     };
     draft.keep().await?;
     Ok(Some(report))

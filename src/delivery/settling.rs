@@ -13,7 +13,7 @@ use crate::delivery::report::{self, Reported};
 use crate::delivery::unknown::FILING_TIME;
 use crate::delivery::{DeliveryError, recipient_of, sender_of};
 use crate::store::{
-    AttemptEnd, Certainty, Ending, JournalOutcome, Obstacle, QueueState, QueuedMessage, QueuedRecipient,
+    AttemptEnd, Certainty, Doubt, Ending, JournalOutcome, Obstacle, QueueState, QueuedMessage, QueuedRecipient,
     RecipientState, Told,
 };
 
@@ -54,27 +54,25 @@ impl Courier {
             self.done(&after).await?;
             return Ok(None);
         }
+        // What Exchange says to this attempt is no answer to those before.
+        let certainty = match (&outcome.unknown, of) {
+            (Some(places), _) => {
+                let (now, attempt) = (self.clock.now(), message.begun + 1);
+                after.doubts.push(Doubt { attempt, at: Some(now), places: places.clone() });
+                Certainty::Unknown(now, places.clone())
+            }
+            (None, _) if !outcome.is_completing => Certainty::AsBefore,
+            (None, Ending::Attempt(_)) => Certainty::Answered { resent: message.resent },
+            (None, Ending::Look) => {
+                after.doubts.retain(|doubt| !outcome.found.contains(&doubt.attempt));
+                Certainty::Found(outcome.found.clone())
+            }
+        };
         if nobody_waits && nobody_can_be_told(&after) {
-            let has_answers = outcome.is_completing || matches!(of, Ending::Attempt(_));
-            let certainty = if has_answers { Certainty::Known } else { Certainty::AsBefore };
             self.hold(&after, of, is_taken, certainty).await?;
             return Ok(None);
         }
-        let certainty = match &outcome.unknown {
-            Some(places) => Certainty::Unknown(self.clock.now(), places.clone()),
-            None if !outcome.is_completing => Certainty::AsBefore,
-            // What Exchange says to this attempt is no answer to the one before, by which those may have it who still wait.
-            None => match after.doubt().filter(|doubt| matches!(of, Ending::Attempt(_)) && !doubt.places.is_empty()) {
-                Some(doubt) => Certainty::Still(doubt),
-                None => Certainty::Known,
-            },
-        };
         after.obstacle = outcome.hindrance.as_ref().map(|hindrance| hindrance.obstacle.clone());
-        after.is_unknown = match certainty {
-            Certainty::AsBefore => message.is_unknown,
-            Certainty::Known => false,
-            Certainty::Unknown(..) | Certainty::Still(_) => true,
-        };
         after.state = self.defer(message, of, outcome, certainty).await?;
         Ok(Some(after))
     }
@@ -113,7 +111,7 @@ impl Courier {
     /// Whether it has waited too long, now that one more attempt was in vain. What may have arrived is looked for first, and what waits
     /// for the set-up does not age.
     fn is_to_be_given_up(&self, message: &QueuedMessage) -> bool {
-        message.state == QueueState::Waiting && !message.is_unknown && self.is_too_old(message)
+        message.state == QueueState::Waiting && !message.is_unknown() && self.is_too_old(message)
     }
 
     /// Whether it has waited longer than any message may.

@@ -1,6 +1,7 @@
 //! Messages of which it is unknown whether Exchange has them, as the connection was lost behind their final dot: before they are sent
 //! again, they are looked for among the sent ones. The reasons are in `docs/decisions/0011-unknown-outcomes.md`.
 
+use std::collections::BTreeSet;
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -10,14 +11,15 @@ use tracing::info;
 
 use crate::auth::Permit;
 use crate::base::{Fault, Protocol, Whose};
+use crate::broker::BrokerError;
 use crate::delivery::attempt::Outcome;
 use crate::delivery::courier::Courier;
 use crate::delivery::mark;
 use crate::delivery::spool::SpoolError;
 use crate::delivery::{Delivery, DeliveryError};
 use crate::store::{
-    AttemptEnd, Certainty, Ending, JournalFilter, JournalOutcome, Obstacle, QueueState, QueuedMessage, RecipientState,
-    Route,
+    AttemptEnd, Certainty, Doubt, Ending, JournalFilter, JournalOutcome, Obstacle, QueueState, QueuedMessage,
+    RecipientState, Route,
 };
 use crate::upstream::reader::{self, ReadError};
 
@@ -27,6 +29,9 @@ pub(in crate::delivery) const FILING_TIME: chrono::Duration = chrono::Duration::
 /// How long a look is tried again where the way to the mailbox is not open; and how often.
 const LOOKING_TIME: chrono::Duration = chrono::Duration::hours(1);
 const BETWEEN_LOOKS: chrono::Duration = chrono::Duration::minutes(1);
+
+/// Behind a pause as long as this, the time in which a look is tried again begins anew.
+const LONGEST_BETWEEN_LOOKS: chrono::Duration = chrono::Duration::minutes(10);
 
 /// How long a look may take.
 const LOOK_TIME: Duration = Duration::from_secs(60);
@@ -56,8 +61,8 @@ pub enum UnknownOutcome {
 /// What a look among the sent messages came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Look {
-    /// The message is there, so Exchange has it.
-    Found,
+    /// The copies of these attempts are there, so Exchange has them.
+    Found(Vec<u32>),
     /// It is not, and earlier ones are: Exchange does not have it.
     Absent,
     /// Nothing can be told.
@@ -70,12 +75,12 @@ enum Look {
 struct Sought<'a> {
     /// The Message-ID, without angle brackets.
     id: &'a str,
-    /// What stands in the header of a copy that Exchange has filed.
-    mark: &'a str,
-    /// How many transactions before the one in question Exchange has taken, or may have.
+    /// What stands in the headers of the copies that Exchange has filed, by attempt.
+    marks: &'a [(u32, String)],
+    /// How many transactions Exchange has taken beside those.
     copies: u32,
-    /// Whether its mark is that of every attempt: of a report, and of a message that an older version sent.
-    is_unnumbered: bool,
+    /// Whether the marks are all the same: those of a report.
+    are_alike: bool,
     /// The Message-IDs of messages that Exchange took before.
     earlier: &'a [String],
 }
@@ -85,8 +90,9 @@ struct Sought<'a> {
 pub(in crate::delivery) struct Looking {
     /// When the attempt ended by which it may have arrived.
     unknown_at: Option<DateTime<Utc>>,
-    /// When it could not be looked for, for the first time.
+    /// When it could not be looked for, for the first time, and for the last.
     since: DateTime<Utc>,
+    last: DateTime<Utc>,
 }
 
 /// What is to be done with a message now.
@@ -107,9 +113,9 @@ impl Courier {
     pub(in crate::delivery) async fn know(&self, message: &QueuedMessage) -> Result<Known, DeliveryError> {
         let send = |again| Ok(Known::Send { message: Box::new(message.clone()), again });
         // Without a time of its own it is long ago.
-        let unknown_at = message.unknown_at.unwrap_or(message.accepted_at);
+        let unknown_at = message.unknown_at().unwrap_or(message.accepted_at);
         let now = self.clock.now();
-        if !message.is_unknown {
+        if !message.is_unknown() {
             return send(false);
         }
         if now < unknown_at + FILING_TIME {
@@ -131,13 +137,13 @@ impl Courier {
         };
         info!(mailbox.id = %message.mailbox, queue.id = message.id, ?look, "a message whose outcome was unknown was looked for");
         match look {
-            Look::Found => {
-                let place = |(place, recipient): (usize, &crate::store::QueuedRecipient)| {
-                    let found = recipient.is_unknown && recipient.state == RecipientState::Waiting;
-                    found.then(|| (place, RecipientState::Delivered, Some("found among the sent messages".to_owned())))
-                };
-                let recipients = message.recipients.iter().enumerate().filter_map(place).collect();
-                let outcome = Outcome { recipients, is_completing: true, ..Outcome::default() };
+            Look::Found(found) => {
+                let theirs = message.doubts.iter().filter(|doubt| found.contains(&doubt.attempt));
+                let places: BTreeSet<usize> = theirs.flat_map(|doubt| message.in_doubt(doubt)).collect();
+                let delivered =
+                    |place| (place, RecipientState::Delivered, Some("found among the sent messages".to_owned()));
+                let recipients = places.into_iter().map(delivered).collect();
+                let outcome = Outcome { recipients, is_completing: true, found, ..Outcome::default() };
                 self.delivery.note_attempt(message, &outcome.recipients, Route::Smtp);
                 self.ended(message, Ending::Look, outcome).await?;
                 Ok(Known::Settled)
@@ -145,7 +151,7 @@ impl Courier {
             // Whoever gives it up after an attempt in vain knows that it has not arrived.
             Look::Absent => {
                 self.store.note_absent(&message.id).await?;
-                let message = Box::new(QueuedMessage { is_unknown: false, ..message.clone() });
+                let message = Box::new(QueuedMessage { doubts: Vec::new(), ..message.clone() });
                 Ok(Known::Send { message, again: false })
             }
             // Not for ever: what is lost each time is most likely delivered each time.
@@ -167,13 +173,14 @@ impl Courier {
     fn looked_since(&self, message: &QueuedMessage, now: DateTime<Utc>) -> DateTime<Utc> {
         let mut looking = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
         // Not those that are gone.
-        looking.retain(|_, one| now < one.since + chrono::Duration::days(1));
-        let first = Looking { unknown_at: message.unknown_at, since: now };
+        looking.retain(|_, one| now < one.last + chrono::Duration::days(1));
+        let first = Looking { unknown_at: message.unknown_at(), since: now, last: now };
         let known = looking.entry(message.id.clone()).or_insert(first);
-        // Another attempt, or a clock that was set back.
-        if known.unknown_at != message.unknown_at || known.since > now {
+        // Another attempt; a clock that was set back; or nobody looked for a while, as the mailbox was halted.
+        if known.unknown_at != first.unknown_at || known.since > now || now - known.last > LONGEST_BETWEEN_LOOKS {
             *known = first;
         }
+        known.last = now;
         known.since
     }
 
@@ -213,11 +220,11 @@ impl Courier {
         let Some(id) = message.message_id.as_deref().filter(|id| reader::is_searchable(id)) else {
             return Look::Unclear("it has no Message-ID to look for".to_owned());
         };
-        if !message.recipients.iter().any(|one| one.is_unknown && one.state == RecipientState::Waiting) {
+        if message.open_doubts().any(|doubt| doubt.places.is_empty()) {
             return Look::Unclear("for which of its recipients is not known".to_owned());
         }
-        let mark = match self.mark(message).await {
-            Ok(Some(mark)) => mark,
+        let marks = match self.marks(message).await {
+            Ok(Some(marks)) => marks,
             Ok(None) => {
                 return Look::Unclear(
                     "the message in the spool does not have the line by which its copy is known".to_owned(),
@@ -227,8 +234,8 @@ impl Courier {
         };
         let permit = match self.auth.permit_for_queued(&message.mailbox, Protocol::Imap).await {
             Ok(permit) => permit,
-            Err(error) if error.whose() == Whose::Nobody => return Look::Later(error.to_string()),
-            Err(error) => return Look::Unclear(error.to_string()),
+            // Whoever disables it, or damages the store, wants nothing to be sent.
+            Err(error) => return Look::Later(error.to_string()),
         };
         if self.delivery.without_copies.contains(permit.tenant()) {
             return Look::Unclear("High Volume Email keeps no copies of what is sent".to_owned());
@@ -237,37 +244,37 @@ impl Courier {
             Ok(earlier) => earlier,
             Err(error) => return Look::Later(error.to_string()),
         };
-        let sought = Sought {
-            id,
-            mark: &mark,
-            copies: message.copies,
-            is_unnumbered: message.is_report || message.unknown_attempt == 0,
-            earlier: &earlier,
-        };
+        let sought =
+            Sought { id, marks: &marks, copies: message.copies, are_alike: message.is_report, earlier: &earlier };
         self.delivery.look_for(&permit, &sought).await.unwrap_or_else(|nothing| nothing)
     }
 
-    /// What stands in the copy of this message that Exchange files, and in none that a mail program files: what we have added to it.
-    async fn mark(&self, message: &QueuedMessage) -> Result<Option<String>, SpoolError> {
+    /// What stands in the copies that Exchange files of this message by the attempts in doubt, and in none that a mail program files: what we
+    /// have added to it.
+    async fn marks(&self, message: &QueuedMessage) -> Result<Option<Vec<(u32, String)>>, SpoolError> {
         let mut reading = self.spool.read(&message.id).await?;
         let mut buffer = vec![0; HEAD_OCTETS];
         let head = reading.piece(&mut buffer).await?;
-        // A report has its Message-ID from us, and nobody else knows it.
-        Ok(if message.is_report { message.message_id.clone() } else { mark::mark(head, message.unknown_attempt) })
+        let mark = |doubt: &Doubt| {
+            // A report has its Message-ID from us, and nobody else knows it.
+            let mark = if message.is_report { message.message_id.clone() } else { mark::mark(head, doubt.attempt) };
+            Some((doubt.attempt, mark?))
+        };
+        Ok(message.open_doubts().map(mark).collect())
     }
 
-    /// The Message-IDs of the newest messages that Exchange has taken from the mailbox before.
+    /// The Message-IDs of the newest messages that Exchange has taken from the mailbox long enough ago to have filed them.
     async fn earlier(&self, message: &QueuedMessage) -> Result<Vec<String>, DeliveryError> {
         self.delivery.journal.upkeep().await?;
         let filter = JournalFilter {
             since: Some(self.clock.now() - chrono::Duration::days(1)),
+            before: Some(self.clock.now() - FILING_TIME),
             mailbox: Some(message.mailbox.clone()),
             outcome: Some(JournalOutcome::Delivered),
             with: None,
         };
         let entries = self.store.journal(&filter, 50).await?;
-        let ids = entries.into_iter().filter(|entry| message.unknown_at.is_some_and(|at| entry.at < at));
-        let ids = ids.filter_map(|entry| entry.message_id).filter(|id| reader::is_searchable(id));
+        let ids = entries.into_iter().filter_map(|entry| entry.message_id).filter(|id| reader::is_searchable(id));
         Ok(ids.filter(|id| message.message_id.as_ref() != Some(id)).take(EARLIER_MESSAGES).collect())
     }
 }
@@ -279,7 +286,11 @@ impl Delivery {
             Whose::Nobody => Look::Later(words),
             _ => Look::Unclear(words),
         };
-        let token = self.broker.token_for(permit).await.map_err(|error| of_fault(&*error, error.to_string()))?;
+        let token = self.broker.token_for(permit).await.map_err(|error| match &*error {
+            // What is wrong with us passes, or nothing can be sent either.
+            BrokerError::Store(_) => Look::Later(error.to_string()),
+            other => of_fault(other, error.to_string()),
+        })?;
         let words = |error: ReadError| match &error {
             ReadError::Road(road) => of_fault(road, error.to_string()),
             _ => Look::Later(error.to_string()),
@@ -293,13 +304,16 @@ impl Delivery {
         session.examine(&folder).await.map_err(|error| Look::Later(error.to_string()))?;
         let mut look = Look::Unclear("the mailbox keeps no copies of what it sends, as far as is known".to_owned());
         let copies = reader::copies(&mut session, sought.id).await.map_err(words)?;
-        let marked = copies.iter().filter(|header| is_marked(sought.mark.as_bytes(), header)).count();
+        let marked = |mark: &str| copies.iter().filter(|header| is_marked(mark.as_bytes(), header)).count();
         // Where the copies of all attempts look the same, those of earlier ones say nothing.
-        if marked > if sought.is_unnumbered { sought.copies as usize } else { 0 } {
-            look = Look::Found;
+        let others = if sought.are_alike { sought.copies as usize } else { 0 };
+        let found = sought.marks.iter().filter(|(_, mark)| marked(mark) > others);
+        let found: Vec<u32> = found.map(|(attempt, _)| *attempt).collect();
+        if !found.is_empty() {
+            look = Look::Found(found);
         } else if sought.copies > 0 {
             // Whether Exchange files a second copy of what it has filed already is not known.
-            look = Look::Unclear("it was sent more than once, and a copy of the last time is not there".to_owned());
+            look = Look::Unclear("Exchange has it for others, and may file no second copy".to_owned());
         } else if !copies.is_empty() {
             // Many mail programs file copies themselves as soon as they hear 250 from us.
             look = Look::Unclear("a copy is there, but a mail program may have filed it".to_owned());

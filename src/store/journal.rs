@@ -91,6 +91,8 @@ impl JournalOutcome {
 pub struct JournalFilter {
     /// Those since then.
     pub since: Option<DateTime<Utc>>,
+    /// Those before then.
+    pub before: Option<DateTime<Utc>>,
     /// Those of this mailbox.
     pub mailbox: Option<Mailbox>,
     /// Those with this outcome.

@@ -36,16 +36,13 @@ pub struct QueuedMessage {
     pub next_at: DateTime<Utc>,
     /// How many attempts were made.
     pub attempts: u32,
-    /// Whether an attempt ended without an answer to the whole message, so that it may have arrived.
-    pub is_unknown: bool,
-    /// When that attempt ended, if it is known.
-    pub unknown_at: Option<DateTime<Utc>>,
-    /// How many transactions before that Exchange took of it, or may have taken: so many copies of it say nothing of that one.
+    /// The transactions by which it may have arrived without anybody having said so.
+    pub doubts: Vec<Doubt>,
+    /// How many transactions Exchange took of it, or may have taken of which nothing more is asked: so many copies say nothing of a further
+    /// one.
     pub copies: u32,
     /// How many attempts were begun in all. Unlike `attempts` it never starts anew.
     pub begun: u32,
-    /// The attempt by which it may have arrived, as `begun` counted it; 0 is the one while its client waited.
-    pub unknown_attempt: u32,
     /// How often it was sent although it might have arrived already.
     pub resent: u32,
     /// When its sender was told that it waits, if that was asked for.
@@ -69,18 +66,32 @@ impl QueuedMessage {
         (now - self.accepted_at - self.held - held_now).max(chrono::Duration::zero())
     }
 
-    /// By which attempt it may have arrived, if by any.
-    pub fn doubt(&self) -> Option<Doubt> {
-        let may_have_it = |(place, one): (usize, &QueuedRecipient)| {
-            (one.is_unknown && one.state == RecipientState::Waiting).then_some(place)
-        };
-        self.is_unknown.then(|| Doubt {
-            since: self.unknown_at,
-            attempt: self.unknown_attempt,
-            copies: self.copies,
-            resent: self.resent,
-            places: self.recipients.iter().enumerate().filter_map(may_have_it).collect(),
+    /// Those of its doubts that say anything yet: somebody who was in the transaction still waits. A doubt without recipients, of which
+    /// they are not known, does as long as anybody waits.
+    pub fn open_doubts(&self) -> impl Iterator<Item = &Doubt> {
+        self.doubts.iter().filter(|doubt| {
+            if doubt.places.is_empty() {
+                self.waiting().next().is_some()
+            } else {
+                self.in_doubt(doubt).next().is_some()
+            }
         })
+    }
+
+    /// The places of those who were in this transaction and still wait.
+    pub fn in_doubt<'d>(&'d self, doubt: &'d Doubt) -> impl Iterator<Item = usize> + 'd {
+        let waits = |place: &usize| self.recipients.get(*place).is_some_and(|one| one.state == RecipientState::Waiting);
+        doubt.places.iter().copied().filter(waits)
+    }
+
+    /// Whether it may have arrived for somebody who still waits.
+    pub fn is_unknown(&self) -> bool {
+        self.open_doubts().next().is_some()
+    }
+
+    /// When the last transaction ended by which it may have arrived, if it is known.
+    pub fn unknown_at(&self) -> Option<DateTime<Utc>> {
+        self.open_doubts().filter_map(|doubt| doubt.at).max()
     }
 
     /// The recipients that still wait.
@@ -134,8 +145,6 @@ pub struct QueuedRecipient {
     pub state: RecipientState,
     /// Exchange's last reply about it.
     pub reply: Option<String>,
-    /// Whether it was, or is, in a transaction whose outcome is unknown.
-    pub is_unknown: bool,
 }
 
 /// What became of a recipient.
@@ -189,30 +198,29 @@ pub enum Ending {
     Look,
 }
 
-/// What is known of whether a message may have arrived without anybody having said so.
+/// What is known, of what ends, of whether the message may have arrived by it without anybody having said so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Certainty {
     /// As much as before: nothing was completed.
     AsBefore,
-    /// It has not: Exchange has answered to the last time that it was sent.
-    Known,
-    /// It may have, since this time, for the recipients at these places.
+    /// Exchange has answered to this attempt, which says nothing of earlier ones.
+    Answered {
+        /// How often the message had been sent, before this attempt, although it might have arrived already.
+        resent: u32,
+    },
+    /// It may have by this attempt, which has ended at this time, for the recipients at these places.
     Unknown(DateTime<Utc>, Vec<usize>),
-    /// Not by this attempt, which says nothing of the earlier one by which it may have.
-    Still(Doubt),
+    /// What became of these attempts was found out.
+    Found(Vec<u32>),
 }
 
-/// That a message may have arrived by an attempt, as [`QueuedMessage`] has it.
+/// That a message may have arrived by a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Doubt {
-    /// When that attempt ended, if it is known.
-    pub since: Option<DateTime<Utc>>,
-    /// Which attempt.
+    /// Which attempt, as `begun` counted it; 0 is the one while its client waited. A copy of it has that number in its `Received`.
     pub attempt: u32,
-    /// How many transactions there were before it.
-    pub copies: u32,
-    /// How often it was sent although it might have arrived already.
-    pub resent: u32,
+    /// When it ended, if it has, and that is known.
+    pub at: Option<DateTime<Utc>>,
     /// The places of the recipients that may have got it.
     pub places: Vec<usize>,
 }
@@ -292,13 +300,13 @@ pub trait Queue: Send + Sync {
     /// Notes that an attempt begins. False: the message is gone, or held, and must not be sent.
     async fn begin_attempt(&self, id: &str, at: DateTime<Utc>) -> Result<bool, StoreError>;
 
-    /// Notes, before the octets go that complete the message at Exchange, which recipients may have it from then on, in place of those that
-    /// might before; it is `again` where those still might. False: it was held or dropped meanwhile, and must not be completed.
+    /// Notes, before the octets go that complete the message at Exchange, which recipients may have it by this attempt from then on; it is
+    /// `again` where it might have arrived already. False: it was held or dropped meanwhile, and must not be completed.
     async fn note_final(&self, id: &str, places: &[usize], again: bool) -> Result<bool, StoreError>;
 
-    /// Notes that it has certainly not arrived by what [`note_final`](Self::note_final) was for: what was so before is so again. False: as
-    /// there.
-    async fn take_final_back(&self, id: &str, before: Option<&Doubt>) -> Result<bool, StoreError>;
+    /// Notes that it has certainly not arrived by what [`note_final`](Self::note_final) was for, before which it had been sent again so often.
+    /// False: as there.
+    async fn take_final_back(&self, id: &str, resent: u32) -> Result<bool, StoreError>;
 
     /// Notes how an attempt or a look ended. What the administrator has decided meanwhile (`held`) stays. False: that was noted before, or
     /// the message is gone.
@@ -327,7 +335,7 @@ pub trait Queue: Send + Sync {
     /// Lets a message not be tried before `until`.
     async fn postpone_one(&self, id: &str, until: DateTime<Utc>) -> Result<(), StoreError>;
 
-    /// Notes that a message was looked for and has not arrived.
+    /// Notes that a message was looked for and has not arrived by any of its doubts.
     async fn note_absent(&self, id: &str) -> Result<(), StoreError>;
 
     /// Notes that the transaction of a message that was never tried from the queue has ended at `at` without an answer, so that it is looked

@@ -133,7 +133,8 @@ browse() {
 connecting() {
     local mailbox=$1
     shift
-    rm -f "$WORLD/cookies"
+    # Else the address of the time before is found, for a moment.
+    rm -f "$WORLD/cookies" "$WORLD/connect.log"
     postern mailbox connect "$mailbox" "$@" >"$WORLD/connect.out" 2>"$WORLD/connect.log" <"${PASTED:-/dev/null}" &
     SIGN_IN=$!
     until_true "the address for the browser" grep -E "^(error:|$ISSUER/|open $ISSUER/)" "$WORLD/connect.log"

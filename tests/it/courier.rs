@@ -64,7 +64,7 @@ async fn a_message_that_breaks_its_connection_keeps_no_other_from_going() {
     eventually("the other to go", async || arrived(&world) == [[CAROL]]).await;
     eventually("that to be noted", async || waiting(&world).await.len() == 1).await;
     let left = waiting(&world).await;
-    assert!(left[0].is_unknown, "{left:?}");
+    assert!(left[0].is_unknown(), "{left:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -110,7 +110,7 @@ async fn what_is_held_or_dropped_while_it_is_on_its_way_is_not_completed() {
         world.sandbox.faults().clear_all();
         if is_held {
             let held = world.ops.queued(&id).await.unwrap();
-            assert_eq!((held.state, held.is_unknown), (QueueState::Held, false));
+            assert_eq!((held.state, held.is_unknown()), (QueueState::Held, false));
             world.ops.release_queued(&id).await.unwrap();
             all_go_out(&world).await;
             assert_eq!(arrived(&world), [[BOB]]);
@@ -192,12 +192,12 @@ async fn what_cannot_be_noted_when_an_attempt_ends_is_noted_later_and_nothing_is
     world.fault("smtp-slow-data=1500");
     clock.turn(chrono::Duration::seconds(61));
     // Exchange is about to answer, and from here on nothing can be written.
-    eventually("the final dot", async || waiting(&world).await[0].is_unknown).await;
+    eventually("the final dot", async || waiting(&world).await[0].is_unknown()).await;
     sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
     eventually("it to arrive", async || arrived(&world) == [[BOB]]).await;
     // Who waits longer than Postern does has waited in vain.
     assert!(sqlx::query("BEGIN IMMEDIATE").execute(&mut third).await.is_err());
-    assert!(waiting(&world).await[0].is_unknown, "it could not be noted");
+    assert!(waiting(&world).await[0].is_unknown(), "it could not be noted");
     sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
     eventually("it to be noted", async || {
         clock.turn(chrono::Duration::seconds(1));

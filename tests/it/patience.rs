@@ -42,7 +42,7 @@ async fn an_answer_to_a_message_that_takes_longer_than_mail_programs_wait_keeps_
     let told = send(&mut smtp, 1).await;
     assert!(told.contains("queued as"), "{told}");
     let kept = world.ops.queue().await.unwrap();
-    assert!(kept[0].is_unknown, "{kept:?}");
+    assert!(kept[0].is_unknown(), "{kept:?}");
     assert!(kept[0].obstacle.as_ref().unwrap().reason.contains("within 55 s"), "{kept:?}");
     // The answer still comes, and nothing has to be looked for.
     eventually("the answer", async || world.ops.queue().await.unwrap().is_empty()).await;
@@ -106,7 +106,7 @@ async fn where_the_connection_breaks_nobody_waits_for_its_answer_any_longer() {
     fault(&world, "smtp-drop-lost=1");
     let id = kept_and_awaited(&world, &mut smtp).await;
     let kept = world.ops.queued(&id).await.unwrap();
-    let kept_at = kept.unknown_at.unwrap();
+    let kept_at = kept.unknown_at().unwrap();
     assert_eq!(kept.next_at, kept_at + chrono::Duration::minutes(11));
     eventually("it to be looked for sooner", async || {
         world.ops.queued(&id).await.unwrap().next_at < kept_at + chrono::Duration::minutes(11)
@@ -114,9 +114,21 @@ async fn where_the_connection_breaks_nobody_waits_for_its_answer_any_longer() {
     .await;
     // Exchange had it for so long, and may have taken it at the last moment.
     let broken = world.ops.queued(&id).await.unwrap();
-    let broke_at = broken.unknown_at.unwrap();
+    let broke_at = broken.unknown_at().unwrap();
     assert!(broke_at > kept_at + chrono::Duration::minutes(2), "{broke_at} {kept_at}");
     assert_eq!(broken.next_at, broke_at + chrono::Duration::minutes(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_comes_while_the_process_ends_is_taken_up() {
+    let mut world = World::planned(fast()).await;
+    let mut smtp = assured(&world).await;
+    kept_and_awaited(&world, &mut smtp).await;
+    // Nothing else is under way, and the session that handed it in has gone.
+    drop(smtp);
+    world.stop_serving().await;
+    assert!(world.ops.queue().await.unwrap().is_empty(), "its acceptance was heard");
+    assert_eq!(world.sandbox.submissions().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -130,7 +142,7 @@ async fn an_answer_that_comes_while_the_mailbox_is_being_served_is_not_forgotten
         assert!(send(&mut other, 2).await.contains("queued as"));
         world.sandbox.faults().clear(read_fault("mail-unreachable").unwrap().0);
         eventually("the attempt at the second", async || {
-            world.ops.queue().await.unwrap().iter().any(|one| one.attempts == 1 && one.is_unknown)
+            world.ops.queue().await.unwrap().iter().any(|one| one.attempts == 1 && one.is_unknown())
         })
         .await;
         // Its answer comes before that of the second, and the mailbox is being served so long.

@@ -112,7 +112,7 @@ async fn what_passes_by_itself_is_kept_and_delivered_whole_when_it_has_passed() 
             let kept = &kept[0];
             assert_eq!((kept.id.as_str(), kept.state), (id.as_str(), QueueState::Waiting), "{fault}");
             // Nobody knows whether the last octets were still heard when the connection went.
-            assert_eq!(kept.is_unknown, fault == "smtp-drop-mid-data", "{fault}");
+            assert_eq!(kept.is_unknown(), fault == "smtp-drop-mid-data", "{fault}");
             let file = world.config.data_dir.join("spool").join(format!("{id}.eml"));
             assert_eq!(kept.size_octets, std::fs::metadata(file).unwrap().len(), "{fault}");
             assert_eq!(kept.message_id.as_deref(), Some("one@contoso.test"), "{fault}");

@@ -2,7 +2,7 @@
 
 use chrono::Duration;
 use postern::base::Clock;
-use postern::store::{DeliveryMode, QueueState, RecipientState};
+use postern::store::{DeliveryMode, QueueState, QueuedMessage, RecipientState};
 use tokio::net::TcpStream;
 
 use crate::common::{Peer, Plan, World, eventually};
@@ -40,6 +40,27 @@ async fn settled(world: &World) {
     .await;
 }
 
+/// Exchange files the copies of all that it has taken, late.
+fn file_copies(world: &World) {
+    for submission in world.sandbox.submissions() {
+        world.sandbox.deliver(ALICE, "Sent Items", &submission.content);
+    }
+}
+
+/// Lets time go by, from one look or attempt to the next, until the message is like this and put off.
+async fn until_put_off(world: &World, clock: &Clock, id: &str, is_so: impl Fn(&QueuedMessage) -> bool) {
+    eventually("an attempt to be put off", async || {
+        let left = world.ops.queued(id).await.unwrap();
+        let is_put_off = left.next_at > clock.now();
+        if is_put_off && !is_so(&left) {
+            clock.turn(Duration::minutes(8));
+            world.ops.retry_queued(id).await.unwrap();
+        }
+        is_put_off && is_so(&left)
+    })
+    .await;
+}
+
 async fn waits(world: &World, id: &str) -> bool {
     world.ops.queued(id).await.is_ok()
 }
@@ -53,7 +74,7 @@ async fn a_message_that_is_found_among_the_sent_ones_is_not_sent_again() {
         }
         world.fault("smtp-drop-after-data=1");
         let id = send(&mut smtp, 1, &[BOB, "carol@elsewhere.test"]).await;
-        assert!(world.ops.queued(&id).await.unwrap().is_unknown);
+        assert!(world.ops.queued(&id).await.unwrap().is_unknown());
         // Not before Exchange has had the time to file it.
         clock.turn(Duration::seconds(90));
         world.ops.retry_queued(&id).await.unwrap();
@@ -164,7 +185,8 @@ async fn the_copy_of_an_earlier_transaction_says_nothing_of_who_was_not_in_it_an
         let id = send_partly(&world, &mut smtp, None).await;
         world.fault(fault);
         clock.turn(Duration::minutes(3));
-        eventually("the attempt to be lost", async || world.ops.queued(&id).await.unwrap().unknown_at.is_some()).await;
+        eventually("the attempt to be lost", async || world.ops.queued(&id).await.unwrap().unknown_at().is_some())
+            .await;
         clock.turn(Duration::minutes(3));
         settled(&world).await;
         assert!(!waits(&world, &id).await);
@@ -216,12 +238,16 @@ async fn what_may_have_arrived_is_looked_for_also_after_an_outage_of_hours() {
     world.fault("mail-unreachable");
     // For an hour nothing is sent, as it could not be looked for; then attempts fail without having come so far.
     eventually("an attempt in vain", async || {
-        clock.turn(Duration::minutes(2));
-        world.ops.retry_queued(&id).await.unwrap();
-        world.ops.queued(&id).await.unwrap().attempts > 1
+        let left = world.ops.queued(&id).await.unwrap();
+        // No sooner than it was put off again: a look takes its time.
+        if left.next_at > clock.now() {
+            clock.turn(Duration::minutes(8));
+            world.ops.retry_queued(&id).await.unwrap();
+        }
+        left.attempts > 1
     })
     .await;
-    assert!(world.ops.queued(&id).await.unwrap().is_unknown, "it still may have arrived");
+    assert!(world.ops.queued(&id).await.unwrap().is_unknown(), "it still may have arrived");
     world.sandbox.faults().clear_all();
     settled(&world).await;
     assert!(!waits(&world, &id).await);
@@ -233,27 +259,23 @@ async fn what_exchange_says_when_it_is_sent_again_says_nothing_of_the_time_befor
     async fn lost_and_refused(edit: fn(String) -> String, lost: &str, refused: &str) {
         let (world, clock, mut smtp) = world("", edit).await;
         world.fault(lost);
+        world.fault("smtp-no-copy");
         let id = send(&mut smtp, 1, &[BOB]).await;
-        let before = world.ops.queued(&id).await.unwrap().doubt();
-        assert!(before.is_some());
+        let before = world.ops.queued(&id).await.unwrap().doubts;
+        assert_eq!(before.len(), 1);
         world.sandbox.faults().clear_all();
-        // It cannot be looked for, and is sent again.
-        world.fault("imap-auth-reject=1000");
+        // Nothing can be told, as no copy is there, and it is sent again.
         world.fault(refused);
-        eventually(&format!("an attempt to meet {refused}"), async || {
-            clock.turn(Duration::minutes(2));
-            drop(world.ops.retry_queued(&id).await);
-            world.ops.queued(&id).await.unwrap().attempts > 0
-        })
-        .await;
+        until_put_off(&world, &clock, &id, |left| left.attempts > 0).await;
         eventually("it to be as before", async || {
             let left = world.ops.queued(&id).await.unwrap();
             // Not while another attempt is under way, which might find the faults gone in its middle.
-            left.doubt() == before && left.next_at > clock.now()
+            left.doubts == before && left.next_at > clock.now()
         })
         .await;
-        // Now it can be looked for. What SMTP lost is found; what Graph lost never came.
+        // What SMTP lost is found at last; what Graph lost never came.
         world.sandbox.faults().clear_all();
+        file_copies(&world);
         settled(&world).await;
         assert!(!waits(&world, &id).await, "{refused}");
         assert_eq!(world.sandbox.submissions().len(), 1, "{refused}");
@@ -265,6 +287,53 @@ async fn what_exchange_says_when_it_is_sent_again_says_nothing_of_the_time_befor
         lost_and_refused(graph, "graph-reply=500 InternalServerError", "graph-reply=503 ServiceUnavailable"),
         lost_and_refused(graph, "graph-reply=500 InternalServerError", "graph-denied"),
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_lost_transaction_is_looked_for_with_those_who_were_in_it() {
+    const CAROL: &str = "carol@elsewhere.test";
+    for (lost, expected) in [
+        ("smtp-drop-after-data=1", vec![vec![BOB], vec![BOB, CAROL], vec![BOB]]),
+        ("smtp-drop-lost=1", vec![vec![BOB], vec![BOB, CAROL]]),
+    ] {
+        let (world, clock, mut smtp) = world("", |text| text).await;
+        world.fault("smtp-no-copy");
+        assert_eq!(send(&mut smtp, 1, &[BOB]).await, "", "it went at once");
+        world.fault(lost);
+        let id = send(&mut smtp, 2, &[BOB, CAROL]).await;
+        // Nothing can be told, and it is sent again: Exchange takes Bob alone, and that is lost as well.
+        world.fault("smtp-recipient-every=2");
+        world.fault(lost);
+        until_put_off(&world, &clock, &id, |left| left.doubts.len() == 2).await;
+        let left = world.ops.queued(&id).await.unwrap();
+        let places: Vec<_> = left.doubts.iter().map(|doubt| (doubt.attempt, doubt.places.clone())).collect();
+        assert_eq!(places, [(0, vec![0, 1]), (1, vec![0])]);
+        world.sandbox.faults().clear_all();
+        file_copies(&world);
+        clock.turn(Duration::minutes(3));
+        settled(&world).await;
+        assert!(!waits(&world, &id).await);
+        let submitted: Vec<Vec<String>> = world.sandbox.submissions().into_iter().map(|one| one.recipients).collect();
+        assert_eq!(submitted, expected, "{lost}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_in_no_lost_transaction_is_given_up_in_time_and_its_sender_told() {
+    let (world, clock, mut smtp) = world("", |text| text).await;
+    world.fault("smtp-no-copy");
+    world.fault("smtp-drop-after-data=1");
+    world.fault("smtp-recipient-every=2");
+    let id = send(&mut smtp, 1, &[BOB, "carol@elsewhere.test"]).await;
+    world.sandbox.faults().clear_all();
+    // Nothing can be told; when it is sent again Exchange has no Bob any more, and Carol has to wait.
+    world.fault("smtp-reject-recipient=bob@contoso.test");
+    world.fault("smtp-recipient-every=2");
+    until_put_off(&world, &clock, &id, |left| left.attempts == 1).await;
+    let left = world.ops.queued(&id).await.unwrap();
+    assert!(!left.is_unknown(), "nobody who waits was in it: {left:?}");
+    clock.turn(Duration::days(9));
+    eventually("it to be given up", async || !waits(&world, &id).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -280,7 +349,7 @@ async fn what_may_have_arrived_waits_for_the_end_of_a_halt() {
     })
     .await;
     let waiting = world.ops.queued(&id).await.unwrap();
-    assert_eq!((waiting.state, waiting.is_unknown), (QueueState::HeldForSetup, true));
+    assert_eq!((waiting.state, waiting.is_unknown()), (QueueState::HeldForSetup, true));
     assert!(world.ops.resume(None).await.unwrap());
     settled(&world).await;
     assert!(!waits(&world, &id).await, "it was found, and nobody had to release it");
@@ -339,7 +408,7 @@ async fn what_a_look_has_found_missing_is_given_up_in_the_end_and_its_sender_tol
         left.attempts == 1 && left.next_at > clock.now()
     })
     .await;
-    assert!(!world.ops.queued(&id).await.unwrap().is_unknown, "it is missing, and that is noted");
+    assert!(!world.ops.queued(&id).await.unwrap().is_unknown(), "it is missing, and that is noted");
     clock.turn(Duration::days(9));
     eventually("it to be given up", async || !waits(&world, &id).await).await;
     world.sandbox.faults().clear_all();
@@ -362,12 +431,12 @@ async fn what_was_found_for_the_one_and_is_held_for_the_other_has_not_arrived_fo
     world.fault("smtp-reject-recipient=bob@contoso.test");
     world.fault("smtp-drop-after-data=1");
     clock.turn(Duration::minutes(2));
-    eventually("the attempt to be lost", async || world.ops.queue().await.unwrap()[0].unknown_at.is_some()).await;
+    eventually("the attempt to be lost", async || world.ops.queue().await.unwrap()[0].unknown_at().is_some()).await;
     clock.turn(Duration::minutes(3));
     settled(&world).await;
     let held = world.ops.queue().await.unwrap().remove(0);
-    assert_eq!(held.obstacle.unwrap().code, "report-undeliverable");
-    assert!(!held.is_unknown, "Carol has it, and Bob has not");
+    assert_eq!(held.obstacle.as_ref().unwrap().code, "report-undeliverable");
+    assert!(!held.is_unknown(), "Carol has it, and Bob has not");
     world.sandbox.faults().clear_all();
     world.ops.release_queued(&held.id).await.unwrap();
     settled(&world).await;

@@ -76,6 +76,7 @@ impl JournalCommand {
         let since = self.since.and_then(|span| chrono::Duration::from_std(span).ok());
         let filter = JournalFilter {
             since: since.and_then(|span| Utc::now().checked_sub_signed(span)),
+            before: None,
             mailbox: self.mailbox,
             outcome: self.outcome.map(|wish| match wish {
                 OutcomeWish::Delivered => JournalOutcome::Delivered,

@@ -203,7 +203,7 @@ fn document(message: &QueuedMessage) -> Document<'_> {
         accepted_at: timestamp(message.accepted_at),
         next_at: next_at(message).map(timestamp),
         attempts: message.attempts,
-        may_have_arrived: message.is_unknown,
+        may_have_arrived: message.is_unknown(),
         report: message.is_report,
         code: obstacle.map(|obstacle| obstacle.code.as_str()),
         reason: obstacle.map(|obstacle| obstacle.reason.as_str()),
@@ -272,7 +272,7 @@ fn show(output: &Output, message: &QueuedMessage) -> Result<(), Failure> {
     if message.is_report {
         rows.push(vec!["what".into(), "a delivery report of Postern's".into()]);
     }
-    if message.is_unknown {
+    if message.is_unknown() {
         rows.push(vec!["outcome".into(), Entry::Bad("unknown: it may have arrived".to_owned())]);
     }
     if let Some(obstacle) = &message.obstacle {

@@ -15,7 +15,7 @@ use crate::delivery::spool::SpoolError;
 use crate::delivery::told;
 use crate::delivery::unknown::FILING_TIME;
 use crate::delivery::{DeliveryError, recipient_of};
-use crate::store::{JournalOutcome, LIMITS_CODE, QueueState, QueuedMessage, QueuedRecipient, RecipientState};
+use crate::store::{Doubt, JournalOutcome, LIMITS_CODE, QueueState, QueuedMessage, QueuedRecipient, RecipientState};
 use crate::upstream::UpstreamError;
 use crate::wire::smtp::Reply;
 
@@ -44,6 +44,8 @@ impl Assured {
         let at_once = |hindrance: &Hindrance| [LIMITS_CODE, UNFIT_CODE].contains(&hindrance.obstacle.code.as_str());
         let for_limits = hindrance.as_ref().is_some_and(at_once);
         let accepted = accepted.map(said);
+        let was_taken = recipients.iter().enumerate().filter(|(_, recipient)| recipient.was_taken);
+        let in_doubt = was_taken.map(|(place, _)| place).collect();
         let id = draft.id().to_owned();
         let message = QueuedMessage {
             id: id.clone(),
@@ -64,11 +66,9 @@ impl Assured {
                 (false, false) => now + first_pause(),
             },
             attempts: 0,
-            is_unknown,
-            unknown_at: is_unknown.then_some(now),
+            doubts: is_unknown.then_some(Doubt { attempt: 0, at: Some(now), places: in_doubt }).into_iter().collect(),
             copies: u32::from(accepted.is_some()),
             resent: 0,
-            unknown_attempt: 0,
             begun: 0,
             warned_at: None,
             held: chrono::Duration::zero(),
@@ -83,7 +83,6 @@ impl Assured {
                         _ => RecipientState::Waiting,
                     },
                     reply: accepted.clone().filter(|_| recipient.is_taken),
-                    is_unknown: is_unknown && recipient.was_taken,
                 })
                 .collect(),
         };
@@ -126,8 +125,7 @@ impl Assured {
     /// Hands Exchange's answer on when it has come and what is returned is dropped.
     fn await_late(&self, answer: LateAnswer, message: &QueuedMessage) -> oneshot::Sender<()> {
         let (id, mailbox) = (message.id.clone(), message.mailbox.clone());
-        let taken = message.recipients.iter().enumerate().filter(|(_, one)| one.is_unknown);
-        let places = taken.map(|(place, _)| place).collect();
+        let places = message.doubts.iter().flat_map(|doubt| doubt.places.iter().copied()).collect();
         let (answers, wake) = (self.delivery.keeping.late.clone(), Arc::clone(&self.delivery.keeping.wake));
         let (is_kept, kept) = oneshot::channel();
         answers.open(&id);

@@ -82,7 +82,7 @@ impl Courier {
             }
         };
         let Some(reply) = late.reply.take() else {
-            if !message.is_some_and(|message| message.is_unknown) {
+            if !message.is_some_and(|message| message.is_unknown()) {
                 return Ok(false);
             }
             // Exchange may have taken it at the last moment, and files its copy from then on.
@@ -94,7 +94,9 @@ impl Courier {
             return Ok(true);
         };
         // An acceptance counts whatever was thought of the message meanwhile.
-        let counts = |message: &QueuedMessage| reply.is_positive() || (message.is_unknown && message.attempts == 0);
+        let is_awaited =
+            |message: &QueuedMessage| message.begun == 0 && message.doubts.iter().any(|doubt| doubt.attempt == 0);
+        let counts = |message: &QueuedMessage| reply.is_positive() || is_awaited(message);
         let Some(message) = message.filter(counts) else {
             info!(
                 mailbox.id = %late.mailbox,
@@ -116,7 +118,7 @@ impl Courier {
         };
         let recipients: Vec<_> = late.places.iter().filter(waits).map(|place| (*place, state, told.clone())).collect();
         self.delivery.note_attempt(&message, &recipients, Route::Smtp);
-        let outcome = Outcome { recipients, hindrance, is_completing: true, ..Outcome::default() };
+        let outcome = Outcome { recipients, hindrance, is_completing: true, found: vec![0], ..Outcome::default() };
         self.ended(&message, Ending::Look, outcome).await?;
         Ok(true)
     }

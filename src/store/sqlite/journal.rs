@@ -26,13 +26,14 @@ impl Journaled for SqliteStore {
         let rows = sqlx::query(
             "SELECT * FROM journal WHERE ($1 IS NULL OR at >= $1) AND ($2 IS NULL OR mailbox = $2) AND ($3 IS NULL OR outcome = $3) \
              AND ($4 IS NULL OR instr(lower(sender || char(10) || recipients || char(10) || coalesce(message_id, '') || char(10) || \
-             coalesce(queue_id, '')), $4) > 0) ORDER BY number DESC LIMIT $5",
+             coalesce(queue_id, '')), $4) > 0) AND ($6 IS NULL OR at < $6) ORDER BY number DESC LIMIT $5",
         )
         .bind(filter.since.map(|at| at.timestamp_millis()))
         .bind(filter.mailbox.as_ref().map(Mailbox::as_str))
         .bind(filter.outcome.map(JournalOutcome::name))
         .bind(filter.with.as_ref().map(|text| text.to_ascii_lowercase()))
         .bind(most)
+        .bind(filter.before.map(|at| at.timestamp_millis()))
         .fetch_all(&self.pool)
         .await
         .map_err(failed)?;

@@ -162,6 +162,7 @@ fn migrations() -> Migrator {
         migration(15, "unknown_attempt", include_str!("../migrations/sqlite/0015_unknown_attempt.sql")),
         migration(16, "begun", include_str!("../migrations/sqlite/0016_begun.sql")),
         migration(17, "adopted", include_str!("../migrations/sqlite/0017_adopted.sql")),
+        migration(18, "doubts", include_str!("../migrations/sqlite/0018_doubts.sql")),
     ])
 }
 

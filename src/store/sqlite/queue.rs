@@ -12,7 +12,7 @@ use crate::store::queue::{
     AttemptEnd, Certainty, Doubt, Ending, LIMITS_CODE, Obstacle, Queue, QueueState, QueueWish, QueuedMessage, QueuedOf,
     QueuedRecipient, Told,
 };
-use crate::store::sqlite::queue::rows::{insert, mark_unknown, message, recipient, whole};
+use crate::store::sqlite::queue::rows::{doubt, forget_doubt, insert, message, note_doubt, recipient, whole};
 use crate::store::sqlite::{SqliteStore, address, column, failed, time};
 use crate::store::{JournalEntry, StoreError};
 
@@ -26,7 +26,8 @@ impl Queue for SqliteStore {
             sqlx::query(
                 "UPDATE queued_message SET next_at = MAX(next_at, COALESCE((SELECT MAX(other.next_at) FROM queued_message AS other \
                  WHERE other.mailbox = queued_message.mailbox AND other.id <> $1 AND other.code = $2 AND other.state = 'waiting' \
-                 AND other.attempt_at IS NULL AND NOT other.is_unknown), 0)) WHERE id = $1",
+                 AND other.attempt_at IS NULL AND NOT EXISTS (SELECT 1 FROM queued_doubt WHERE queued_doubt.message = other.id)), 0)) \
+                 WHERE id = $1",
             )
             .bind(&message.id)
             .bind(LIMITS_CODE)
@@ -52,20 +53,27 @@ impl Queue for SqliteStore {
             .fetch_all(reading.connection()?)
             .await
             .map_err(failed)?;
-        let of_all = sqlx::query(
-            "SELECT message, rcpt, state, reply, is_unknown FROM queued_recipient ORDER BY message, number",
-        )
-        .fetch_all(reading.connection()?)
-        .await
-        .map_err(failed)?;
+        let of_all = sqlx::query("SELECT message, rcpt, state, reply FROM queued_recipient ORDER BY message, number")
+            .fetch_all(reading.connection()?)
+            .await
+            .map_err(failed)?;
+        let doubts_of_all = sqlx::query("SELECT * FROM queued_doubt ORDER BY message, attempt")
+            .fetch_all(reading.connection()?)
+            .await
+            .map_err(failed)?;
+        let mut doubts: HashMap<String, Vec<Doubt>> = HashMap::new();
+        for row in &doubts_of_all {
+            doubts.entry(column(row, "message")?).or_default().push(doubt(row)?);
+        }
         let mut recipients: HashMap<String, Vec<QueuedRecipient>> = HashMap::new();
         for row in &of_all {
             recipients.entry(column(row, "message")?).or_default().push(recipient(row)?);
         }
         let mut messages = Vec::with_capacity(rows.len());
         for row in &rows {
-            let own = recipients.remove(&column::<String>(row, "id")?).unwrap_or_default();
-            messages.push(message(row, own)?);
+            let id: String = column(row, "id")?;
+            let own = recipients.remove(&id).unwrap_or_default();
+            messages.push(message(row, own, doubts.remove(&id).unwrap_or_default())?);
         }
         reading.commit().await?;
         Ok(messages)
@@ -171,13 +179,10 @@ impl Queue for SqliteStore {
 
     async fn note_final(&self, id: &str, places: &[usize], again: bool) -> Result<bool, StoreError> {
         let mut changes = self.begin().await?;
-        // Unknown without a time: since an attempt that has not ended.
         let done = sqlx::query(
-            "UPDATE queued_message SET is_unknown = $2, unknown_at = NULL, copies = copies + $3, resent = resent + $3, \
-             unknown_attempt = CASE WHEN $2 THEN begun ELSE unknown_attempt END WHERE id = $1 AND state <> 'held' AND attempt_at IS NOT NULL",
+            "UPDATE queued_message SET resent = resent + $2 WHERE id = $1 AND state <> 'held' AND attempt_at IS NOT NULL",
         )
         .bind(id)
-        .bind(!places.is_empty())
         .bind(i64::from(again))
         .execute(changes.connection()?)
         .await
@@ -185,31 +190,25 @@ impl Queue for SqliteStore {
         if done.rows_affected() == 0 {
             return Ok(false);
         }
-        mark_unknown(changes.connection()?, id, places).await?;
+        note_doubt(changes.connection()?, id, None, places).await?;
         changes.commit().await?;
         Ok(true)
     }
 
-    async fn take_final_back(&self, id: &str, before: Option<&Doubt>) -> Result<bool, StoreError> {
+    async fn take_final_back(&self, id: &str, resent: u32) -> Result<bool, StoreError> {
         let mut changes = self.begin().await?;
         let done = sqlx::query(
-            "UPDATE queued_message SET is_unknown = $2, unknown_at = $3, unknown_attempt = COALESCE($4, unknown_attempt), \
-             copies = COALESCE($5, copies), resent = COALESCE($6, resent) \
-             WHERE id = $1 AND state <> 'held' AND attempt_at IS NOT NULL",
+            "UPDATE queued_message SET resent = $2 WHERE id = $1 AND state <> 'held' AND attempt_at IS NOT NULL",
         )
         .bind(id)
-        .bind(before.is_some())
-        .bind(before.and_then(|doubt| doubt.since).map(|at| at.timestamp_millis()))
-        .bind(before.map(|doubt| doubt.attempt))
-        .bind(before.map(|doubt| doubt.copies))
-        .bind(before.map(|doubt| doubt.resent))
+        .bind(resent)
         .execute(changes.connection()?)
         .await
         .map_err(failed)?;
         if done.rows_affected() == 0 {
             return Ok(false);
         }
-        mark_unknown(changes.connection()?, id, before.map_or(&[][..], |doubt| doubt.places.as_slice())).await?;
+        forget_doubt(changes.connection()?, id, None).await?;
         changes.commit().await?;
         Ok(true)
     }
@@ -220,17 +219,13 @@ impl Queue for SqliteStore {
             Ending::Attempt(number) => (true, number),
             Ending::Look => (false, 0),
         };
-        let (is_unknown, unknown_at, doubt) = match &end.certainty {
-            Certainty::AsBefore => (None, None, None),
-            Certainty::Known => (Some(false), None, None),
-            Certainty::Unknown(at, _) => (Some(true), Some(*at), None),
-            Certainty::Still(doubt) => (Some(true), doubt.since, Some(doubt)),
+        let resent = match end.certainty {
+            Certainty::Answered { resent } => Some(resent),
+            _ => None,
         };
         // Time that it was held for the set-up is counted when that ends, and begins to count where it begins.
         let done = sqlx::query(
-            "UPDATE queued_message SET attempt_at = NULL, next_at = $3, is_unknown = COALESCE($4, is_unknown), \
-             unknown_at = COALESCE($12, unknown_at), copies = COALESCE($13, copies) + $9, \
-             unknown_attempt = COALESCE($14, unknown_attempt), resent = COALESCE($15, resent), \
+            "UPDATE queued_message SET attempt_at = NULL, next_at = $3, copies = copies + $9, resent = COALESCE($4, resent), \
              code = CASE WHEN state = 'held' AND $5 IS NULL THEN code ELSE $5 END, \
              reason = CASE WHEN state = 'held' AND $5 IS NULL THEN reason ELSE $6 END, \
              remedy = CASE WHEN state = 'held' AND $5 IS NULL THEN remedy ELSE $7 END, \
@@ -245,7 +240,7 @@ impl Queue for SqliteStore {
         .bind(id)
         .bind(end.state.name())
         .bind(end.next_at.timestamp_millis())
-        .bind(is_unknown)
+        .bind(resent)
         .bind(end.obstacle.as_ref().map(|obstacle| obstacle.code.as_str()))
         .bind(end.obstacle.as_ref().map(|obstacle| obstacle.reason.as_str()))
         .bind(end.obstacle.as_ref().and_then(|obstacle| obstacle.remedy.as_deref()))
@@ -253,10 +248,6 @@ impl Queue for SqliteStore {
         .bind(i64::from(end.is_taken))
         .bind(is_attempt)
         .bind(number)
-        .bind(unknown_at.map(|at| at.timestamp_millis()))
-        .bind(doubt.map(|doubt| doubt.copies))
-        .bind(doubt.map(|doubt| doubt.attempt))
-        .bind(doubt.map(|doubt| doubt.resent))
         .execute(changes.connection()?)
         .await
         .map_err(failed)?;
@@ -265,9 +256,12 @@ impl Queue for SqliteStore {
         }
         match &end.certainty {
             Certainty::AsBefore => {}
-            Certainty::Known => mark_unknown(changes.connection()?, id, &[]).await?,
-            Certainty::Unknown(_, places) | Certainty::Still(Doubt { places, .. }) => {
-                mark_unknown(changes.connection()?, id, places).await?;
+            Certainty::Answered { .. } => forget_doubt(changes.connection()?, id, None).await?,
+            Certainty::Unknown(at, places) => note_doubt(changes.connection()?, id, Some(*at), places).await?,
+            Certainty::Found(attempts) => {
+                for attempt in attempts {
+                    forget_doubt(changes.connection()?, id, Some(*attempt)).await?;
+                }
             }
         }
         for (number, state, reply) in &end.recipients {
@@ -347,19 +341,22 @@ impl Queue for SqliteStore {
     }
 
     async fn heed_clock(&self, now: DateTime<Utc>, longest_pause: chrono::Duration) -> Result<u64, StoreError> {
-        let done = sqlx::query(
-            "UPDATE queued_message SET next_at = CASE WHEN next_at > $2 THEN $1 ELSE next_at END, \
-             unknown_at = CASE WHEN unknown_at > $3 THEN $1 ELSE unknown_at END \
-             WHERE next_at > $2 OR (unknown_at > $3 AND is_unknown)",
-        )
-        .bind(now.timestamp_millis())
-        .bind((now + longest_pause).timestamp_millis())
-        // Attempts end while this is asked.
-        .bind((now + chrono::Duration::minutes(1)).timestamp_millis())
-        .execute(&self.pool)
-        .await
-        .map_err(failed)?;
-        Ok(done.rows_affected())
+        let mut changes = self.begin().await?;
+        let waiting = sqlx::query("UPDATE queued_message SET next_at = $1 WHERE next_at > $2")
+            .bind(now.timestamp_millis())
+            .bind((now + longest_pause).timestamp_millis())
+            .execute(changes.connection()?)
+            .await
+            .map_err(failed)?;
+        let doubts = sqlx::query("UPDATE queued_doubt SET at = $1 WHERE at > $2")
+            .bind(now.timestamp_millis())
+            // Attempts end while this is asked.
+            .bind((now + chrono::Duration::minutes(1)).timestamp_millis())
+            .execute(changes.connection()?)
+            .await
+            .map_err(failed)?;
+        changes.commit().await?;
+        Ok(waiting.rows_affected() + doubts.rows_affected())
     }
 
     async fn postpone_one(&self, id: &str, until: DateTime<Utc>) -> Result<(), StoreError> {
@@ -373,47 +370,60 @@ impl Queue for SqliteStore {
     }
 
     async fn note_absent(&self, id: &str) -> Result<(), StoreError> {
-        sqlx::query("UPDATE queued_message SET is_unknown = 0 WHERE id = $1 AND attempt_at IS NULL")
-            .bind(id)
-            .execute(&self.pool)
-            .await
-            .map_err(failed)?;
-        Ok(())
-    }
-
-    async fn note_unanswered(&self, id: &str, at: DateTime<Utc>, filing: chrono::Duration) -> Result<(), StoreError> {
         sqlx::query(
-            "UPDATE queued_message SET unknown_at = $2, next_at = MIN(next_at, $2 + $3) \
-             WHERE id = $1 AND is_unknown AND attempts = 0 AND attempt_at IS NULL",
+            "DELETE FROM queued_doubt WHERE message = $1 \
+             AND EXISTS (SELECT 1 FROM queued_message WHERE id = $1 AND attempt_at IS NULL)",
         )
         .bind(id)
-        .bind(at.timestamp_millis())
-        .bind(filing.num_milliseconds())
         .execute(&self.pool)
         .await
         .map_err(failed)?;
         Ok(())
     }
 
+    async fn note_unanswered(&self, id: &str, at: DateTime<Utc>, filing: chrono::Duration) -> Result<(), StoreError> {
+        let mut changes = self.begin().await?;
+        sqlx::query(
+            "UPDATE queued_message SET next_at = MIN(next_at, $2) WHERE id = $1 AND begun = 0 \
+             AND EXISTS (SELECT 1 FROM queued_doubt WHERE message = $1 AND attempt = 0)",
+        )
+        .bind(id)
+        .bind((at + filing).timestamp_millis())
+        .execute(changes.connection()?)
+        .await
+        .map_err(failed)?;
+        sqlx::query("UPDATE queued_doubt SET at = $2 WHERE message = $1 AND attempt = 0")
+            .bind(id)
+            .bind(at.timestamp_millis())
+            .execute(changes.connection()?)
+            .await
+            .map_err(failed)?;
+        changes.commit().await
+    }
+
     async fn settle_attempts(&self, at: DateTime<Utc>, filing: chrono::Duration) -> Result<u64, StoreError> {
         let mut changes = self.begin().await?;
         // Which of them were still open is not known; the others only wait a little longer.
         sqlx::query(
-            "UPDATE queued_message SET unknown_at = $2, next_at = MIN(next_at, $2 + $1) \
-             WHERE is_unknown AND attempts = 0 AND unknown_at IS NOT NULL AND attempt_at IS NULL",
+            "UPDATE queued_message SET next_at = MIN(next_at, $1) \
+             WHERE begun = 0 AND id IN (SELECT message FROM queued_doubt WHERE attempt = 0)",
         )
-        .bind(filing.num_milliseconds())
+        .bind((at + filing).timestamp_millis())
+        .execute(changes.connection()?)
+        .await
+        .map_err(failed)?;
+        sqlx::query(
+            "UPDATE queued_doubt SET at = $1 WHERE attempt = 0 AND message IN (SELECT id FROM queued_message WHERE begun = 0)",
+        )
         .bind(at.timestamp_millis())
         .execute(changes.connection()?)
         .await
         .map_err(failed)?;
-        let unknown = sqlx::query(
-            "UPDATE queued_message SET unknown_at = $1 WHERE attempt_at IS NOT NULL AND is_unknown AND unknown_at IS NULL",
-        )
-        .bind(at.timestamp_millis())
-        .execute(changes.connection()?)
-        .await
-        .map_err(failed)?;
+        let unknown = sqlx::query("UPDATE queued_doubt SET at = $1 WHERE at IS NULL")
+            .bind(at.timestamp_millis())
+            .execute(changes.connection()?)
+            .await
+            .map_err(failed)?;
         sqlx::query("UPDATE queued_message SET attempt_at = NULL WHERE attempt_at IS NOT NULL")
             .execute(changes.connection()?)
             .await
@@ -435,17 +445,33 @@ impl Queue for SqliteStore {
             QueueWish::Hold => "state = 'held', held_since = COALESCE(held_since, $2)",
             // Whoever releases what may have arrived wants it to be sent again.
             QueueWish::Release => {
-                "state = 'waiting', next_at = $2, \
-                 copies = copies + CASE WHEN is_unknown AND @held THEN 1 ELSE 0 END, \
-                 resent = CASE WHEN @held THEN 0 ELSE resent END, is_unknown = CASE WHEN @held THEN 0 ELSE is_unknown END, \
+                "state = 'waiting', next_at = $2, resent = CASE WHEN @held THEN 0 ELSE resent END, \
                  code = CASE WHEN @held THEN NULL ELSE code END, reason = CASE WHEN @held THEN NULL ELSE reason END, \
                  remedy = CASE WHEN @held THEN NULL ELSE remedy END, \
                  held_millis = held_millis + COALESCE(MAX($2 - held_since, 0), 0), held_since = NULL"
             }
         };
         // While an attempt is under way it is that one that may have arrived, and not what it was held for.
-        let change = change.replace("@held", "(code = 'outcome-unknown' AND state = 'held' AND attempt_at IS NULL)");
+        const HELD: &str = "(code = 'outcome-unknown' AND state = 'held' AND attempt_at IS NULL)";
+        let change = change.replace("@held", HELD);
         let mut changes = self.begin().await?;
+        if wish == QueueWish::Release {
+            for statement in [
+                format!(
+                    "UPDATE queued_message SET copies = copies + (SELECT COUNT(*) FROM queued_doubt WHERE message = id) \
+                     WHERE {which} = $1 AND {HELD}"
+                ),
+                format!(
+                    "DELETE FROM queued_doubt WHERE message IN (SELECT id FROM queued_message WHERE {which} = $1 AND {HELD})"
+                ),
+            ] {
+                sqlx::query(sqlx::AssertSqlSafe(statement))
+                    .bind(value)
+                    .execute(changes.connection()?)
+                    .await
+                    .map_err(failed)?;
+            }
+        }
         let done = sqlx::query(sqlx::AssertSqlSafe(format!("UPDATE queued_message SET {change} WHERE {which} = $1")))
             .bind(value)
             .bind(at.timestamp_millis())

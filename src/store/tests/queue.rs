@@ -15,29 +15,17 @@ fn queued(id: &str, second: i64) -> QueuedMessage {
         state: QueueState::Waiting,
         next_at: at(second + 60),
         attempts: 0,
-        is_unknown: false,
-        unknown_at: None,
+        doubts: Vec::new(),
         copies: 0,
         resent: 0,
-        unknown_attempt: 0,
         begun: 0,
         warned_at: None,
         held: chrono::Duration::zero(),
         held_since: None,
         obstacle: Some(Obstacle { code: "exchange-busy".to_owned(), reason: "432".to_owned(), remedy: None }),
         recipients: vec![
-            QueuedRecipient {
-                rcpt: "TO:<b@x.test>".to_owned(),
-                state: RecipientState::Waiting,
-                reply: None,
-                is_unknown: false,
-            },
-            QueuedRecipient {
-                rcpt: "TO:<c@x.test>".to_owned(),
-                state: RecipientState::Waiting,
-                reply: None,
-                is_unknown: false,
-            },
+            QueuedRecipient { rcpt: "TO:<b@x.test>".to_owned(), state: RecipientState::Waiting, reply: None },
+            QueuedRecipient { rcpt: "TO:<c@x.test>".to_owned(), state: RecipientState::Waiting, reply: None },
         ],
     }
 }
@@ -110,19 +98,21 @@ async fn what_a_killed_process_left_is_unknown_only_where_it_was_about_to_comple
     let (store, _folder) = store().await;
     store.enqueue(&queued("one", 0)).await.unwrap();
     let one = async || store.queued_message("one").await.unwrap().unwrap();
-    let flags = |message: &QueuedMessage| message.recipients.iter().map(|one| one.is_unknown).collect::<Vec<_>>();
+    let in_doubt = |message: &QueuedMessage| {
+        message.doubts.iter().map(|one| (one.attempt, one.places.clone())).collect::<Vec<_>>()
+    };
     assert!(!store.note_final("one", &[0], false).await.unwrap(), "nothing is under way");
     assert!(store.begin_attempt("one", at(60)).await.unwrap());
     assert_eq!(store.settle_attempts(at(61), chrono::Duration::minutes(2)).await.unwrap(), 0);
-    assert_eq!((one().await.is_unknown, one().await.unknown_at), (false, None), "it had not come so far");
+    assert_eq!((one().await.is_unknown(), one().await.unknown_at()), (false, None), "it had not come so far");
 
     assert!(store.begin_attempt("one", at(70)).await.unwrap());
     assert!(store.note_final("one", &[1], false).await.unwrap());
     assert_eq!(store.settle_attempts(at(71), chrono::Duration::minutes(2)).await.unwrap(), 1);
     let left = one().await;
-    assert_eq!((left.is_unknown, left.unknown_at, flags(&left)), (true, Some(at(71)), vec![false, true]));
+    assert_eq!((left.is_unknown(), left.unknown_at(), in_doubt(&left)), (true, Some(at(71)), vec![(2, vec![1])]));
     // What ends an attempt that was taken back changes nothing any more.
-    let known = AttemptEnd { certainty: Certainty::Known, ..end(2, QueueState::Waiting, at(300)) };
+    let known = AttemptEnd { certainty: Certainty::Answered { resent: 0 }, ..end(2, QueueState::Waiting, at(300)) };
     assert!(!store.end_attempt("one", &known, at(72)).await.unwrap());
 
     // What did not come to its end, killed or not, leaves everything as it was.
@@ -131,27 +121,37 @@ async fn what_a_killed_process_left_is_unknown_only_where_it_was_about_to_comple
     assert!(store.begin_attempt("one", at(82)).await.unwrap());
     assert_eq!(store.settle_attempts(at(83), chrono::Duration::minutes(2)).await.unwrap(), 0);
     let left = one().await;
-    assert_eq!((left.is_unknown, left.unknown_at, flags(&left)), (true, Some(at(71)), vec![false, true]));
+    assert_eq!((left.is_unknown(), left.unknown_at(), in_doubt(&left)), (true, Some(at(71)), vec![(2, vec![1])]));
 
     // It is sent again although it may have arrived: a copy of the first time says nothing of the second.
     assert!(store.begin_attempt("one", at(84)).await.unwrap());
     assert!(store.note_final("one", &[0, 1], true).await.unwrap());
     let again = one().await;
-    assert_eq!((again.is_unknown, again.copies, flags(&again)), (true, 1, vec![true, true]));
+    assert_eq!((again.resent, in_doubt(&again)), (1, vec![(2, vec![1]), (5, vec![0, 1])]));
     // One way has certainly not taken it, and another is tried.
-    assert!(store.take_final_back("one", None).await.unwrap());
+    assert!(store.take_final_back("one", 0).await.unwrap());
     assert_eq!(store.settle_attempts(at(85), chrono::Duration::minutes(2)).await.unwrap(), 0);
     let left = one().await;
-    assert_eq!((left.is_unknown, left.copies, flags(&left)), (false, 1, vec![false, false]));
+    assert_eq!((left.resent, in_doubt(&left)), (0, vec![(2, vec![1])]));
     assert!(store.begin_attempt("one", at(86)).await.unwrap());
     assert!(store.note_final("one", &[0], false).await.unwrap());
     let unknown = AttemptEnd { certainty: Certainty::Unknown(at(87), vec![0]), ..end(6, QueueState::Waiting, at(90)) };
     assert!(store.end_attempt("one", &unknown, at(87)).await.unwrap());
-    assert_eq!((one().await.is_unknown, one().await.unknown_at), (true, Some(at(87))));
+    assert_eq!((one().await.is_unknown(), one().await.unknown_at()), (true, Some(at(87))));
     assert!(store.begin_attempt("one", at(88)).await.unwrap());
-    let known = AttemptEnd { certainty: Certainty::Known, ..end(7, QueueState::Waiting, at(90)) };
+    let known = AttemptEnd { certainty: Certainty::Answered { resent: 0 }, ..end(7, QueueState::Waiting, at(90)) };
     assert!(store.end_attempt("one", &known, at(89)).await.unwrap());
-    assert!(!one().await.is_unknown);
+    assert_eq!(in_doubt(&one().await), [(2, vec![1]), (6, vec![0])], "an answer is one to its own attempt");
+    let found = AttemptEnd {
+        of: Ending::Look,
+        recipients: vec![(0, RecipientState::Delivered, None)],
+        certainty: Certainty::Found(vec![6]),
+        ..end(0, QueueState::Waiting, at(90))
+    };
+    assert!(store.end_attempt("one", &found, at(89)).await.unwrap());
+    assert_eq!(in_doubt(&one().await), [(2, vec![1])]);
+    store.note_absent("one").await.unwrap();
+    assert!(!one().await.is_unknown());
 
     // What is held or dropped meanwhile is not completed.
     assert!(store.begin_attempt("one", at(90)).await.unwrap());
@@ -191,20 +191,24 @@ async fn what_is_dropped_and_what_the_journal_says_of_it_go_together() {
 #[tokio::test]
 async fn what_may_have_arrived_can_be_released_whatever_is_known_of_it() {
     let (store, _folder) = store().await;
-    let unknown = QueuedMessage { is_unknown: true, unknown_at: Some(at(1)), obstacle: None, ..queued("one", 0) };
+    let doubts = vec![
+        Doubt { attempt: 0, at: Some(at(1)), places: vec![0, 1] },
+        Doubt { attempt: 2, at: Some(at(1)), places: vec![1] },
+    ];
+    let unknown = QueuedMessage { doubts, obstacle: None, ..queued("one", 0) };
     store.enqueue(&unknown).await.unwrap();
     for (wish, copies) in [(QueueWish::Hold, 0), (QueueWish::Release, 0)] {
         assert_eq!(store.wish(QueuedOf::Id("one"), wish, at(2)).await.unwrap(), 1);
         assert_eq!(store.queued_message("one").await.unwrap().unwrap().copies, copies);
     }
-    assert!(store.queued_message("one").await.unwrap().unwrap().is_unknown, "it is looked for");
+    assert!(store.queued_message("one").await.unwrap().unwrap().is_unknown(), "it is looked for");
     let code = "outcome-unknown".to_owned();
     let obstacle = Some(Obstacle { code, reason: "lost".to_owned(), remedy: None });
     let unknown = QueuedMessage { id: "two".to_owned(), state: QueueState::Held, obstacle, ..unknown };
     store.enqueue(&unknown).await.unwrap();
     store.wish(QueuedOf::Id("two"), QueueWish::Release, at(3)).await.unwrap();
     let released = store.queued_message("two").await.unwrap().unwrap();
-    assert_eq!((released.is_unknown, released.copies), (false, 1), "somebody knows");
+    assert_eq!((released.is_unknown(), released.copies), (false, 2), "somebody knows");
 }
 
 #[tokio::test]
@@ -297,8 +301,7 @@ async fn a_clock_that_is_set_back_keeps_nothing_waiting_and_makes_nothing_older(
     store.enqueue(&QueuedMessage { next_at: at(0) + hours(1), ..queued("soon", 0) }).await.unwrap();
     store.enqueue(&QueuedMessage { next_at: at(0) + hours(3), ..queued("far", 0) }).await.unwrap();
     let unknown = QueuedMessage {
-        is_unknown: true,
-        unknown_at: Some(at(500)),
+        doubts: vec![Doubt { attempt: 0, at: Some(at(500)), places: vec![0] }],
         held_since: Some(at(500)),
         ..queued("unknown", 0)
     };
@@ -307,7 +310,7 @@ async fn a_clock_that_is_set_back_keeps_nothing_waiting_and_makes_nothing_older(
     assert_eq!(store.heed_clock(at(10), hours(2)).await.unwrap(), 0);
     let one = async |id: &str| store.queued_message(id).await.unwrap().unwrap();
     assert_eq!((one("soon").await.next_at, one("far").await.next_at), (at(0) + hours(1), at(10)));
-    assert_eq!(one("unknown").await.unknown_at, Some(at(10)));
+    assert_eq!(one("unknown").await.unknown_at(), Some(at(10)));
     assert_eq!(one("unknown").await.age(at(10)), chrono::Duration::seconds(10));
 }
 
@@ -325,39 +328,21 @@ async fn what_the_administrator_holds_is_not_given_up_and_nobody_is_told_that_it
 }
 
 #[tokio::test]
-async fn which_attempt_is_unknown_is_kept_until_another_one_is() {
+async fn attempts_start_anew_behind_a_set_up_that_was_mended_and_their_numbers_do_not() {
     let (store, _folder) = store().await;
     store.enqueue(&queued("one", 0)).await.unwrap();
     let one = async || store.queued_message("one").await.unwrap().unwrap();
-    let lost = async |number, again| {
-        assert!(store.begin_attempt("one", at(60)).await.unwrap());
-        assert!(store.note_final("one", &[0, 1], again).await.unwrap());
-        let certainty = Certainty::Unknown(at(61), vec![0, 1]);
-        let lost = AttemptEnd { certainty, ..end(number, QueueState::Waiting, at(62)) };
-        assert!(store.end_attempt("one", &lost, at(61)).await.unwrap());
-    };
-    lost(1, false).await;
-    assert_eq!((one().await.unknown_attempt, one().await.copies, one().await.resent), (1, 0, 0));
-    // One that did not come so far changes nothing.
-    assert!(store.begin_attempt("one", at(63)).await.unwrap());
-    assert!(store.end_attempt("one", &end(2, QueueState::Waiting, at(65)), at(64)).await.unwrap());
-    assert_eq!((one().await.unknown_attempt, one().await.is_unknown), (1, true));
-    lost(3, true).await;
-    assert_eq!((one().await.unknown_attempt, one().await.copies, one().await.resent), (3, 1, 1));
-    store.note_absent("one").await.unwrap();
-    assert!(!one().await.is_unknown);
-    // Attempts start anew behind a set-up that was mended; the numbers by which copies are told apart do not.
-    let held = AttemptEnd { state: QueueState::HeldForSetup, ..end(4, QueueState::Waiting, at(66)) };
-    assert!(store.begin_attempt("one", at(65)).await.unwrap());
-    assert!(store.end_attempt("one", &held, at(66)).await.unwrap());
+    for number in 1..=3 {
+        let held = AttemptEnd { state: QueueState::HeldForSetup, ..end(number, QueueState::Waiting, at(66)) };
+        assert!(store.begin_attempt("one", at(65)).await.unwrap());
+        assert!(store.end_attempt("one", &held, at(66)).await.unwrap());
+    }
     assert!(store.begin_attempt("one", at(66)).await.unwrap());
-    assert!(store.end_attempt("one", &end(5, QueueState::Waiting, at(67)), at(67)).await.unwrap());
-    assert_eq!((one().await.attempts, one().await.begun), (1, 5));
-    // What Exchange has answered to leaves nothing.
-    assert!(store.begin_attempt("one", at(70)).await.unwrap());
-    let known = AttemptEnd { certainty: Certainty::Known, ..end(2, QueueState::Waiting, at(72)) };
-    assert!(store.end_attempt("one", &known, at(71)).await.unwrap());
-    assert!(one().await.recipients.iter().all(|recipient| !recipient.is_unknown));
+    assert!(store.end_attempt("one", &end(4, QueueState::Waiting, at(67)), at(67)).await.unwrap());
+    assert_eq!((one().await.attempts, one().await.begun), (1, 4));
+    assert!(store.begin_attempt("one", at(68)).await.unwrap());
+    assert!(store.note_final("one", &[0], false).await.unwrap());
+    assert_eq!(one().await.doubts, [Doubt { attempt: 5, at: None, places: vec![0] }]);
 }
 
 #[tokio::test]
@@ -372,32 +357,33 @@ async fn what_is_released_while_an_attempt_is_under_way_may_have_arrived_by_that
     assert!(store.note_final("one", &[0], true).await.unwrap());
     wish(QueueWish::Hold).await;
     wish(QueueWish::Release).await;
-    assert_eq!((one().await.is_unknown, one().await.copies), (true, 4), "it is on its way");
+    assert_eq!((one().await.is_unknown(), one().await.copies, one().await.resent), (true, 3, 4), "it is on its way");
     assert_eq!(store.settle_attempts(at(81), chrono::Duration::minutes(2)).await.unwrap(), 1);
     wish(QueueWish::Hold).await;
     wish(QueueWish::Release).await;
     let released = one().await;
-    assert_eq!((released.is_unknown, released.copies, released.resent), (false, 5, 0), "somebody knows");
+    assert_eq!((released.is_unknown(), released.copies, released.resent), (false, 4, 0), "somebody knows");
     assert_eq!(released.obstacle, None);
     wish(QueueWish::Release).await;
-    assert_eq!(one().await.copies, 5, "that was said");
+    assert_eq!(one().await.copies, 4, "that was said");
 }
 
 #[tokio::test]
 async fn a_new_process_waits_for_no_answer_of_an_earlier_one() {
     let (store, _folder) = store().await;
-    let unknown = QueuedMessage { is_unknown: true, unknown_at: Some(at(0)), next_at: at(660), ..queued("one", 0) };
+    let doubts = vec![Doubt { attempt: 0, at: Some(at(0)), places: vec![0] }];
+    let unknown = QueuedMessage { doubts, next_at: at(660), ..queued("one", 0) };
     store.enqueue(&unknown).await.unwrap();
     store.enqueue(&QueuedMessage { next_at: at(660), ..queued("two", 0) }).await.unwrap();
     // Its transaction was open until the process ended, as far as is known, and Exchange may have taken it at the last moment.
     assert_eq!(store.settle_attempts(at(300), chrono::Duration::minutes(2)).await.unwrap(), 0);
     let left = store.queued_message("one").await.unwrap().unwrap();
-    assert_eq!((left.unknown_at, left.next_at), (Some(at(300)), at(420)));
+    assert_eq!((left.unknown_at(), left.next_at), (Some(at(300)), at(420)));
     assert_eq!(store.queued_message("two").await.unwrap().unwrap().next_at, at(660));
     store.note_unanswered("one", at(310), chrono::Duration::minutes(2)).await.unwrap();
     store.note_unanswered("two", at(310), chrono::Duration::minutes(2)).await.unwrap();
-    assert_eq!(store.queued_message("one").await.unwrap().unwrap().unknown_at, Some(at(310)));
-    assert_eq!(store.queued_message("two").await.unwrap().unwrap().unknown_at, None, "that was never sent");
+    assert_eq!(store.queued_message("one").await.unwrap().unwrap().unknown_at(), Some(at(310)));
+    assert_eq!(store.queued_message("two").await.unwrap().unwrap().unknown_at(), None, "that was never sent");
 }
 
 #[tokio::test]
@@ -412,24 +398,46 @@ async fn an_answer_to_one_attempt_says_nothing_of_the_one_before() {
     let lost = Certainty::Unknown(at(61), vec![0, 2]);
     let lost = AttemptEnd { certainty: lost, ..end(1, QueueState::Waiting, at(62)) };
     assert!(store.end_attempt("one", &lost, at(61)).await.unwrap());
-    let doubt = one().await.doubt().unwrap();
-    assert_eq!(doubt, Doubt { since: Some(at(61)), attempt: 1, copies: 0, resent: 0, places: vec![0, 2] });
+    let doubt = Doubt { attempt: 1, at: Some(at(61)), places: vec![0, 2] };
+    assert_eq!(one().await.doubts, std::slice::from_ref(&doubt));
 
     // Sent again, and one way has certainly not taken it.
     assert!(store.begin_attempt("one", at(62)).await.unwrap());
     assert!(store.note_final("one", &[0, 1, 2], true).await.unwrap());
-    assert_ne!(one().await.doubt(), Some(doubt.clone()));
-    assert!(store.take_final_back("one", Some(&doubt)).await.unwrap());
-    assert_eq!(one().await.doubt(), Some(doubt.clone()));
+    assert_eq!(one().await.doubts.len(), 2);
+    assert!(store.take_final_back("one", 0).await.unwrap());
+    assert_eq!((one().await.doubts, one().await.resent), (vec![doubt.clone()], 0));
     // By the other way Exchange takes it for one of them.
     assert!(store.note_final("one", &[0, 1, 2], true).await.unwrap());
-    let still = Certainty::Still(Doubt { places: vec![2], ..doubt.clone() });
     let some = AttemptEnd {
         recipients: vec![(0, RecipientState::Delivered, None), (1, RecipientState::Waiting, None)],
         is_taken: true,
-        certainty: still,
+        certainty: Certainty::Answered { resent: 0 },
         ..end(2, QueueState::Waiting, at(70))
     };
     assert!(store.end_attempt("one", &some, at(65)).await.unwrap());
-    assert_eq!(one().await.doubt(), Some(Doubt { copies: 1, places: vec![2], ..doubt }));
+    let left = one().await;
+    assert_eq!((&left.doubts, left.copies, left.resent), (&vec![doubt.clone()], 1, 0));
+    assert_eq!(left.in_doubt(&doubt).collect::<Vec<_>>(), [2]);
+
+    // A further one is lost as well, and each keeps those who were in it.
+    assert!(store.begin_attempt("one", at(70)).await.unwrap());
+    assert!(store.note_final("one", &[1], true).await.unwrap());
+    let lost = Certainty::Unknown(at(71), vec![1]);
+    let lost = AttemptEnd { certainty: lost, ..end(3, QueueState::Waiting, at(72)) };
+    assert!(store.end_attempt("one", &lost, at(71)).await.unwrap());
+    let left = one().await;
+    assert_eq!(left.doubts, [doubt.clone(), Doubt { attempt: 3, at: Some(at(71)), places: vec![1] }]);
+    assert_eq!((left.unknown_at(), left.resent), (Some(at(71)), 1));
+    // Whoever is refused for good is in no doubt any more.
+    let refused = AttemptEnd {
+        recipients: vec![(1, RecipientState::Failed, None)],
+        certainty: Certainty::Answered { resent: 1 },
+        ..end(4, QueueState::Waiting, at(80))
+    };
+    assert!(store.begin_attempt("one", at(72)).await.unwrap());
+    assert!(store.end_attempt("one", &refused, at(73)).await.unwrap());
+    let left = one().await;
+    assert_eq!(left.open_doubts().collect::<Vec<_>>(), [&doubt]);
+    assert_eq!(left.unknown_at(), Some(at(61)));
 }
