@@ -375,7 +375,8 @@ impl App {
                 sessions.spawn(session::serve(Arc::clone(&road), incoming, id));
             }));
         }
-        let upkeep = tokio::spawn(upkeep(Arc::clone(&self.road)));
+        let upkeep_stop = CancellationToken::new();
+        let mut upkeep = tokio::spawn(upkeep(Arc::clone(&self.road), upkeep_stop.clone()));
         let keys = tokio::spawn(foundation::keep_keys(Arc::clone(&self.store), self.vault));
         let (road, config) = (Arc::clone(&self.road), self.config.clone());
         let renewal = tokio::spawn(async move {
@@ -435,7 +436,11 @@ impl App {
         if let Some(exposition) = exposition {
             exposition.abort();
         }
-        upkeep.abort();
+        // Not in the middle of what it writes.
+        upkeep_stop.cancel();
+        if timeout(CLOSE_TIME, &mut upkeep).await.is_err() {
+            upkeep.abort();
+        }
         keys.abort();
         renewal.abort();
         sign_ins.abort();
@@ -443,27 +448,26 @@ impl App {
         if timeout(CLOSE_TIME, self.road.broker.close()).await.is_err() {
             warn!("a renewal of a sign-in did not end in time and is cut off");
         }
-        if let Ok(Err(error)) = timeout(CLOSE_TIME, self.road.incidents.upkeep()).await {
-            warn!("the last incidents could not be noted: {error}");
-        }
-        if let Ok(Err(error)) = timeout(CLOSE_TIME, self.road.delivery.journal.upkeep()).await {
-            warn!("the last entries of the journal could not be written: {error}");
-        }
-        if let Ok(Err(error)) = timeout(CLOSE_TIME, self.road.audit.close()).await {
-            warn!("the last logins could not be written to the audit trail: {error}");
-        }
-        // The last uses of app passwords are written before the store is closed.
-        match timeout(CLOSE_TIME, self.road.auth.upkeep()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => warn!("the last uses of app passwords could not be noted: {error}"),
-            Err(_) => warn!("the last uses of app passwords could not be noted in time"),
-        }
+        // Before the store is closed.
+        last("incidents", self.road.incidents.upkeep()).await;
+        last("entries of the journal", self.road.delivery.journal.upkeep()).await;
+        last("entries of the audit trail", self.road.audit.close()).await;
+        last("uses of app passwords", self.road.auth.upkeep()).await;
         if timeout(CLOSE_TIME, self.store.close()).await.is_err() {
             warn!("the store is still in use and is left as it is");
         }
         drop(std::fs::remove_file(foundation::running_file(&self.config.data_dir)));
         info!("stopped");
         Ok(())
+    }
+}
+
+/// Writes the last of something, in time or not at all.
+async fn last(what: &str, written: impl Future<Output = Result<(), StoreError>>) {
+    match timeout(CLOSE_TIME, written).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => warn!("the last {what} could not be written: {error}"),
+        Err(_) => warn!("the last {what} could not be written in time"),
     }
 }
 

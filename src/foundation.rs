@@ -123,9 +123,37 @@ impl Foundation {
             })?;
         let pepper = Pepper::new(&pepper);
         let instance = instance(&config.data_dir)?;
-        let audit = Audit::new(Arc::clone(&store), instance, &pepper.audit_key(), Clock::system());
+        let audit = trail(config, Arc::clone(&store), instance, &pepper);
         Ok(Self { store, vault: Arc::new(vault), pepper, audit: Arc::new(audit) })
     }
+
+    /// Begins another chain of the audit trail, under another name. Nobody may be writing to the one before.
+    ///
+    /// # Errors
+    /// [`FoundationError::Instance`].
+    pub fn begin_chain(&mut self, config: &Config) -> Result<(), FoundationError> {
+        let path = config.data_dir.join("instance");
+        std::fs::remove_file(&path).map_err(|source| FoundationError::Instance { path: path.clone(), source })?;
+        let mark = mark_file(&config.data_dir);
+        match std::fs::remove_file(&mark) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                return Err(FoundationError::Instance { path: mark, source });
+            }
+            _ => {}
+        }
+        let name = instance(&config.data_dir)?;
+        self.audit = Arc::new(trail(config, Arc::clone(&self.store), name, &self.pepper));
+        Ok(())
+    }
+}
+
+fn trail(config: &Config, store: Arc<dyn Store>, instance: String, pepper: &Pepper) -> Audit {
+    Audit::new(store, instance, &pepper.audit_key(), Clock::system(), Some(mark_file(&config.data_dir)))
+}
+
+/// Where the newest entry of the audit trail is noted outside of the store.
+fn mark_file(data_dir: &Path) -> PathBuf {
+    data_dir.join("audit-newest")
 }
 
 /// What this data folder is called in the audit trail: eight letters and digits, made on first run. Instances that share a store differ in it.

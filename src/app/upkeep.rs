@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use chrono::Utc;
 use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
 use crate::app::reminders;
@@ -88,12 +89,15 @@ async fn tell_expiries(broker: &Arc<Broker>, told: &mut HashMap<(TenantName, &'s
 }
 
 /// Looks every second for what other processes changed.
-pub(in crate::app) async fn upkeep(road: Arc<Road>) {
+pub(in crate::app) async fn upkeep(road: Arc<Road>, stop: CancellationToken) {
     let mut ticks = interval(UPKEEP_TIME);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut failing = false;
     loop {
-        ticks.tick().await;
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
         // One that fails keeps the others from nothing.
         let (gate, tokens) = (road.auth.upkeep().await, road.broker.upkeep().await);
         let (incidents, journal) = (road.incidents.upkeep().await, road.delivery.journal.upkeep().await);

@@ -35,6 +35,8 @@ pub enum AuthError {
     TooManySessions {
         /// How many it may have.
         limit: u32,
+        /// The mailbox.
+        mailbox: Mailbox,
         /// The public ID of the app password.
         password_id: String,
     },
@@ -162,6 +164,7 @@ impl AuthError {
             Self::Refused { mailbox, .. } => mailbox.as_ref(),
             Self::TooManyFailures { last } => last.mailbox(),
             Self::Elsewhere { mailbox, .. }
+            | Self::TooManySessions { mailbox, .. }
             | Self::TooManyMessages { mailbox, .. }
             | Self::RecipientNotAllowed { mailbox, .. }
             | Self::SenderNotAllowed { mailbox, .. }

@@ -215,7 +215,7 @@ impl Auth {
     ) -> Result<Login, AuthError> {
         match policy::check(&password, origin, self.clock.now()) {
             // Whoever is not let in for another reason is not the first.
-            None if mailbox.is_off() && origin.protocol != Protocol::Smtp => Ok(Login { password, mailbox }),
+            None if mailbox.is_off() => Ok(Login { password, mailbox }),
             None => self.first_used(password, mailbox, origin).await,
             Some(reason) => {
                 // Every refusal costs one question to the store, as a wrong password does.
@@ -304,6 +304,13 @@ impl Auth {
     pub async fn clear(&self, permit: &Permit, mail: crate::wire::smtp::MailFrom) -> Result<Cleared, AuthError> {
         self.registry.keep_true(&*self.store).await?;
         self.still_holds(permit)?;
+        // One that was let in while its mailbox was off was not noted as the first, which it has to be before it sends: it logs in anew.
+        let table = self.registry.table();
+        let password = table.password_by_id(permit.password_id());
+        if password.is_some_and(|password| password.scope.asks_for_first_use() && password.first_use.is_none()) {
+            let password_id = permit.password_id().to_owned();
+            return Err(AuthError::Ended { password_id, reason: SessionEnd::Unbound });
+        }
         match permit.envelope(mail) {
             Ok(mail) => Ok(Cleared::new(mail)),
             Err(sender) => Err(AuthError::SenderNotAllowed {

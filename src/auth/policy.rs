@@ -136,8 +136,8 @@ impl Permit {
             return true;
         }
         let address = address.unwrap_or_default().to_ascii_lowercase();
-        // Exchange has taken another address out of such a local part (IMCEASMTP-x+40y@ours), and sent it there.
-        let is_wrapped = address.trim_start_matches('"').starts_with("imcea");
+        // Exchange has taken another address out of such a local part (IMCEASMTP-x+40y@ours), and sent it there; however it is quoted.
+        let is_wrapped = address.chars().filter(|c| !matches!(c, '"' | '\\')).take(5).eq("imcea".chars());
         self.recipients.iter().any(|allowed| match allowed.starts_with('@') {
             true => !is_wrapped && address.rfind('@').is_some_and(|at| address.get(at..) == Some(allowed.as_str())),
             false => *allowed == address,

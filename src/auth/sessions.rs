@@ -26,6 +26,9 @@ pub enum SessionEnd {
     /// The app password was revoked.
     #[error("the app password was revoked")]
     Revoked,
+    /// It is bound to its first use, and this login was let in to be told that the mailbox is disabled.
+    #[error("the mailbox is enabled again, and this login has not counted as the first of its app password")]
+    Unbound,
 }
 
 /// All sessions that are logged in.
@@ -93,7 +96,11 @@ impl Sessions {
         if let Some(limit) = password.scope.max_sessions {
             let mut taken = self.limited.entry(password.id.clone()).or_insert(0);
             if *taken >= limit {
-                return Err(AuthError::TooManySessions { limit, password_id: password.id.clone() });
+                return Err(AuthError::TooManySessions {
+                    limit,
+                    mailbox: password.mailbox.clone(),
+                    password_id: password.id.clone(),
+                });
             }
             *taken += 1;
         }

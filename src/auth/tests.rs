@@ -189,6 +189,26 @@ async fn whoever_is_not_let_in_for_a_halt_is_not_the_first() {
 }
 
 #[tokio::test]
+async fn who_was_let_in_to_be_told_of_a_halt_logs_in_anew_before_it_sends() {
+    let gate = gate(|record| record.scope.binds_network = true).await;
+    let halt = crate::store::Halt { tenant: None, at: gate.clock.now(), reason: None };
+    gate.store.halt(&halt).await.unwrap();
+    let thief = from("198.51.100.1", Protocol::Smtp);
+    let login = gate.auth.verify(claim(ALICE, RIGHT), thief).await.unwrap();
+    let permit = gate.auth.allow(login, thief).unwrap();
+    let mail = crate::wire::smtp::MailFrom::parse(b"FROM:<alice@contoso.test>").unwrap();
+    assert!(matches!(gate.auth.clear(&permit, mail.clone()).await, Err(AuthError::MailboxDisabled { .. })));
+    assert_eq!(gate.store.app_passwords().await.unwrap()[0].first_use, None, "nobody was the first");
+    gate.store.resume(None).await.unwrap();
+    let unbound = gate.auth.clear(&permit, mail.clone()).await;
+    assert!(matches!(unbound, Err(AuthError::Ended { reason: SessionEnd::Unbound, .. })), "{unbound:?}");
+    let owner = from("192.0.2.1", Protocol::Smtp);
+    let login = gate.auth.verify(claim(ALICE, RIGHT), owner).await.unwrap();
+    let permit = gate.auth.allow(login, owner).unwrap();
+    gate.auth.clear(&permit, mail).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_right_one_in_the_wrong_hands_is_told_apart_by_the_administrator_alone() {
     let mut gate = gate(|_| {}).await;
     gate.auth.settings.first_penalty = Duration::from_millis(1);

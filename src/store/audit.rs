@@ -63,6 +63,8 @@ pub struct AuditRecord {
     pub entry: AuditEntry,
     /// Its seal.
     pub seal: Seal,
+    /// Whether it stands there letter by letter as Postern writes it: what reads as the same is not found by its mailbox.
+    pub is_as_written: bool,
 }
 
 /// Which end of a chain.
@@ -171,8 +173,11 @@ pub trait Audited: Send + Sync {
     /// The ends of all chains.
     async fn audit_ends(&self) -> Result<Vec<AuditEndRecord>, StoreError>;
 
+    /// Forgets a chain whole.
+    async fn forget_audit(&self, instance: &str) -> Result<(), StoreError>;
+
     /// Forgets entries of an instance's chain from before then, from its beginning on, and notes up to where; at most a thousand. The newest
-    /// stays, and what was touched with everything behind it. Returns how many.
+    /// stays, and what was touched with everything behind it; what is from after an older one goes with that. Returns how many.
     async fn prune_audit(
         &self,
         instance: &str,

@@ -4,29 +4,38 @@
 //! What an administrator does is written at once. Logins are gathered and written once a second, so that none waits for the disk. What is
 //! refused is counted by address and minute behind the first time, so that a flood of guesses cannot fill the store.
 
+mod chain;
+mod mark;
+mod verify;
+
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use aws_lc_rs::hmac;
-use chrono::{DateTime, Utc};
-use serde::Serialize;
 use serde_json::{Value, json};
-use tracing::{error, warn};
+use tracing::{debug, error, warn};
 
 use crate::base::{Clock, Mailbox, Protocol, Secret};
-use crate::store::{AuditEnd, AuditEndRecord, AuditEntry, AuditKind, AuditTail, Seal, Sealer, Store, StoreError};
+use crate::store::{AuditEntry, AuditKind, AuditTail, Store, StoreError};
+use crate::telemetry::audit::mark::Mark;
+
+pub use self::chain::Chain;
+pub use self::verify::{Broken, Findings, Settled, Verified};
 
 /// How many entries may wait to be written.
 const MOST_WAITING: usize = 20_000;
 
-/// How many addresses, or app passwords at addresses, are told apart in one minute. The others are counted together.
+/// How many addresses are told apart in one minute, of strangers and of each app password. The others are counted together.
 const MOST_COUNTED: usize = 200;
 
-/// Entries that are looked at together when a chain is verified.
-const PAGE: u32 = 1000;
+/// The same for all app passwords together; each has its first one.
+const MOST_COUNTED_IN_ALL: usize = 5000;
+
+/// The act by which what is wrong with a chain is settled.
+const SETTLED: &str = "audit settled";
 
 /// The audit trail of this instance.
 pub struct Audit {
@@ -35,8 +44,10 @@ pub struct Audit {
     chain: Chain,
     clock: Clock,
     waiting: Mutex<Waiting>,
-    /// The newest entry that was written from here.
+    /// The newest entry that was written from here, or was noted by an earlier process.
     known: Mutex<Option<AuditTail>>,
+    /// Where that is noted.
+    mark_file: Option<PathBuf>,
     /// That the chain was touched has been said.
     is_told: AtomicBool,
 }
@@ -48,6 +59,8 @@ struct Waiting {
     lost: u64,
     /// What was refused in this minute, behind the first time.
     counted: HashMap<Counted, Count>,
+    /// How many of them are of each app password, and how many of strangers.
+    counted_of: HashMap<Option<String>, usize>,
     /// The minute, since 1970.
     minute: i64,
 }
@@ -93,93 +106,56 @@ pub struct LoginSeen<'a> {
     pub password_id: Option<&'a str>,
 }
 
-/// Makes the seals of a chain.
-pub struct Chain(hmac::Key);
-
-/// A fault that a chain shows.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Broken {
-    /// Whose chain.
-    pub instance: String,
-    /// The entry at which it shows.
-    pub number: u64,
-    /// What is wrong.
-    pub why: &'static str,
-}
-
-/// What the looking through of a chain came to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Verified {
-    /// Whose chain.
-    pub instance: String,
-    /// Entries that are there.
-    pub entries: u64,
-    /// The place of the newest.
-    pub newest: u64,
-    /// The beginning of its seal, in hexadecimal: noted elsewhere it also shows when a whole older state was put back.
-    pub newest_seal: String,
-    /// Up to which place it was pruned; 0: not at all.
-    pub pruned: u64,
-}
-
-impl Chain {
-    /// Takes the key, 32 octets.
-    pub fn new(key: &Secret<[u8; 32]>) -> Self {
-        Self(hmac::Key::new(hmac::HMAC_SHA256, key.expose()))
-    }
-
-    /// The seal of these parts. Each has its length in front, so that no two lists of parts are alike.
-    fn seal(&self, parts: &[&[u8]]) -> Seal {
-        let mut context = hmac::Context::with_key(&self.0);
-        for part in parts {
-            context.update(&(part.len() as u64).to_be_bytes());
-            context.update(part);
-        }
-        let mut seal = Seal::default();
-        seal.copy_from_slice(context.sign().as_ref());
-        seal
-    }
-}
-
-impl Sealer for Chain {
-    fn of_entry(&self, instance: &str, number: u64, before: &Seal, entry: &AuditEntry) -> Seal {
-        self.seal(&[
-            b"entry",
-            instance.as_bytes(),
-            &number.to_be_bytes(),
-            before,
-            &entry.at.timestamp_millis().to_be_bytes(),
-            entry.kind.name().as_bytes(),
-            entry.mailbox.as_ref().map_or(&b""[..], |mailbox| mailbox.as_str().as_bytes()),
-            entry.password_id.as_deref().unwrap_or_default().as_bytes(),
-            entry.details.as_bytes(),
-        ])
-    }
-
-    fn of_end(&self, instance: &str, of: AuditEnd, number: u64, seal: &Seal, at: DateTime<Utc>) -> Seal {
-        self.seal(&[
-            b"end",
-            instance.as_bytes(),
-            of.name().as_bytes(),
-            &number.to_be_bytes(),
-            seal,
-            &at.timestamp_millis().to_be_bytes(),
-        ])
-    }
-}
-
 impl Audit {
-    /// The trail of this instance in this store.
-    pub fn new(store: Arc<dyn Store>, instance: String, key: &Secret<[u8; 32]>, clock: Clock) -> Self {
-        Self {
+    /// The trail of this instance in this store. Its newest entry is also noted in `mark_file`, outside of the store.
+    pub fn new(
+        store: Arc<dyn Store>,
+        instance: String,
+        key: &Secret<[u8; 32]>,
+        clock: Clock,
+        mark_file: Option<PathBuf>,
+    ) -> Self {
+        let audit = Self {
             store,
             instance,
             chain: Chain::new(key),
             clock,
             waiting: Mutex::default(),
             known: Mutex::default(),
+            mark_file,
             is_told: AtomicBool::default(),
+        };
+        if let Mark::Of(tail) = audit.mark() {
+            *audit.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(tail);
         }
+        audit
+    }
+
+    /// Whose trail it is.
+    pub fn instance(&self) -> &str {
+        &self.instance
+    }
+
+    /// What was noted of the newest entry.
+    fn mark(&self) -> Mark {
+        self.mark_file.as_deref().map_or(Mark::None, |path| mark::read(path, &self.instance, &self.chain))
+    }
+
+    /// Notes that what is wrong with a chain is settled: as long as nothing more is changed in it, it is not called broken any more.
+    ///
+    /// # Errors
+    /// When the store cannot be read or written.
+    pub async fn settle(&self, broken: &Broken, by: &str, reason: Option<&str>) -> Result<(), StoreError> {
+        let details = json!({
+            "act": SETTLED,
+            "by": by,
+            "chain": broken.instance,
+            "number": broken.number,
+            "why": broken.why,
+            "reason": reason,
+            "digest": self.digest(&broken.instance).await?,
+        });
+        self.act(None, None, details).await
     }
 
     /// Notes what an administrator has done, flushed when this returns.
@@ -209,9 +185,17 @@ impl Audit {
         let Some(added) = self.store.add_to_audit(&self.instance, entries, known, &self.chain, now).await? else {
             return Ok(());
         };
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.is_none_or(|known| known.number < added.tail.number) {
-            *known = Some(added.tail);
+        {
+            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            if known.is_none_or(|known| known.number < added.tail.number) {
+                *known = Some(added.tail);
+                // What was touched is no end to be known by.
+                if let Some(path) = self.mark_file.as_deref().filter(|_| added.is_intact)
+                    && let Err(error) = mark::write(path, &self.instance, added.tail, &self.chain)
+                {
+                    debug!("the newest entry of the audit trail cannot be noted in {}: {error}", path.display());
+                }
+            }
         }
         if !added.is_intact && !self.is_told.swap(true, Ordering::Relaxed) {
             error!(
@@ -249,18 +233,17 @@ impl Audit {
         }
         // However many strangers there are, whoever has an app password stands there by its name.
         let is_stranger = matches!(counted, Counted::Strangers(_));
-        let alike = waiting.counted.keys().filter(|other| match other {
-            Counted::Strangers(_) => is_stranger,
-            Counted::Refused(..) => !is_stranger,
-            Counted::OthersOf(_) | Counted::Others => false,
-        });
-        if alike.count() >= MOST_COUNTED {
+        let of = seen.password_id.map(str::to_owned);
+        let alike = waiting.counted_of.get(&of).copied().unwrap_or_default();
+        let is_crowded = !is_stranger && alike > 0 && waiting.counted.len() >= MOST_COUNTED_IN_ALL;
+        if alike >= MOST_COUNTED || is_crowded {
             let others = seen.password_id.map_or(Counted::Others, |id| Counted::OthersOf(id.to_owned()));
             let count = waiting.counted.entry(others).or_default();
             count.further += 1;
             count.mailbox = seen.mailbox.filter(|_| !is_stranger).cloned();
             return;
         }
+        *waiting.counted_of.entry(of).or_default() += 1;
         waiting.counted.insert(counted, Count { further: 0, details: details.clone(), mailbox: seen.mailbox.cloned() });
         let entry = self.entry(kind, seen.mailbox, seen.password_id, &details);
         waiting.add(entry);
@@ -273,6 +256,7 @@ impl Audit {
             return;
         }
         waiting.minute = minute;
+        waiting.counted_of.clear();
         for (counted, count) in std::mem::take(&mut waiting.counted) {
             if count.further == 0 {
                 continue;
@@ -314,26 +298,24 @@ impl Audit {
     /// # Errors
     /// When the store cannot be written; what was waiting waits on, as long as there is room.
     pub async fn upkeep(&self) -> Result<(), StoreError> {
-        let taken = {
+        // They stay where they are until they are written: whoever drops this in its middle loses none.
+        let (mut entries, count, lost) = {
             let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
             self.turn_minute(&mut waiting);
-            if waiting.lost > 0 {
-                let lost = std::mem::take(&mut waiting.lost);
-                let details = json!({ "further": lost, "reason": "the store could not be written in time" });
-                warn!("the audit trail could not be written in time; entries that are missing in it: {lost}");
-                waiting.entries.push(self.entry(AuditKind::Strangers, None, None, &details));
-            }
-            std::mem::take(&mut waiting.entries)
+            (waiting.entries.clone(), waiting.entries.len(), waiting.lost)
         };
-        let written = self.add(&taken).await;
-        if written.is_err() {
-            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            let newer = std::mem::replace(&mut waiting.entries, taken);
-            for entry in newer {
-                waiting.add(entry);
-            }
+        if lost > 0 {
+            let details = json!({ "further": lost, "reason": "the store could not be written in time" });
+            entries.push(self.entry(AuditKind::Strangers, None, None, &details));
         }
-        written
+        self.add(&entries).await?;
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.entries.drain(..count);
+        waiting.lost -= lost;
+        if lost > 0 {
+            warn!("the audit trail could not be written in time; entries that are missing in it: {lost}");
+        }
+        Ok(())
     }
 
     /// Writes what is waiting and what was counted up to now, as the process ends.
@@ -349,86 +331,27 @@ impl Audit {
         self.upkeep().await
     }
 
-    /// Forgets what is older than `keep`, and notes up to where.
+    /// Forgets what is older than `keep`, and notes up to where; of chains that were settled so long ago, all.
     ///
     /// # Errors
     /// When the store cannot be written.
     pub async fn prune(&self, keep: Duration) -> Result<(), StoreError> {
         let now = self.clock.now();
-        if let Some(before) = chrono::Duration::from_std(keep).ok().and_then(|keep| now.checked_sub_signed(keep)) {
-            while self.store.prune_audit(&self.instance, before, &self.chain, now).await? > 0 {}
+        let before = chrono::Duration::from_std(keep).ok().and_then(|keep| now.checked_sub_signed(keep));
+        let Some(before) = before else { return Ok(()) };
+        while self.store.prune_audit(&self.instance, before, &self.chain, now).await? > 0 {}
+        if self.store.audit_instances().await?.len() < 2 {
+            return Ok(());
+        }
+        // Those of data folders that are gone, as long as they are whole. What was settled stays as it was then.
+        let findings = self.verify().await?;
+        for chain in findings.chains.iter().filter(|chain| chain.instance != self.instance) {
+            while self.store.prune_audit(&chain.instance, before, &self.chain, now).await? > 0 {}
+        }
+        for settled in findings.settled.iter().filter(|settled| settled.at < before) {
+            self.store.forget_audit(&settled.instance).await?;
         }
         Ok(())
-    }
-
-    /// Looks through all chains of the store: whether any entry was changed, put in or taken away.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub async fn verify(&self) -> Result<(Vec<Verified>, Vec<Broken>), StoreError> {
-        let (mut verified, mut broken) = (Vec::new(), Vec::new());
-        for instance in self.store.audit_instances().await? {
-            let mut found = self.verify_chain(&instance).await?;
-            if found.is_err() {
-                // It may have been pruned while it was read.
-                found = self.verify_chain(&instance).await?;
-            }
-            match found {
-                Ok(chain) => verified.push(chain),
-                Err(fault) => broken.push(fault),
-            }
-        }
-        Ok((verified, broken))
-    }
-
-    async fn verify_chain(&self, instance: &str) -> Result<Result<Verified, Broken>, StoreError> {
-        let fault = |number, why| Ok(Err(Broken { instance: instance.to_owned(), number, why }));
-        // Read first: what is added behind is only more than it says.
-        let ends = self.store.audit_ends().await?;
-        let end = |of| ends.iter().find(|end| end.instance == instance && end.of == of);
-        let is_true =
-            |end: &AuditEndRecord| self.chain.of_end(instance, end.of, end.number, &end.seal, end.at) == end.own_seal;
-        let Some(newest) = end(AuditEnd::Newest) else {
-            return fault(0, "the note of its newest entry is missing");
-        };
-        if !is_true(newest) {
-            return fault(newest.number, "the note of its newest entry was changed");
-        }
-        let pruned = end(AuditEnd::Pruned);
-        if pruned.is_some_and(|pruned| !is_true(pruned)) {
-            return fault(0, "the note of where it begins was changed");
-        }
-        let (mut number, mut seal) = pruned.map_or((0, Seal::default()), |pruned| (pruned.number, pruned.seal));
-        if self.store.audit_until(instance, number).await? > 0 {
-            return fault(number, "an entry was put in front of where it begins");
-        }
-        let (first, mut newest_was_met) = (number, newest.number == number && newest.seal == seal);
-        loop {
-            let page = self.store.audit_behind(instance, number, PAGE).await?;
-            for record in &page {
-                if record.number != number + 1 {
-                    return fault(number + 1, "the entry is missing");
-                }
-                if self.chain.of_entry(instance, record.number, &seal, &record.entry) != record.seal {
-                    return fault(record.number, "the entry was changed, or one in front of it");
-                }
-                (number, seal) = (record.number, record.seal);
-                newest_was_met |= number == newest.number && seal == newest.seal;
-            }
-            if (page.len() as u64) < u64::from(PAGE) {
-                break;
-            }
-        }
-        if !newest_was_met {
-            return fault(number + 1, "entries are missing at its end");
-        }
-        Ok(Ok(Verified {
-            instance: instance.to_owned(),
-            entries: number - first,
-            newest: number,
-            newest_seal: seal.iter().take(8).map(|octet| format!("{octet:02x}")).collect(),
-            pruned: first,
-        }))
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::DateTime;
 use postern::base::{Clock, Mailbox, Protocol, Secret};
 use postern::store::{AuditFilter, AuditKind, Audited, SqliteStore};
-use postern::telemetry::audit::{Audit, LoginSeen};
+use postern::telemetry::audit::{Audit, Findings, LoginSeen};
 use serde_json::{Value, json};
 use sqlx::ConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
@@ -26,7 +26,7 @@ async fn trail() -> (Arc<SqliteStore>, Audit, Clock, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let store = Arc::new(SqliteStore::open(folder.path()).await.unwrap());
     let clock = Clock::by_hand(DateTime::from_timestamp(1_800_000_000, 0).unwrap());
-    let audit = Audit::new(Arc::clone(&store) as _, "one".to_owned(), &Secret::new([7; 32]), clock.clone());
+    let audit = Audit::new(Arc::clone(&store) as _, "one".to_owned(), &Secret::new([7; 32]), clock.clone(), None);
     (store, audit, clock, folder)
 }
 
@@ -92,7 +92,7 @@ async fn an_untouched_trail_is_intact_and_each_way_to_touch_it_shows() {
                 .await
                 .unwrap();
         }
-        let (verified, broken) = audit.verify().await.unwrap();
+        let Findings { chains: verified, broken, .. } = audit.verify().await.unwrap();
         match number {
             _ if change.is_empty() => assert_eq!((verified[0].entries, broken), (5, Vec::new())),
             // Where nothing of a chain is left, only the seal that was noted elsewhere tells.
@@ -103,14 +103,14 @@ async fn an_untouched_trail_is_intact_and_each_way_to_touch_it_shows() {
             continue;
         }
         // Nothing that Postern adds later makes it good again: the running process knows what it wrote, and a new one what was sealed.
-        let again = Audit::new(Arc::clone(&store) as _, "one".to_owned(), &Secret::new([7; 32]), clock.clone());
+        let again = Audit::new(Arc::clone(&store) as _, "one".to_owned(), &Secret::new([7; 32]), clock.clone(), None);
         let audits = if number == u64::MAX { vec![&audit] } else { vec![&again, &audit] };
         for audit in audits {
             acts(audit, 2).await;
             clock.turn(chrono::Duration::days(10));
             audit.prune(Duration::from_secs(24 * 3600)).await.unwrap();
             acts(audit, 1).await;
-            let (_, broken) = audit.verify().await.unwrap();
+            let Findings { broken, .. } = audit.verify().await.unwrap();
             assert!(broken.iter().any(|fault| fault.instance == "one"), "{change}");
         }
     }
@@ -123,7 +123,7 @@ async fn what_is_made_to_look_old_is_not_pruned() {
     let change = "UPDATE audit SET at = 0 WHERE number <= 3";
     sqlx::query(change).execute(&mut intruder(folder.path()).await).await.unwrap();
     audit.prune(Duration::from_secs(24 * 3600)).await.unwrap();
-    assert_eq!(audit.verify().await.unwrap().1[0].number, 1);
+    assert_eq!(audit.verify().await.unwrap().broken[0].number, 1);
     // More than are pruned at once.
     let (_store, audit, clock, _folder) = trail().await;
     for _ in 0..2500 {
@@ -132,25 +132,159 @@ async fn what_is_made_to_look_old_is_not_pruned() {
     audit.upkeep().await.unwrap();
     clock.turn(chrono::Duration::days(10));
     audit.prune(Duration::from_secs(24 * 3600)).await.unwrap();
-    let (verified, broken) = audit.verify().await.unwrap();
+    let Findings { chains: verified, broken, .. } = audit.verify().await.unwrap();
     assert_eq!((verified[0].entries, verified[0].pruned, broken), (1, 2499, Vec::new()));
+}
+
+#[tokio::test]
+async fn what_is_from_after_an_old_one_goes_with_it() {
+    // A machine that began with its clock a year ahead.
+    let (_store, audit, clock, _folder) = trail().await;
+    clock.turn(chrono::Duration::days(365));
+    acts(&audit, 1).await;
+    clock.turn(chrono::Duration::days(-365));
+    acts(&audit, 2).await;
+    clock.turn(chrono::Duration::days(10));
+    acts(&audit, 1).await;
+    audit.prune(Duration::from_secs(24 * 3600)).await.unwrap();
+    let Findings { chains, broken, .. } = audit.verify().await.unwrap();
+    assert_eq!((chains[0].entries, chains[0].pruned, broken), (1, 3, Vec::new()));
+}
+
+#[tokio::test]
+async fn an_older_end_cannot_be_put_back_while_the_newest_is_noted_outside_of_the_store() {
+    let (store, _, clock, folder) = trail().await;
+    let mark = folder.path().join("audit-newest");
+    let begin = || {
+        let (store, mark) = (Arc::clone(&store) as _, Some(mark.clone()));
+        Audit::new(store, "one".to_owned(), &Secret::new([7; 32]), clock.clone(), mark)
+    };
+    acts(&begin(), 3).await;
+    let mut intruder = intruder(folder.path()).await;
+    let mut change = async |change: &str| {
+        sqlx::query(sqlx::AssertSqlSafe(change.to_owned())).execute(&mut intruder).await.unwrap();
+    };
+    change("CREATE TABLE kept AS SELECT * FROM audit_end").await;
+    acts(&begin(), 3).await;
+    assert_eq!(begin().verify().await.unwrap().broken, []);
+    change("DELETE FROM audit WHERE number > 3").await;
+    change("DELETE FROM audit_end").await;
+    change("INSERT INTO audit_end SELECT * FROM kept").await;
+    assert_eq!(begin().verify().await.unwrap().broken[0].number, 6, "a new process sees it");
+    acts(&begin(), 5).await;
+    assert!(!begin().verify().await.unwrap().broken.is_empty(), "and what is added makes it no better");
+    // One that says what Postern has not said.
+    let (_store, audit, ..) = trail().await;
+    acts(&audit, 1).await;
+    std::fs::write(&mark, "1 00 00").unwrap();
+    assert!(begin().verify().await.unwrap().broken.iter().any(|fault| fault.number == 0));
+}
+
+#[tokio::test]
+async fn what_reads_the_same_and_is_not_found_any_more_was_changed() {
+    let alice: Mailbox = "alice@contoso.test".parse().unwrap();
+    for change in ["UPDATE audit SET mailbox = upper(mailbox)", "UPDATE audit SET password_id = ''"] {
+        let (_store, audit, _clock, folder) = trail().await;
+        audit.act(Some(&alice), None, json!({ "act": "test" })).await.unwrap();
+        assert_eq!(audit.verify().await.unwrap().broken, []);
+        sqlx::query(change).execute(&mut intruder(folder.path()).await).await.unwrap();
+        assert_eq!(audit.verify().await.unwrap().broken[0].number, 1, "{change}");
+    }
+}
+
+#[tokio::test]
+async fn one_fault_hides_no_other() {
+    let (_store, audit, _clock, folder) = trail().await;
+    acts(&audit, 6).await;
+    for change in [
+        "UPDATE audit_end SET own_seal = zeroblob(32)",
+        "UPDATE audit SET details = '{}' WHERE number = 2",
+        "DELETE FROM audit WHERE number = 4",
+    ] {
+        sqlx::query(change).execute(&mut intruder(folder.path()).await).await.unwrap();
+    }
+    let broken = audit.verify().await.unwrap().broken;
+    let numbers: Vec<u64> = broken.iter().map(|fault| fault.number).collect();
+    assert_eq!(numbers, [6, 2, 4], "the end, and each entry that was touched");
+}
+
+#[tokio::test]
+async fn what_was_settled_is_broken_again_only_where_something_more_is_changed() {
+    let (store, audit, clock, folder) = trail().await;
+    acts(&audit, 3).await;
+    let change = async |change: &'static str| {
+        sqlx::query(change).execute(&mut intruder(folder.path()).await).await.unwrap();
+    };
+    change("UPDATE audit SET details = '{}' WHERE number = 2").await;
+    let next = Audit::new(Arc::clone(&store) as _, "two".to_owned(), &Secret::new([7; 32]), clock.clone(), None);
+    let broken = next.verify().await.unwrap().broken;
+    next.settle(&broken[0], "root", Some("a test")).await.unwrap();
+    let findings = next.verify().await.unwrap();
+    assert_eq!((findings.broken, findings.settled.len(), findings.chains.len()), (Vec::new(), 1, 1));
+    let settled = &findings.settled[0];
+    assert_eq!((settled.instance.as_str(), settled.number, settled.by.as_str()), ("one", 2, "root"));
+    // Nobody without the key settles anything, and what is changed afterwards shows.
+    change("UPDATE audit SET details = '{ }' WHERE number = 2").await;
+    let findings = next.verify().await.unwrap();
+    assert_eq!((findings.broken[0].number, findings.settled), (2, Vec::new()));
+    change("UPDATE audit SET details = '{}' WHERE number = 2").await;
+    assert_eq!(next.verify().await.unwrap().broken, []);
+    // When it is as old as what is forgotten, all of it goes.
+    clock.turn(chrono::Duration::days(10));
+    next.prune(Duration::from_secs(24 * 3600)).await.unwrap();
+    assert_eq!(store.audit_instances().await.unwrap(), ["two"]);
+    assert_eq!(next.verify().await.unwrap().broken, []);
+}
+
+#[tokio::test]
+async fn who_breaks_the_writing_off_loses_nothing() {
+    let (store, audit, _clock, _folder) = trail().await;
+    for _ in 0..50 {
+        audit.login(seen("192.0.2.1"));
+    }
+    tokio::select! {
+        biased;
+        done = audit.upkeep() => panic!("it does not end at once: {done:?}"),
+        () = tokio::task::yield_now() => {}
+    }
+    audit.close().await.unwrap();
+    assert!(store.audit(&AuditFilter::default(), 1000).await.unwrap().len() >= 50);
+    assert_eq!(audit.verify().await.unwrap().broken, []);
+}
+
+#[tokio::test]
+async fn one_app_password_crowds_out_no_other() {
+    let (store, audit, _clock, _folder) = trail().await;
+    for number in 0..6000 {
+        let id = format!("id{}", number % 30);
+        let address = format!("10.{}.{}.1", number / 250, number % 250);
+        audit.login_refused(LoginSeen { password_id: Some(&id), ..seen(&address) }, "login-refused", "revoked");
+    }
+    let mine = LoginSeen { password_id: Some("k7m2qx4b"), ..seen("198.51.100.7") };
+    audit.login_refused(mine, "app-password-elsewhere", "stolen");
+    audit.upkeep().await.unwrap();
+    let filter = AuditFilter { password_id: Some("k7m2qx4b".to_owned()), ..AuditFilter::default() };
+    let of_it = store.audit(&filter, 10).await.unwrap();
+    assert!(of_it.len() == 1 && of_it[0].entry.details.contains("198.51.100.7"), "{of_it:?}");
+    assert!(store.audit(&AuditFilter::default(), 10_000).await.unwrap().len() <= 5001);
 }
 
 #[tokio::test]
 async fn two_writers_of_one_chain_and_another_instance_keep_their_chains_whole() {
     let (store, audit, clock, _folder) = trail().await;
-    let other = Audit::new(Arc::clone(&store) as _, "two".to_owned(), &Secret::new([7; 32]), clock.clone());
-    let same = Audit::new(Arc::clone(&store) as _, "one".to_owned(), &Secret::new([7; 32]), clock);
+    let other = Audit::new(Arc::clone(&store) as _, "two".to_owned(), &Secret::new([7; 32]), clock.clone(), None);
+    let same = Audit::new(Arc::clone(&store) as _, "one".to_owned(), &Secret::new([7; 32]), clock, None);
     tokio::join!(acts(&audit, 20), acts(&same, 20), acts(&other, 20));
-    let (verified, broken) = audit.verify().await.unwrap();
+    let Findings { chains: verified, broken, .. } = audit.verify().await.unwrap();
     assert_eq!(broken, []);
     assert_eq!(
         verified.iter().map(|chain| (chain.instance.as_str(), chain.entries)).collect::<Vec<_>>(),
         [("one", 40), ("two", 20)]
     );
     // Under another key nothing is true.
-    let stranger = Audit::new(Arc::clone(&store) as _, "one".to_owned(), &Secret::new([8; 32]), Clock::system());
-    assert_eq!(stranger.verify().await.unwrap().1.len(), 2);
+    let stranger = Audit::new(Arc::clone(&store) as _, "one".to_owned(), &Secret::new([8; 32]), Clock::system(), None);
+    let broken = stranger.verify().await.unwrap().broken;
+    assert!(["one", "two"].iter().all(|name| broken.iter().any(|fault| fault.instance == *name)), "{broken:?}");
 }
 
 #[tokio::test]
@@ -160,19 +294,19 @@ async fn what_is_pruned_leaves_a_sealed_note_and_the_rest_stays_true() {
     clock.turn(chrono::Duration::days(10));
     acts(&audit, 2).await;
     audit.prune(Duration::from_secs(5 * 24 * 3600)).await.unwrap();
-    let (verified, broken) = audit.verify().await.unwrap();
+    let Findings { chains: verified, broken, .. } = audit.verify().await.unwrap();
     assert_eq!((verified[0].entries, verified[0].pruned, verified[0].newest, broken), (2, 3, 5, Vec::new()));
     // Nothing of it can be taken away further, and nothing be put back.
     sqlx::query("DELETE FROM audit WHERE number = 4").execute(&mut intruder(folder.path()).await).await.unwrap();
-    assert_eq!(audit.verify().await.unwrap().1[0].number, 4);
+    assert_eq!(audit.verify().await.unwrap().broken[0].number, 4);
     // The newest stays, however old it is.
     let (_store, audit, clock, _folder) = trail().await;
     acts(&audit, 3).await;
     clock.turn(chrono::Duration::days(10));
     audit.prune(Duration::from_secs(24 * 3600)).await.unwrap();
-    assert_eq!(audit.verify().await.unwrap().0[0].entries, 1);
+    assert_eq!(audit.verify().await.unwrap().chains[0].entries, 1);
     acts(&audit, 1).await;
-    assert_eq!(audit.verify().await.unwrap().1, []);
+    assert_eq!(audit.verify().await.unwrap().broken, []);
 }
 
 #[tokio::test]
@@ -234,7 +368,7 @@ async fn logins_are_written_together_and_a_flood_of_guesses_is_counted() {
         ..AuditFilter::default()
     };
     assert_eq!(store.audit(&filter, 10).await.unwrap().len(), 3);
-    assert_eq!(audit.verify().await.unwrap().1, []);
+    assert_eq!(audit.verify().await.unwrap().broken, []);
 }
 
 #[tokio::test]
@@ -257,7 +391,7 @@ async fn what_cannot_be_written_waits_and_what_is_lost_is_counted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_administrators_do_and_who_logs_in_can_be_read_exported_and_verified() {
     const ALICE: &str = "alice@contoso.test";
-    let world = World::start().await;
+    let mut world = World::start().await;
     let issued = world.issue_with(ALICE, |request| request.label = "scanner".to_owned()).await;
     let id = issued.row.id.clone();
     let password = issued.password.expose().clone();
@@ -288,10 +422,11 @@ async fn what_administrators_do_and_who_logs_in_can_be_read_exported_and_verifie
     assert_eq!(acts[1]["label"], "scanner");
     assert!(!acts[0]["by"].as_str().unwrap().is_empty());
     // By the command line.
+    let config_file = world.config_file();
     let run = |arguments: &[&str]| {
         let output = std::process::Command::new(env!("CARGO_BIN_EXE_postern"))
             .arg("--config")
-            .arg(world.config_file())
+            .arg(&config_file)
             .args(arguments)
             .output()
             .unwrap();
@@ -317,4 +452,17 @@ async fn what_administrators_do_and_who_logs_in_can_be_read_exported_and_verifie
     let document: Value =
         serde_json::from_str(said.lines().next().unwrap()).unwrap_or_else(|_| serde_json::from_str(&said).unwrap());
     assert_eq!((status, &document["intact"]), (Some(1), &false.into()));
+    // Somebody has looked into it. Not while a process goes on with that chain.
+    let (status, _, told) = run(&["audit", "settle"]);
+    assert_eq!(status, Some(1));
+    assert!(told.contains("serves this data folder"), "{told}");
+    world.stop_serving().await;
+    let (status, _, told) = run(&["audit", "settle", "--reason", "an intern"]);
+    assert_eq!(status, Some(0), "{told}");
+    let (status, said, told) = run(&["audit", "verify"]);
+    assert_eq!(status, Some(0), "{said} {told}");
+    assert!(said.contains(": an intern\n") && told.contains("since"), "{said} {told}");
+    let (status, _, told) = run(&["audit", "settle"]);
+    assert_eq!(status, Some(0));
+    assert!(told.contains("nothing is broken"), "{told}");
 }

@@ -142,6 +142,7 @@ async fn a_password_for_certain_recipients_sends_to_nobody_else() {
         ("postmaster", "550 5.7.1 "),
         ("IMCEASMTP-x+40evil+2Eexample@partner.example", "550 5.7.1 "),
         ("\"imceasmtp-x+40evil+2Eexample\"@partner.example", "550 5.7.1 "),
+        ("\"\\imc\\easmtp-x+40evil+2Eexample\"@partner.example", "550 5.7.1 "),
     ] {
         let told = mail(&mut smtp, to).await;
         assert!(told.starts_with(code), "{to}: {told}");

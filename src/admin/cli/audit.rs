@@ -13,7 +13,7 @@ use crate::admin::cli::values::{self, timestamp};
 use crate::admin::ops::Ops;
 use crate::base::Mailbox;
 use crate::store::{AuditFilter, AuditKind, AuditRecord};
-use crate::telemetry::audit::{Broken, Verified};
+use crate::telemetry::audit::{Broken, Findings, Settled, Verified};
 
 /// Entries that are read together when everything is exported.
 const PAGE: u32 = 1000;
@@ -29,6 +29,7 @@ pub(super) struct AuditGroup {
 enum AuditCommand {
     List(List),
     Verify(Verify),
+    Settle(Settle),
     Export(Export),
 }
 
@@ -74,6 +75,17 @@ enum KindWish {
 #[derive(Args, Debug)]
 struct Verify {}
 
+/// Say that what `verify` found was looked into, so that it shows what is new
+///
+/// What is wrong with a chain, and how it stands there, is noted in a chain that is whole. Where this data folder's own is broken, another one begins,
+/// and Postern must not be running. A chain that is changed once more is called broken again.
+#[derive(Args, Debug)]
+struct Settle {
+    /// What came of it, such as "restored from the backup of Monday"
+    #[arg(long, value_name = "TEXT", value_parser = values::label)]
+    reason: Option<String>,
+}
+
 /// Print the trail as JSON lines, the oldest first, for a SIEM
 #[derive(Args, Debug)]
 struct Export {
@@ -106,16 +118,18 @@ struct VerifyDocument<'a> {
     intact: bool,
     chains: &'a [Verified],
     broken: &'a [Broken],
+    settled: &'a [Settled],
 }
 
 impl AuditGroup {
     pub(super) fn run(self, set_up: &SetUp) -> Result<(), Failure> {
         let config = set_up.config()?;
         set_up.wait_for(async {
-            let ops = Ops::open_existing(&config, None).await?;
+            let mut ops = Ops::open_existing(&config, None).await?;
             match self.command {
                 AuditCommand::List(list) => list.run(&ops, &set_up.output).await,
                 AuditCommand::Verify(Verify {}) => verify(&ops, &set_up.output).await,
+                AuditCommand::Settle(settle) => settle.run(&mut ops, &set_up.output).await,
                 AuditCommand::Export(export) => export.run(&ops, &set_up.output).await,
             }
         })
@@ -197,10 +211,34 @@ impl Export {
     }
 }
 
+impl Settle {
+    async fn run(self, ops: &mut Ops, output: &Output) -> Result<(), Failure> {
+        let settled = ops.settle_audit(self.reason.as_deref()).await?;
+        if output.is_json() {
+            return output.json(&settled);
+        }
+        if settled.is_empty() {
+            output.note("nothing is broken that is not settled already");
+        }
+        for fault in &settled {
+            output.note(&format!(
+                "{}: settled; `postern audit verify` names it, and calls it broken no more",
+                told(fault)
+            ));
+        }
+        Ok(())
+    }
+}
+
 async fn verify(ops: &Ops, output: &Output) -> Result<(), Failure> {
-    let (chains, broken) = ops.verify_audit().await?;
+    let Findings { chains, broken, settled } = ops.verify_audit().await?;
     if output.is_json() {
-        output.json(&VerifyDocument { intact: broken.is_empty(), chains: &chains, broken: &broken })?;
+        output.json(&VerifyDocument {
+            intact: broken.is_empty(),
+            chains: &chains,
+            broken: &broken,
+            settled: &settled,
+        })?;
     } else {
         for chain in &chains {
             let pruned = match chain.pruned {
@@ -212,9 +250,23 @@ async fn verify(ops: &Ops, output: &Output) -> Result<(), Failure> {
                 chain.instance, chain.entries, chain.newest, chain.newest_seal
             ))?;
         }
+        for one in &settled {
+            let reason = one.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
+            output.data(&format!(
+                "{}: not intact at number {} ({}), settled on {} by {}{reason}\n",
+                one.instance,
+                one.number,
+                one.why,
+                timestamp(one.at),
+                one.by
+            ))?;
+        }
     }
     let Some(first) = broken.first() else {
-        output.note("nothing was changed, put in or taken away");
+        output.note(match settled.is_empty() {
+            true => "nothing was changed, put in or taken away",
+            false => "nothing was changed, put in or taken away since",
+        });
         return Ok(());
     };
     for fault in broken.iter().skip(1) {
@@ -224,7 +276,7 @@ async fn verify(ops: &Ops, output: &Output) -> Result<(), Failure> {
         "audit-broken",
         told(first),
         "Somebody has written to the store past Postern, or it was restored in part. Keep it as it is, and compare it with a backup and with \
-         what `postern audit export` gave before.",
+         what `postern audit export` gave before; `postern explain audit-broken` says more.",
     ))
 }
 

@@ -2,7 +2,7 @@
 
 use crate::admin::ops::{Ops, OpsError};
 use crate::store::{AuditFilter, AuditRecord};
-use crate::telemetry::audit::{Broken, Verified};
+use crate::telemetry::audit::{Broken, Findings};
 
 impl Ops {
     /// The newest `most` entries that are wanted, the newest first.
@@ -33,8 +33,28 @@ impl Ops {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn verify_audit(&self) -> Result<(Vec<Verified>, Vec<Broken>), OpsError> {
+    pub async fn verify_audit(&self) -> Result<Findings, OpsError> {
         Ok(self.foundation.audit.verify().await?)
+    }
+
+    /// What is wrong with the audit trail was looked into: as long as nothing more is changed in those chains, they are not called broken any
+    /// more. Where this data folder's own is among them, another one begins. Returns the first fault of each.
+    ///
+    /// # Errors
+    /// [`OpsError::Serving`] where a process writes to that chain; when the store cannot be written.
+    pub async fn settle_audit(&mut self, reason: Option<&str>) -> Result<Vec<Broken>, OpsError> {
+        let mut broken = self.foundation.audit.verify().await?.broken;
+        broken.dedup_by(|one, before| one.instance == before.instance);
+        if broken.iter().any(|fault| fault.instance == self.foundation.audit.instance()) {
+            if let Some(running) = self.running()? {
+                return Err(OpsError::Serving { process: running.process });
+            }
+            self.foundation.begin_chain(&self.config)?;
+        }
+        for fault in &broken {
+            self.foundation.audit.settle(fault, &actor(), reason).await?;
+        }
+        Ok(broken)
     }
 }
 

@@ -53,6 +53,12 @@ pub enum OpsError {
         /// The end.
         at: DateTime<Utc>,
     },
+    /// Something can only be done while nobody serves the data folder.
+    #[error("process {process} serves this data folder, and would go on with what is to end")]
+    Serving {
+        /// Its number.
+        process: u32,
+    },
     /// The store, the keys or the trust anchors.
     #[error(transparent)]
     Foundation(#[from] FoundationError),
@@ -202,6 +208,7 @@ impl Fault for OpsError {
             Self::EndBeforeStart { .. } => "end-before-start",
             Self::ReadOnlySender => "read-only-sender",
             Self::Foundation(error) => error.code(),
+            Self::Serving { .. } => "still-serving",
             Self::Label { .. } => "label-unfit",
             Self::NoRandomness => "no-randomness",
             Self::NoSignIn { .. } => "no-sign-in",
@@ -245,6 +252,9 @@ impl Fault for OpsError {
             Self::EndBeforeStart { .. } => Some("Give a later end (`--expires`), or an earlier beginning.".to_owned()),
             Self::EndInThePast { .. } => Some("Give a later date, or a span such as 90d.".to_owned()),
             Self::Foundation(error) => error.remedy(),
+            Self::Serving { .. } => {
+                Some("Stop Postern (`sudo systemctl stop postern`), do this, and start it again.".to_owned())
+            }
             Self::Label { .. } => Some("Say in a few words which program or device uses it.".to_owned()),
             Self::QueueHeld { id } => Some(format!("Let it go with `postern queue release {id}`.")),
             Self::QueueUnknown { id } => Some(format!(

@@ -131,6 +131,14 @@ impl Audited for SqliteStore {
         rows.iter().map(end).collect()
     }
 
+    async fn forget_audit(&self, instance: &str) -> Result<(), StoreError> {
+        let mut changes = self.begin().await?;
+        for statement in ["DELETE FROM audit WHERE instance = $1", "DELETE FROM audit_end WHERE instance = $1"] {
+            sqlx::query(statement).bind(instance).execute(changes.connection()?).await.map_err(failed)?;
+        }
+        changes.commit().await
+    }
+
     async fn prune_audit(
         &self,
         instance: &str,
@@ -147,6 +155,7 @@ impl Audited for SqliteStore {
         let Some(newest) = newest(connection, instance).await? else { return Ok(0) };
         let (mut number, mut seal) = pruned.map_or((0, Seal::default()), |pruned| (pruned.number, pruned.seal));
         let first = number;
+        let mut cut = (number, seal);
         let rows = sqlx::query("SELECT * FROM audit WHERE instance = $1 AND number > $2 ORDER BY number LIMIT $3")
             .bind(instance)
             .bind(whole(number))
@@ -159,13 +168,18 @@ impl Audited for SqliteStore {
             let is_next = record.number == number + 1 && record.number < newest.number;
             // What was touched stays, and shows; the time of an entry is as good as its seal.
             if !is_next
-                || record.entry.at >= before
+                || !record.is_as_written
                 || sealer.of_entry(instance, record.number, &seal, &record.entry) != record.seal
             {
                 break;
             }
             (number, seal) = (record.number, record.seal);
+            // What stands in front of an old one is as old, whatever the clock was then.
+            if record.entry.at < before {
+                cut = (number, seal);
+            }
         }
+        let (number, seal) = cut;
         if number == first {
             return Ok(0);
         }
@@ -268,15 +282,18 @@ fn octets(row: &SqliteRow, name: &'static str) -> Result<Seal, StoreError> {
 fn record(row: &SqliteRow) -> Result<AuditRecord, StoreError> {
     let kind: String = column(row, "kind")?;
     let known = AuditKind::ALL.into_iter().find(|known| known.name() == kind);
-    let mailbox: Option<String> = column(row, "mailbox")?;
+    let stored: Option<String> = column(row, "mailbox")?;
+    let mailbox = stored.is_some().then(|| address(row, "mailbox", "audit.mailbox")).transpose()?;
+    let password_id: Option<String> = column(row, "password_id")?;
     Ok(AuditRecord {
         instance: column(row, "instance")?,
+        is_as_written: mailbox.as_ref().map(Mailbox::as_str) == stored.as_deref() && password_id.as_deref() != Some(""),
         number: u64::try_from(column::<i64>(row, "number")?).unwrap_or_default(),
         entry: AuditEntry {
             at: time(row, "at")?,
             kind: known.ok_or(StoreError::Value { column: "audit.kind", value: kind })?,
-            mailbox: mailbox.is_some().then(|| address(row, "mailbox", "audit.mailbox")).transpose()?,
-            password_id: column(row, "password_id")?,
+            mailbox,
+            password_id,
             details: column(row, "details")?,
         },
         seal: octets(row, "seal")?,

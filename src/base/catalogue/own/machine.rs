@@ -51,8 +51,20 @@ pub(in crate::base::catalogue) static MACHINE: &[Entry] = &[
                 "Find out who can write to the data folder. Compare with what was exported before, and with the log.",
             ),
             Step::Do(
-                "When that is settled, begin a new chain: stop Postern, move the file `instance` out of the data folder, and start it again.",
+                "When that is done, stop Postern, settle it, and start Postern again; a new chain begins, and the old one is named and no longer called broken:",
             ),
+            Step::Run("postern audit settle --reason TEXT"),
+        ],
+        ..COMMAND
+    },
+    Entry {
+        code: "still-serving",
+        title: "that can only be done while Postern is stopped",
+        what: "A process serves this data folder, and would go on with what is to end.",
+        remedy: &[
+            Step::Do("Stop it, do this, and start it again:"),
+            Step::Run("sudo systemctl stop postern"),
+            Step::Run("sudo systemctl start postern"),
         ],
         ..COMMAND
     },
