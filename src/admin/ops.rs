@@ -54,6 +54,13 @@ struct Standing {
     remedy: Option<String>,
 }
 
+/// What lets a mailbox of this tenant go on that is halted.
+pub(in crate::admin::ops) fn go_on(tenant: &TenantName) -> String {
+    format!(
+        "Let it go on: `postern resume`, where everything was halted, or `postern resume --tenant {tenant}` (`postern status` says which)."
+    )
+}
+
 impl Standing {
     /// That of a sign-in which does not work.
     fn of(state: MailboxState, sign_in: &SignInRecord) -> Self {
@@ -150,7 +157,12 @@ impl Ops {
             })
             .await?;
         let more = serde_json::json!({ "aliases": aliases, "sign_in_as": sign_in_as.map(ToString::to_string) });
-        self.noted("mailbox added", Some(address), None, more).await;
+        let has_changed = !aliases.is_empty() || sign_in_as.is_some();
+        match &known {
+            None => self.noted("mailbox added", Some(address), None, more).await,
+            Some(_) if has_changed => self.noted("mailbox changed", Some(address), None, more).await,
+            Some(_) => {}
+        }
         Ok(if known.is_some() { Added::Already } else { Added::New })
     }
 
@@ -234,6 +246,7 @@ impl Ops {
             tenant: record.tenant,
             aliases: record.aliases,
             sign_in_as: record.sign_in_as,
+            is_halted: record.disabled_at.is_none() && record.halted_at.is_some(),
             state,
             since,
             reason,
@@ -256,7 +269,7 @@ impl Ops {
                 state: MailboxState::Disabled,
                 since,
                 reason: Some("the administrator has halted its tenant, or everything".to_owned()),
-                remedy: Some("Let it go on: `postern resume` (`postern status` says what is halted).".to_owned()),
+                remedy: Some(go_on(&record.tenant)),
             };
         }
         let Some(tenant) = self.config.tenant(record.tenant.as_str()) else {
@@ -312,16 +325,21 @@ impl Ops {
         self.switch(address, None).await
     }
 
-    /// Stops a tenant, or everything, for now: logins are refused, open sessions end, and mail waits.
+    /// Stops a tenant, or everything, for now: logins are refused, open sessions end, and mail waits. Returns since when, where it was stopped
+    /// already for the same reason; another reason takes the place of the first.
     ///
     /// # Errors
     /// An unknown tenant.
-    pub async fn halt(&self, tenant: Option<&str>, reason: Option<String>) -> Result<(), OpsError> {
+    pub async fn halt(&self, tenant: Option<&str>, reason: Option<String>) -> Result<Option<DateTime<Utc>>, OpsError> {
         let tenant = tenant.map(|name| self.tenant(Some(name))).transpose()?;
+        let before = self.foundation.store.halts().await?.into_iter().find(|halt| halt.tenant == tenant);
+        if let Some(before) = before.filter(|before| reason.is_none() || before.reason == reason) {
+            return Ok(Some(before.at));
+        }
         let more = serde_json::json!({ "tenant": tenant.as_ref().map(ToString::to_string), "reason": reason });
         self.foundation.store.halt(&Halt { tenant, at: self.clock.now(), reason }).await?;
         self.noted("halted", None, None, more).await;
-        Ok(())
+        Ok(None)
     }
 
     /// Lets it go on. False: it was not stopped.

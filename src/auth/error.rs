@@ -110,6 +110,9 @@ pub enum Refusal {
     /// The app password has ended by its date.
     #[error("the app password has expired")]
     Expired,
+    /// The app password has ended, and another one has its place.
+    #[error("the app password has ended, as another one was issued in its place")]
+    Replaced,
     /// The app password was not used in the time in which it had to be used for the first time.
     #[error("the app password was not used in the time given for its first use, and has lapsed")]
     Lapsed,
@@ -221,6 +224,9 @@ impl Fault for AuthError {
                      the login names."
                         .to_owned()
                 }
+                Refusal::Replaced => {
+                    "Enter the one that has its place in the mail program: `postern password show ID` names it.".to_owned()
+                }
                 Refusal::NotYet => "Wait for the day from which it works (`postern password show ID`).".to_owned(),
                 Refusal::NotChecked => {
                     "If it is a device of yours at a new address, try again in some minutes, or issue it an app password that Postern has made; \
@@ -229,7 +235,11 @@ impl Fault for AuthError {
                 }
                 Refusal::Network => "Issue an app password for that network (`--network`).".to_owned(),
                 Refusal::OtherMailbox => "Enter the login name that belongs to this app password.".to_owned(),
-                Refusal::Protocol => "Issue an app password for that protocol (`--protocol`).".to_owned(),
+                Refusal::Protocol => {
+                    "Issue an app password for that protocol (`--protocol`); `postern password show ID` says whether this one is bound to the \
+                     protocol of its first login."
+                        .to_owned()
+                }
             }),
             Self::Elsewhere { password_id, .. } => Some(format!(
                 "Ask the owner whether that was them. If not: `postern password revoke {password_id} --hold-mail`. If so: issue another one for \
@@ -256,7 +266,8 @@ impl Fault for AuthError {
                 Some("Enter the right app password in the mail program that keeps trying.".to_owned())
             }
             Self::MailboxDisabled { mailbox, .. } => Some(format!(
-                "Let it be used again: `postern mailbox enable {mailbox}`; or `postern resume`, where its tenant or everything was halted."
+                "Let it be used again: `postern mailbox enable {mailbox}`; or, where its tenant or everything was halted, `postern resume` as \
+                 `postern status` says."
             )),
             Self::MailboxGone { mailbox } => Some(format!(
                 "Put it back with `postern mailbox add {mailbox}`, or drop its mail (`postern queue list`, `postern queue drop ID`)."

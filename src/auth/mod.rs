@@ -196,7 +196,10 @@ impl Auth {
         }
         // Not among the valid ones in memory: the store is asked once, which also finds the reason for the log.
         match self.store.app_password_by_verifier(&verifier).await? {
-            Some(record) if record.revoked_at.is_some() => refused(Refusal::Revoked, Some(record.id)),
+            Some(record) if record.revoked_at.is_some() => {
+                let has_successor = table.valid().any(|other| other.replaces.as_ref() == Some(&record.id));
+                refused(if has_successor { Refusal::Replaced } else { Refusal::Revoked }, Some(record.id))
+            }
             Some(record) => refused(Refusal::OtherMailbox, Some(record.id)),
             None => match resolved {
                 Resolved::Malformed => refused(Refusal::MalformedLogin, None),
@@ -218,6 +221,9 @@ impl Auth {
             None if mailbox.is_off() => Ok(Login { password, mailbox }),
             None => self.first_used(password, mailbox, origin).await,
             Some(reason) => {
+                let table = self.registry.table();
+                let has_successor = || table.valid().any(|other| other.replaces.as_ref() == Some(&password.id));
+                let reason = if reason == Refusal::Expired && has_successor() { Refusal::Replaced } else { reason };
                 // Every refusal costs one question to the store, as a wrong password does.
                 self.store.app_password_by_verifier(&password.verifier).await?;
                 match (reason, bound_network(&password)) {

@@ -265,6 +265,23 @@ async fn network_protocol_and_date_are_answered_like_a_wrong_password() {
 }
 
 #[tokio::test]
+async fn who_still_has_the_old_one_is_told_apart_from_who_has_none() {
+    let gate = gate(|record| record.expires_at = Some(record.created_at + chrono::Duration::days(7))).await;
+    let mut successor = gate.store.app_passwords().await.unwrap().remove(0);
+    successor.id = "second".to_owned();
+    successor.verifier = pepper().verifier(b"another");
+    successor.replaces = Some("first".to_owned());
+    successor.expires_at = None;
+    gate.store.add_app_password(&successor).await.unwrap();
+    gate.clock.turn(chrono::Duration::days(8));
+    assert_eq!(verdict(&gate, ALICE, RIGHT).await, Err(Refusal::Replaced));
+    gate.store.revoke_app_password("first", gate.clock.now()).await.unwrap();
+    assert_eq!(verdict(&gate, ALICE, RIGHT).await, Err(Refusal::Replaced));
+    gate.store.revoke_app_password("second", gate.clock.now()).await.unwrap();
+    assert_eq!(verdict(&gate, ALICE, RIGHT).await, Err(Refusal::Revoked));
+}
+
+#[tokio::test]
 async fn a_change_by_another_process_counts_at_the_next_login() {
     let gate = gate(|_| {}).await;
     assert!(verdict(&gate, ALICE, RIGHT).await.is_ok());

@@ -19,8 +19,8 @@ pub use self::audit::{
 };
 pub use self::journal::{JournalEntry, JournalFilter, JournalOutcome, Journaled, Route};
 pub use self::queue::{
-    AttemptEnd, Certainty, Doubt, Ending, LIMITS_CODE, Obstacle, Queue, QueueState, QueueWish, QueuedMessage, QueuedOf,
-    QueuedRecipient, RecipientState, Told,
+    AttemptEnd, Certainty, Doubt, Ending, HELD_CODE, LIMITS_CODE, Obstacle, Queue, QueueState, QueueWish,
+    QueuedMessage, QueuedOf, QueuedRecipient, RecipientState, Told,
 };
 pub use self::sqlite::SqliteStore;
 

@@ -11,6 +11,9 @@ use crate::store::{JournalEntry, StoreError};
 /// The code of the obstacle of a message that waits for nothing but Exchange's limits.
 pub const LIMITS_CODE: &str = "exchange-limits";
 
+/// The code of the obstacle of a message that the administrator holds.
+pub const HELD_CODE: &str = "held-by-administrator";
+
 /// A message that waits. Its content lies in the spool under the same ID.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueuedMessage {

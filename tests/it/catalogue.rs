@@ -62,6 +62,7 @@ fn every_failure_of_ours_has_its_entry() {
         [
             "audit-broken",
             "graph-unfit",
+            "held-by-administrator",
             "outcome-unknown",
             "queue-unreadable",
             "report-undeliverable",

@@ -30,7 +30,7 @@ const NO_LIMITS: &str = "\n[tenant.limits]\nat_once = 3\nper_minute = 1000000\nr
 const CLIENTS: usize = 4;
 
 /// What the far side has at times; `None` is nothing.
-const FAULTS: [Option<&str>; 10] = [
+const FAULTS: [Option<&str>; 12] = [
     None,
     Some("smtp-message-reply=451 4.7.0 Temporary server error. Please try again later. PRX2"),
     None,
@@ -41,6 +41,9 @@ const FAULTS: [Option<&str>; 10] = [
     Some("smtp-slow-data=40"),
     Some("smtp-recipient-every=2"),
     Some("smtp-recipient-every=3"),
+    // Answers that never come: the message is looked for, also by a process that knows nothing of the one that sent it.
+    Some("smtp-drop-after-data=3"),
+    Some("smtp-drop-lost=3"),
 ];
 
 /// Some go to one alone; of others Exchange takes some recipients now and some later.

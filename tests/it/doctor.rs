@@ -371,6 +371,15 @@ async fn all_mailboxes_are_looked_at_and_told_in_order_and_a_disabled_one_is_lef
     assert!(bob[0].remedy.as_ref().unwrap().contains("postern mailbox enable bob@contoso.test"));
     // One token serves them all.
     assert_eq!(world.sandbox.tally().token_requests["client_credentials"], 1);
+    // What is halted is left alone as well, also by a test mail.
+    world.ops.halt(None, None).await.unwrap();
+    let examination =
+        Examination { mailbox: Some(ALICE.parse().unwrap()), send_test: Some("bob@contoso.test".parse().unwrap()) };
+    let halted = self::steps(&world, &examination).await;
+    let of_alice: Vec<&Step> = halted.iter().filter(|step| step.check == Check::Mailbox).collect();
+    assert_eq!((of_alice.len(), of_alice[0].state), (1, StepState::Skipped));
+    assert!(of_alice[0].remedy.as_ref().unwrap().contains("postern resume"), "{of_alice:?}");
+    assert!(world.sandbox.submissions().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

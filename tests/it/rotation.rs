@@ -58,6 +58,11 @@ async fn both_work_while_the_program_is_changed_and_then_the_old_one_ends_with_i
     assert!(login(&world, old.password.expose()).await.starts_with("535 5.7.8 "));
     assert!(login(&world, new.password.expose()).await.starts_with("235 "));
     assert_eq!(states(&world).await[0].1, PasswordState::Expired);
+    match world.ops.rotate_password(&old.row.id, overlap, None, false).await {
+        Err(OpsError::PasswordReplaced { by, .. }) => assert_eq!(by, new.row.id),
+        other => panic!("{other:?}"),
+    }
+    world.ops.revoke_password(&new.row.id).await.unwrap();
     assert!(matches!(
         world.ops.rotate_password(&old.row.id, overlap, None, false).await,
         Err(OpsError::PasswordOver { .. })

@@ -324,6 +324,11 @@ fn what(record: &AuditRecord, details: &Value) -> Entry {
 
 fn more(details: &Value) -> String {
     let mut parts = Vec::new();
+    // What was halted or resumed: everything, where no tenant is named.
+    if details.get("tenant").is_some() {
+        let tenant = said(details, "tenant");
+        parts.push(if tenant.is_empty() { "everything".to_owned() } else { format!("tenant {tenant}") });
+    }
     for name in ["label", "queue_id", "replaces", "reason"] {
         let text = said(details, name);
         if !text.is_empty() {

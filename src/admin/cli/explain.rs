@@ -17,8 +17,9 @@ use crate::base::{Fault, Mailbox, Protocol, Whose};
 /// Tell what a number, a reply or an error means, and what to do
 ///
 /// Takes an AADSTS number (7000222), a reply of Exchange ("535 5.7.139", 5.7.60), the name of a failure in Postern's log (token-refused), or
-/// any text with such in it: a line of the log, an error mail, what a mail program shows. `-` reads the text from stdin. Nothing is sent
-/// anywhere, and no configuration is needed.
+/// any text with such in it: a line of the log, an error mail, what a mail program shows. `-` reads the text from stdin. A reference
+/// (`ref 7F3K2Q`), as refusals have it, is looked up in the store of the configuration. Nothing is sent anywhere, and for all else no
+/// configuration is needed.
 #[derive(Args, Debug)]
 #[command(override_usage = "postern explain [OPTIONS] <CODE-or-text>...")]
 pub(super) struct Explain {

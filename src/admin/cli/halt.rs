@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::admin::cli::failure::Failure;
 use crate::admin::cli::set_up::SetUp;
-use crate::admin::cli::values;
+use crate::admin::cli::values::{self, timestamp};
 use crate::admin::ops::Ops;
 
 /// Stop everything, or one tenant, for now: when something is wrong and nobody knows yet what
@@ -41,11 +41,17 @@ impl HaltCommand {
         let config = set_up.config()?;
         set_up.wait_for(async {
             let ops = Ops::open_existing(&config, None).await?;
-            ops.halt(self.tenant.as_deref(), self.reason).await?;
             let what = named(self.tenant.as_deref());
-            set_up.output.note(&format!(
-                "{what} is halted; within 5 seconds nothing of it goes to Exchange. To go on: postern resume"
-            ));
+            let go_on = self.tenant.as_deref().map(|name| format!(" --tenant {name}")).unwrap_or_default();
+            match ops.halt(self.tenant.as_deref(), self.reason).await? {
+                None => set_up.output.note(&format!(
+                    "{what} is halted; within 5 seconds nothing of it goes to Exchange. To go on: postern resume{go_on}"
+                )),
+                Some(since) => set_up.output.note(&format!(
+                    "{what} was halted already, since {}. To go on: postern resume{go_on}",
+                    timestamp(since)
+                )),
+            }
             tell(set_up, self.tenant.as_deref(), true)
         })
     }

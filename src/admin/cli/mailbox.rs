@@ -168,7 +168,7 @@ impl MailboxCommand {
                     (Added::Already, Some(before)) => format!("was on the list already{}", changes(&before, &row)),
                     _ => "is on the list".to_owned(),
                 };
-                output.note(&format!("{address} {what}, tenant {}: {}", row.tenant, row.state.name()));
+                output.note(&format!("{address} {what}, tenant {}: {}", row.tenant, row.state_word()));
                 if row.state == MailboxState::NeedsSignIn {
                     output.note(&format!("next: postern mailbox connect {address}"));
                 } else if row.state == MailboxState::Ready {
@@ -200,7 +200,7 @@ impl MailboxCommand {
             Self::Enable(Enable { address }) => {
                 ops.enable_mailbox(&address).await?;
                 let row = ops.mailbox(&address).await?;
-                output.note(&format!("{address} is enabled: {}", row.state.name()));
+                output.note(&format!("{address} is enabled: {}", row.state_word()));
                 document(output, &row)
             }
             Self::Remove(Remove { address }) => {
@@ -264,7 +264,7 @@ fn list(output: &Output, rows: &[MailboxRow]) -> Result<(), Failure> {
         vec![
             Column::fixed("MAILBOX", texts(|row| row.address.to_string())),
             Column::fixed("TENANT", texts(|row| row.tenant.to_string())).if_it_differs(),
-            Column::fixed("STATE", rows.iter().map(|row| state(row.state))),
+            Column::fixed("STATE", rows.iter().map(state)),
             Column::fixed("SINCE", texts(|row| timestamp(row.since))),
             Column::loose("ALIASES", texts(|row| row.aliases.join(", "))),
             Column::loose(
@@ -284,7 +284,7 @@ fn show(output: &Output, row: &MailboxRow) -> Result<(), Failure> {
     let mut cells = vec![
         vec!["mailbox".into(), row.address.to_string().into()],
         vec!["tenant".into(), row.tenant.to_string().into()],
-        vec!["state".into(), state(row.state)],
+        vec!["state".into(), state(row)],
         vec!["since".into(), timestamp(row.since).into()],
         vec!["reason".into(), or_none(row.reason.clone().unwrap_or_default())],
     ];
@@ -296,9 +296,9 @@ fn show(output: &Output, row: &MailboxRow) -> Result<(), Failure> {
     output.table(&[], cells)
 }
 
-fn state(state: MailboxState) -> Entry {
-    let name = state.name().to_owned();
-    match state {
+fn state(row: &MailboxRow) -> Entry {
+    let name = row.state_word().to_owned();
+    match row.state {
         MailboxState::Ready => Entry::Good(name),
         MailboxState::Disabled => Entry::Faint(name),
         MailboxState::NeedsAdministrator | MailboxState::NeedsSignIn => Entry::Bad(name),

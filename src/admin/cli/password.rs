@@ -312,8 +312,8 @@ fn list(output: &Output, rows: &[PasswordRow]) -> Result<(), Failure> {
             Column::fixed("MAILBOX", texts(|row| row.mailbox.to_string())),
             Column::fixed("LABEL", texts(|row| row.label.clone())),
             Column::fixed("STATE", rows.iter().map(|row| state(row.state))),
-            Column::loose("PROTOCOLS", texts(|row| protocols(&row.protocols))),
-            Column::loose("NETWORKS", rows.iter().map(networks)),
+            Column::loose("PROTOCOLS", rows.iter().map(bound_protocols)),
+            Column::loose("NETWORKS", rows.iter().map(bound_networks)),
             Column::loose("ENDS", rows.iter().map(|row| or_never(row.expires_at))),
             Column::loose("LAST USED", rows.iter().map(|row| or_never(row.last_used_at))),
         ],
@@ -346,9 +346,11 @@ fn show(output: &Output, row: &PasswordRow) -> Result<(), Failure> {
         vec!["secret".into(), if row.is_adopted { "the device's own".into() } else { "made by Postern".into() }],
         vec!["protocols".into(), protocols(&row.protocols).into()],
         vec!["networks".into(), networks(row)],
-        vec!["delivery".into(), row.delivery.name().into()],
-        vec!["senders".into(), senders(row)],
     ];
+    if !row.scope.read_only {
+        cells.push(vec!["delivery".into(), row.delivery.name().into()]);
+        cells.push(vec!["senders".into(), senders(row)]);
+    }
     cells.extend(scope::cells(row));
     cells.extend([
         vec!["issued".into(), timestamp(row.created_at).into()],
@@ -366,6 +368,23 @@ fn show(output: &Output, row: &PasswordRow) -> Result<(), Failure> {
         cells.push(vec!["revoked".into(), timestamp(revoked_at).into()]);
     }
     output.table(&[], cells)
+}
+
+/// The protocols, or the one that it is bound to.
+fn bound_protocols(row: &PasswordRow) -> Entry {
+    match row.first_use.as_ref().filter(|_| row.scope.binds_protocol) {
+        Some(first) => protocols(&[first.protocol]).into(),
+        None => protocols(&row.protocols).into(),
+    }
+}
+
+/// The networks, or the one that it is bound to.
+fn bound_networks(row: &PasswordRow) -> Entry {
+    match row.first_use.as_ref().filter(|_| row.scope.binds_network) {
+        Some(first) => format!("{} (bound)", first.network).into(),
+        None if row.scope.binds_network => "that of its first login".into(),
+        None => networks(row),
+    }
 }
 
 fn networks(row: &PasswordRow) -> Entry {

@@ -140,6 +140,7 @@ mod tests {
             tenant: TenantName::new("contoso"),
             aliases: vec!["scanner".into()],
             sign_in_as: None,
+            is_halted: false,
             state: MailboxState::NeedsSignIn,
             since: moment,
             reason: Some("nobody has signed in".into()),

@@ -85,7 +85,7 @@ impl Fault for ExplainError {
                                           An AADSTS number has five digits or more."
                 .to_owned(),
             Self::ReferenceUnknown { reference } => format!(
-                "The store keeps the newest 50,000. Find its line in the log, under systemd with `journalctl -u postern | grep {reference}`, and give that to `postern explain -`."
+                "A new one may take a second to get there; the store keeps the newest 50,000. Find its line in the log, under systemd with `journalctl -u postern | grep {reference}`, and give that to `postern explain -`."
             ),
         })
     }

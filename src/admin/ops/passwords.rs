@@ -195,6 +195,9 @@ impl Ops {
         match self.foundation.store.rotate_app_password(&record, old_ends_at).await? {
             Rotation::Done => {}
             Rotation::Ended => {
+                if let Some(by) = self.password_row(old.clone(), &records).replaced_by {
+                    return Err(OpsError::PasswordReplaced { id: old.id, by });
+                }
                 return Err(OpsError::PasswordOver { id: old.id, mailbox: old.mailbox, label: old.label });
             }
             Rotation::Replaced => {

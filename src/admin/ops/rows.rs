@@ -18,6 +18,8 @@ pub struct MailboxRow {
     pub aliases: Vec<String>,
     /// The account that signs in for it, where that is another.
     pub sign_in_as: Option<Mailbox>,
+    /// Whether it could be used if its tenant, or everything, were not halted.
+    pub is_halted: bool,
     /// Whether it can be used.
     pub state: MailboxState,
     /// Since when.
@@ -29,6 +31,11 @@ pub struct MailboxRow {
 }
 
 impl MailboxRow {
+    /// Its state in one word for people: what is halted was not disabled by anybody.
+    pub fn state_word(&self) -> &'static str {
+        if self.is_halted { "halted" } else { self.state.name() }
+    }
+
     /// Why not, and what to do.
     pub fn whole_reason(&self) -> Option<String> {
         let reason = self.reason.as_deref()?;

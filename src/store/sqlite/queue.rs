@@ -9,8 +9,8 @@ use chrono::{DateTime, Utc};
 
 use crate::base::Mailbox;
 use crate::store::queue::{
-    AttemptEnd, Certainty, Doubt, Ending, LIMITS_CODE, Obstacle, Queue, QueueState, QueueWish, QueuedMessage, QueuedOf,
-    QueuedRecipient, Told,
+    AttemptEnd, Certainty, Doubt, Ending, HELD_CODE, LIMITS_CODE, Obstacle, Queue, QueueState, QueueWish,
+    QueuedMessage, QueuedOf, QueuedRecipient, Told,
 };
 use crate::store::sqlite::queue::rows::{doubt, forget_doubt, insert, message, note_doubt, recipient, whole};
 use crate::store::sqlite::{SqliteStore, address, column, failed, time};
@@ -36,10 +36,13 @@ impl Queue for SqliteStore {
             .map_err(failed)?;
         }
         sqlx::query(
-            "UPDATE queued_message SET state = 'held', held_since = COALESCE(held_since, accepted_at) \
+            "UPDATE queued_message SET state = 'held', held_since = COALESCE(held_since, accepted_at), code = $2, \
+             reason = 'what was submitted with the app password ' || password_id || ' is held', \
+             remedy = 'Let it go with `postern queue release ' || id || '`, or drop it.' \
              WHERE id = $1 AND EXISTS (SELECT 1 FROM app_password WHERE app_password.id = queued_message.password_id AND hold_mail)",
         )
         .bind(&message.id)
+        .bind(HELD_CODE)
         .execute(changes.connection()?)
         .await
         .map_err(failed)?;
@@ -226,9 +229,8 @@ impl Queue for SqliteStore {
         // Time that it was held for the set-up is counted when that ends, and begins to count where it begins.
         let done = sqlx::query(
             "UPDATE queued_message SET attempt_at = NULL, next_at = $3, copies = copies + $9, resent = COALESCE($4, resent), \
-             code = CASE WHEN state = 'held' AND $5 IS NULL THEN code ELSE $5 END, \
-             reason = CASE WHEN state = 'held' AND $5 IS NULL THEN reason ELSE $6 END, \
-             remedy = CASE WHEN state = 'held' AND $5 IS NULL THEN remedy ELSE $7 END, \
+             code = CASE WHEN state = 'held' THEN code ELSE $5 END, reason = CASE WHEN state = 'held' THEN reason ELSE $6 END, \
+             remedy = CASE WHEN state = 'held' THEN remedy ELSE $7 END, \
              held_millis = CASE WHEN state = 'held-for-setup' AND $2 = 'waiting' AND held_since IS NOT NULL \
                THEN held_millis + MAX($8 - held_since, 0) ELSE held_millis END, \
              held_since = CASE WHEN state = 'held' THEN held_since \
@@ -442,18 +444,29 @@ impl Queue for SqliteStore {
         };
         let change = match wish {
             QueueWish::Retry => "next_at = CASE WHEN state = 'held' THEN next_at ELSE $2 END",
-            QueueWish::Hold => "state = 'held', held_since = COALESCE(held_since, $2)",
+            // Why the mail of others waits says nothing of this one any more; that it may have arrived does.
+            QueueWish::Hold => {
+                "state = 'held', held_since = COALESCE(held_since, $2), code = CASE WHEN state = 'held' OR code = 'outcome-unknown' THEN code ELSE $3 END, \
+                 reason = CASE WHEN state = 'held' OR code = 'outcome-unknown' THEN reason ELSE $4 END, \
+                 remedy = CASE WHEN state = 'held' OR code = 'outcome-unknown' THEN remedy ELSE 'Let it go with `postern queue release ' || id || '`, or drop it.' END"
+            }
             // Whoever releases what may have arrived wants it to be sent again.
             QueueWish::Release => {
                 "state = 'waiting', next_at = $2, resent = CASE WHEN @held THEN 0 ELSE resent END, \
-                 code = CASE WHEN @held THEN NULL ELSE code END, reason = CASE WHEN @held THEN NULL ELSE reason END, \
-                 remedy = CASE WHEN @held THEN NULL ELSE remedy END, \
+                 code = CASE WHEN @said THEN NULL ELSE code END, reason = CASE WHEN @said THEN NULL ELSE reason END, \
+                 remedy = CASE WHEN @said THEN NULL ELSE remedy END, \
                  held_millis = held_millis + COALESCE(MAX($2 - held_since, 0), 0), held_since = NULL"
             }
         };
         // While an attempt is under way it is that one that may have arrived, and not what it was held for.
         const HELD: &str = "(code = 'outcome-unknown' AND state = 'held' AND attempt_at IS NULL)";
-        let change = change.replace("@held", HELD);
+        let change = change.replace("@held", HELD).replace("@said", &format!("({HELD} OR code = $3)"));
+        let reason = match of {
+            QueuedOf::All => "all mail is held".to_owned(),
+            QueuedOf::Id(_) => "the administrator holds it".to_owned(),
+            QueuedOf::Mailbox(mailbox) => format!("what {mailbox} sends is held"),
+            QueuedOf::Password(id) => format!("what was submitted with the app password {id} is held"),
+        };
         let mut changes = self.begin().await?;
         if wish == QueueWish::Release {
             for statement in [
@@ -475,6 +488,8 @@ impl Queue for SqliteStore {
         let done = sqlx::query(sqlx::AssertSqlSafe(format!("UPDATE queued_message SET {change} WHERE {which} = $1")))
             .bind(value)
             .bind(at.timestamp_millis())
+            .bind(HELD_CODE)
+            .bind(reason)
             .execute(changes.connection()?)
             .await
             .map_err(failed)?;

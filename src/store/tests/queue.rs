@@ -252,6 +252,17 @@ async fn what_a_session_hands_in_after_its_password_was_revoked_with_its_mail_he
     let (held, waiting) = (QueueState::Held, QueueState::Waiting);
     let named = |id: &str, state| (id.to_owned(), state);
     assert_eq!(states().await, [named("without", held), named("after", held), named("others", waiting)]);
+    for id in ["without", "after"] {
+        let obstacle = store.queued_message(id).await.unwrap().unwrap().obstacle.unwrap();
+        assert_eq!(
+            obstacle.reason, "what was submitted with the app password k7m2qx is held",
+            "and not why it waited before"
+        );
+        assert!(obstacle.remedy.unwrap().contains(&format!("postern queue release {id}")));
+    }
+    store.wish(QueuedOf::Id("without"), QueueWish::Release, at(8)).await.unwrap();
+    assert_eq!(store.queued_message("without").await.unwrap().unwrap().obstacle, None);
+    store.wish(QueuedOf::Id("without"), QueueWish::Hold, at(8)).await.unwrap();
     assert_eq!(store.queued_message("after").await.unwrap().unwrap().held_since, Some(at(8)));
     // The same where all passwords of a mailbox were revoked with it.
     store.remove_mailbox(&address("alice@contoso.test"), at(9)).await.unwrap();

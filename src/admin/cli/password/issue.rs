@@ -60,6 +60,15 @@ pub(super) struct WhatFor {
 impl WhatFor {
     fn request(self, config: &Config, now: DateTime<Utc>, end: Option<DateTime<Utc>>) -> Result<IssueRequest, Failure> {
         let delivery = delivery_mode(self.delivery.unwrap_or(config.delivery.default));
+        let sends =
+            !self.senders.is_empty() || self.force_from || self.delivery.is_some() || self.scope.is_about_sending();
+        if sends && self.scope.is_read_only() {
+            return Err(Failure::Usage(
+                "--read-only: what is for reading only sends nothing, so that --sender, --recipient, --force-from, --delivery, --max-per-minute \
+                 and --max-per-day say nothing"
+                    .to_owned(),
+            ));
+        }
         if self.protocols.contains(&Protocol::Smtp) && self.scope.is_read_only() {
             return Err(Failure::Usage(
                 "--read-only: an app password for reading only is for IMAP and POP3, and not for `--protocol smtp`"
@@ -144,6 +153,11 @@ impl Adopt {
             Some(path) => secret_file::read_line(path, "secret")?,
             None => asked(output, &self.what_for.address)?,
         };
+        if let Some(wide) = self.what_for.networks.iter().find(|network| self.force_weak && !is_one_place(network)) {
+            return Err(Failure::Usage(format!(
+                "--force-weak: {wide} is no place; a weak secret is for private addresses, or for a /24 at most (of IPv6 a /56)"
+            )));
+        }
         let request = self.what_for.request(config, now, end)?;
         let adopted = ops.adopt_password(request, secret, self.force_weak).await?;
         let row = &adopted.row;
@@ -166,6 +180,26 @@ impl Adopt {
             });
         }
         output.data(&format!("{}\n", row.id))
+    }
+}
+
+/// Whether it is a place where devices stand, and not a good part of the Internet.
+fn is_one_place(network: &IpNet) -> bool {
+    let inside = |outer: &str| outer.parse::<IpNet>().is_ok_and(|outer| outer.contains(network));
+    let private = [
+        "10.0.0.0/8",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "fc00::/7",
+        "fe80::/10",
+        "::1/128",
+    ];
+    match network {
+        IpNet::V4(v4) if v4.prefix_len() >= 24 => true,
+        IpNet::V6(v6) if v6.prefix_len() >= 56 => true,
+        _ => private.iter().any(|outer| inside(outer)),
     }
 }
 
@@ -206,5 +240,28 @@ fn warn_of_networks(output: &Output, config: &Config, row: &PasswordRow) {
             &format!("no listener of the configuration can be reached from {network}"),
             Some("Add a [[listener]] with an address of the network, as README.md shows in step 5; the default ones are open to this machine only."),
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_private_or_small() {
+        for (network, is_place) in [
+            ("10.0.0.0/8", true),
+            ("192.168.7.0/24", true),
+            ("203.0.113.0/24", true),
+            ("fd00::/8", true),
+            ("2001:db8::/56", true),
+            ("0.0.0.0/0", false),
+            ("203.0.0.0/16", false),
+            ("192.0.0.0/8", false),
+            ("::/0", false),
+            ("2001:db8::/48", false),
+        ] {
+            assert_eq!(is_one_place(&network.parse().unwrap()), is_place, "{network}");
+        }
     }
 }

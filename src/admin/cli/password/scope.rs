@@ -44,6 +44,11 @@ impl ScopeOptions {
         self.read_only
     }
 
+    /// Whether something is said of what it sends.
+    pub(super) fn is_about_sending(&self) -> bool {
+        !self.recipients.is_empty() || self.max_per_minute.is_some() || self.max_per_day.is_some()
+    }
+
     pub(super) fn scope(self, names_protocols: bool, now: DateTime<Utc>) -> UseScope {
         let starts_at = self.not_before.map(|start| start.moment(now));
         UseScope {

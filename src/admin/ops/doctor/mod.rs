@@ -24,6 +24,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::admin::ops::doctor::network::Ways;
 use crate::admin::ops::doctor::step::{Outcome, Teller};
+use crate::admin::ops::go_on;
 use crate::admin::ops::{Ops, OpsError};
 use crate::base::{Mailbox, Protocol, Proxy, TenantName};
 use crate::broker::{Broker, TenantSettings};
@@ -201,6 +202,14 @@ impl<'a> Doctor<'a> {
             let said = format!("the administrator has disabled it ({}), so it is left alone", since.format("%Y-%m-%d"));
             let remedy = format!("Let it be used again: `postern mailbox enable {}`.", record.address);
             teller.tell(Check::Mailbox, None, StepState::Skipped, said, Some(remedy));
+            return;
+        }
+        if let Some(since) = record.halted_at {
+            let said = format!(
+                "its tenant, or everything, is halted ({}), so it is left alone",
+                since.format("%Y-%m-%d %H:%M UTC")
+            );
+            teller.tell(Check::Mailbox, None, StepState::Skipped, said, Some(go_on(&record.tenant)));
             return;
         }
         let Some(desk) = &self.desk else { return };

@@ -194,6 +194,19 @@ pub(in crate::base::catalogue) static ADMINISTRATION: &[Entry] = &[
         ..COMMAND
     },
     Entry {
+        code: "held-by-administrator",
+        title: "the administrator holds the message",
+        what: "It was held by `postern queue hold`, together with what else was submitted with an app password when that was revoked \
+               (`--hold-mail`), or when its mailbox was taken off the list. It does not age.",
+        remedy: &[
+            Step::Do("Look at it, and let it go or drop it:"),
+            Step::Run("postern queue show ID"),
+            Step::Run("postern queue release ID"),
+            Step::Run("postern queue drop ID"),
+        ],
+        ..COMMAND
+    },
+    Entry {
         code: "secret-unfit",
         title: "the secret cannot be an app password",
         what: "It is empty, longer than 256 octets, or has a control character or more than one line: no login can carry it.",

@@ -139,7 +139,7 @@ pub(in crate::base::catalogue) static ANSWERS: &[Entry] = &[
         replies: &[ReplyCode::one(421, 4, 7, 0)],
         words_decide: true,
         what: "Ten logins on this connection, or of this login name from this address within ten minutes, had a wrong password. The right one is \
-               let in all the while.",
+               let in all the while; the secret of a device (`password adopt`) at a new address only when fewer are tried.",
         whose: Whose::User,
         remedy: &[Step::Do(
             "Enter the right app password in the mail program that keeps trying; the log names its address.",
