@@ -33,7 +33,7 @@ pub use self::keys::{KeyFindings, check_keys};
 use self::rows::Undo;
 pub use self::rows::{
     Added, Adopted, IssueRequest, Issued, MailboxRow, MailboxState, PasswordRow, PasswordState, Removed, RevokeOutcome,
-    Rotated,
+    Rotate, Rotated,
 };
 pub use self::sign_in::SignInDesk;
 pub use self::status::{ListenerStatus, NotWell, Status, Waiting};

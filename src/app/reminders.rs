@@ -115,6 +115,7 @@ mod tests {
             senders: SenderScope::default(),
             scope: UseScope::default(),
             first_use: None,
+            ends_unused: None,
             created_at: end - chrono::Duration::days(life_days),
             expires_at: Some(end),
             revoked_at: None,

@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Utc;
+use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::app::reminders;
 use crate::base::{Fault, TenantName};
 use crate::broker::Broker;
 use crate::session::Road;
+use crate::telemetry::audit::Audit;
 
 /// How often sign-ins are looked through for one that nobody uses.
 const KEEP_ALIVE_TIME: Duration = Duration::from_secs(3600);
@@ -33,8 +35,42 @@ pub(in crate::app) async fn look_after_sign_ins(
         hourly.tick().await;
         tell_expiries(&broker, &mut told).await;
         reminders.remind(&store, &road.audit, Utc::now()).await;
+        end_disused(&*store, &road.audit).await;
         if let Err(error) = broker.keep_alive().await {
             warn!(code = error.code(), remedy = error.remedy(), "sign-ins could not be looked through: {error}");
+        }
+    }
+}
+
+/// Ends app passwords that were rotated, whose successors are used and which nobody has used for as long as was said.
+async fn end_disused(store: &dyn crate::store::Store, audit: &Audit) {
+    let ended = match store.end_disused(Utc::now()).await {
+        Ok(ended) => ended,
+        Err(error) => {
+            warn!(
+                code = error.code(),
+                remedy = error.remedy(),
+                "app passwords that nobody uses cannot be ended: {error}"
+            );
+            return;
+        }
+    };
+    for record in ended {
+        info!(
+            mailbox.id = %record.mailbox,
+            password.id = record.id,
+            "the app password {} ({}) of {} has ended: its successor is used, and it was not for as long as was said",
+            record.id,
+            record.label,
+            record.mailbox
+        );
+        let details = json!({ "act": "password ended", "by": "postern", "label": record.label, "reason": "its successor is used, and it was not" });
+        if let Err(error) = audit.act(Some(&record.mailbox), Some(&record.id), details).await {
+            warn!(
+                code = error.code(),
+                remedy = error.remedy(),
+                "that it has ended is missing in the audit trail: {error}"
+            );
         }
     }
 }

@@ -55,6 +55,7 @@ async fn gate(change: impl FnOnce(&mut AppPasswordRecord)) -> Gate {
         senders: SenderScope::default(),
         scope: crate::store::UseScope::default(),
         first_use: None,
+        ends_unused: None,
         created_at: now,
         expires_at: None,
         revoked_at: None,

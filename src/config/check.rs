@@ -13,6 +13,7 @@ use crate::config::credential;
 use crate::config::duration::parse_duration;
 use crate::config::files::{self, Base};
 use crate::config::listener::listeners;
+use crate::config::log;
 use crate::config::model::{
     Audit, Config, Delivery, DeliveryMode, KeySource, Limits, OwnCertificate, Tenant, UnknownOutcome,
 };
@@ -40,12 +41,27 @@ pub(super) fn check(text: &str, base: &Base, surroundings: &Surroundings, report
     }
     let upstream = root.table("upstream").map(|section| upstream::upstream(section, base)).unwrap_or_default();
     let metrics = root.table("metrics").and_then(metrics);
+    let log = root.table("log").map(log::log).unwrap_or_default();
     root.not_yet(&["console", "store", "store_file", "store_env"]);
     root.finish();
     let mark = String::new();
     Some(
-        Config { data_dir, listeners, tls, tls_names, tenants, limits, audit, metrics, delivery, keys, upstream, mark }
-            .marked(),
+        Config {
+            data_dir,
+            listeners,
+            tls,
+            tls_names,
+            tenants,
+            limits,
+            audit,
+            metrics,
+            log,
+            delivery,
+            keys,
+            upstream,
+            mark,
+        }
+        .marked(),
     )
 }
 

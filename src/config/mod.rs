@@ -9,6 +9,7 @@ mod credential;
 mod duration;
 mod files;
 mod listener;
+mod log;
 mod model;
 mod raw;
 mod tenant;
@@ -22,6 +23,7 @@ use chrono::{DateTime, Utc};
 pub use duration::{NotADuration, parse_duration};
 pub use files::is_master_key;
 pub use listener::parse_network;
+pub use log::{Log, LogFormat, LogLevel};
 pub use model::{
     Audit, Cloud, Config, Credential, Delivery, DeliveryMode, Endpoints, Family, Grant, Grants, HostPort, KeySource,
     Limits, Listener, MailboxLimits, OwnCertificate, ProxySource, Route, Scopes, SecretPlace, SmtpService, SmtpTls,

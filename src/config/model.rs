@@ -14,6 +14,7 @@ use url::Url;
 
 use crate::base::proxy::{Direct, Proxy};
 use crate::base::{Protocol, TenantName};
+use crate::config::log::Log;
 
 pub use crate::base::{Family, HostPort};
 
@@ -36,6 +37,8 @@ pub struct Config {
     pub audit: Audit,
     /// Where figures for Prometheus are given out, if anywhere.
     pub metrics: Option<SocketAddr>,
+    /// What `serve` says of itself.
+    pub log: Log,
     /// What becomes of a message.
     pub delivery: Delivery,
     /// Where the master key is.
@@ -65,6 +68,7 @@ impl Config {
             limits: Limits::default(),
             audit: Audit::default(),
             metrics: None,
+            log: Log::default(),
             delivery: Delivery::default(),
             keys: KeySource::DefaultFile,
             upstream: Upstream::default(),

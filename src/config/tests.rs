@@ -219,7 +219,21 @@ fn keys_without_effect_yet_are_refused_and_never_ignored() {
     assert_eq!(folder.config("[metrics]\naddress = \"127.0.0.1:9587\"").metrics, "127.0.0.1:9587".parse().ok());
     assert_eq!(folder.parse("[metrics]\naddress = \"x\"").unwrap_err().faults[0].key, "metrics.address");
     assert_eq!(folder.parse("[metrics]\naddress = \"0.0.0.0:9587\"").unwrap().warnings.len(), 1);
-    folder.config("[metrics]\n[limits]\n[delivery]\ndefault = \"direct\"\n[keys]\n[upstream]\n");
+    let log = folder
+        .config("[log]\nformat = \"json\"\nlevel = \"warn\"\nlevels = { delivery = \"debug\", upstream = \"trace\" }")
+        .log;
+    assert_eq!((log.format, log.level), (LogFormat::Json, Some(LogLevel::Warn)));
+    assert_eq!(log.levels, [("delivery".to_owned(), LogLevel::Debug), ("upstream".to_owned(), LogLevel::Trace)]);
+    for (text, key) in [
+        ("format = \"xml\"", "log.format"),
+        ("level = \"loud\"", "log.level"),
+        ("levels = { delivery = \"loud\" }", "log.levels.delivery"),
+        ("levels = { sqlx = \"trace\" }", "log.levels.sqlx"),
+        ("colour = true", "log.colour"),
+    ] {
+        assert_eq!(folder.parse(&format!("[log]\n{text}")).unwrap_err().faults[0].key, key);
+    }
+    folder.config("[metrics]\n[log]\n[limits]\n[delivery]\ndefault = \"direct\"\n[keys]\n[upstream]\n");
     folder.config(&format!("{TENANT}routes = [\"smtp\"]\n"));
 }
 

@@ -135,6 +135,8 @@ pub struct AppPasswordRecord {
     pub created_at: DateTime<Utc>,
     /// When it ends by itself.
     pub expires_at: Option<DateTime<Utc>>,
+    /// It ends sooner when its successor is used and it was not for so long.
+    pub ends_unused: Option<chrono::Duration>,
     /// When it was revoked.
     pub revoked_at: Option<DateTime<Utc>>,
     /// Its last successful login, to within some seconds.
@@ -437,12 +439,16 @@ pub trait AppPasswords: Send + Sync {
     async fn add_app_password(&self, record: &AppPasswordRecord) -> Result<bool, StoreError>;
 
     /// Keeps a new app password in the place of the one that it names in `replaces`, and lets that end at `old_ends_at` unless it ends
-    /// sooner, both or neither.
+    /// sooner, or when it is not used for `ends_unused` while the new one is, both or neither.
     async fn rotate_app_password(
         &self,
         record: &AppPasswordRecord,
         old_ends_at: DateTime<Utc>,
+        ends_unused: Option<chrono::Duration>,
     ) -> Result<Rotation, StoreError>;
+
+    /// Ends those that have a successor which is used, and that nobody has used for as long as was said. Returns which.
+    async fn end_disused(&self, now: DateTime<Utc>) -> Result<Vec<AppPasswordRecord>, StoreError>;
 
     /// Takes such a change back: the new one is revoked, and the old one ends when it did before.
     async fn undo_rotation(

@@ -46,6 +46,7 @@ fn password(id: &str, of: &str, byte: u8) -> AppPasswordRecord {
         senders: SenderScope::default(),
         scope: UseScope::default(),
         first_use: None,
+        ends_unused: None,
         created_at: at(1),
         expires_at: Some(at(100)),
         revoked_at: None,
@@ -92,6 +93,41 @@ async fn what_is_kept_comes_back_as_it_was_also_after_a_restart() {
     assert_eq!(store.app_password_by_verifier(&Verifier([1; 32])).await.unwrap(), Some(record));
     assert_eq!(store.app_password_by_verifier(&Verifier([2; 32])).await.unwrap(), None);
     assert_eq!(store.sign_ins().await.unwrap(), [sign_in("alice@contoso.test", b"sealed")]);
+}
+
+#[tokio::test]
+async fn an_old_one_ends_when_its_successor_is_used_and_it_is_not() {
+    let (store, _folder) = store().await;
+    store.add_mailbox(&mailbox("alice@contoso.test", &[])).await.unwrap();
+    let hours = chrono::Duration::hours;
+    let used = async |id: &str, when: DateTime<Utc>| {
+        let last = LastUse { address: "192.0.2.1".parse().unwrap(), protocol: Protocol::Smtp, client: None, tls: None };
+        let use_ = NotedUse { last: Some((when, last)), logins: 1, refusals: 0 };
+        store.note_uses(&[(id.to_owned(), use_)]).await.unwrap();
+    };
+    for (old, new, number, ends_unused) in [("one", "two", 1, Some(hours(48))), ("three", "four", 3, None)] {
+        let record = |id, number| AppPasswordRecord { expires_at: None, ..password(id, "alice@contoso.test", number) };
+        store.add_app_password(&record(old, number)).await.unwrap();
+        let successor =
+            AppPasswordRecord { replaces: Some(old.to_owned()), created_at: at(0), ..record(new, number + 1) };
+        let done = store.rotate_app_password(&successor, at(0) + hours(24 * 30), ends_unused).await.unwrap();
+        assert_eq!(done, Rotation::Done);
+    }
+    let ended = async |now| -> Vec<String> {
+        store.end_disused(now).await.unwrap().into_iter().map(|record| record.id).collect()
+    };
+    assert!(ended(at(0) + hours(100)).await.is_empty(), "nobody uses the new one");
+    used("two", at(0) + hours(90)).await;
+    used("four", at(0) + hours(90)).await;
+    used("one", at(0) + hours(60)).await;
+    assert!(ended(at(0) + hours(107)).await.is_empty(), "the old one was used 47 hours ago");
+    let before = store.revision().await.unwrap();
+    assert_eq!(ended(at(0) + hours(108)).await, ["one"]);
+    assert!(store.revision().await.unwrap() > before, "which the gate has to hear");
+    assert!(ended(at(0) + hours(109)).await.is_empty(), "once");
+    let records = store.app_passwords().await.unwrap();
+    let end = |id: &str| records.iter().find(|record| record.id == id).unwrap().expires_at;
+    assert_eq!((end("one"), end("three")), (Some(at(0) + hours(108)), Some(at(0) + hours(24 * 30))));
 }
 
 #[tokio::test]

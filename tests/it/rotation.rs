@@ -1,6 +1,7 @@
 //! App passwords in the place of others: both work for a while, and the old one ends by itself.
 
-use postern::admin::ops::{OpsError, PasswordState};
+use chrono::Duration;
+use postern::admin::ops::{OpsError, PasswordState, Rotate};
 use postern::base::Protocol;
 use postern::store::{DeliveryMode, SenderScope};
 
@@ -20,6 +21,10 @@ async fn login(world: &World, password: &str) -> String {
     smtp.smtp(&format!("AUTH PLAIN {}", plain(ALICE, password))).await
 }
 
+fn how(overlap: Duration, short: bool) -> Rotate {
+    Rotate { overlap, ends_unused: None, expires_at: None, short }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn both_work_while_the_program_is_changed_and_then_the_old_one_ends_with_its_sessions() {
     let world = World::start().await;
@@ -32,7 +37,7 @@ async fn both_work_while_the_program_is_changed_and_then_the_old_one_ends_with_i
         .await;
     let mut session = world.smtp(ALICE, old.password.expose()).await;
     let overlap = chrono::Duration::seconds(3);
-    let rotated = world.ops.rotate_password(&old.row.id, overlap, None, false).await.unwrap();
+    let rotated = world.ops.rotate_password(&old.row.id, &how(overlap, false)).await.unwrap();
     let new = &rotated.issued;
     assert_ne!(new.password.expose(), old.password.expose());
     // It may do what the old one may, and nothing else.
@@ -48,7 +53,7 @@ async fn both_work_while_the_program_is_changed_and_then_the_old_one_ends_with_i
     assert_eq!(world.ops.password(&old.row.id).await.unwrap().replaced_by.as_ref(), Some(&new.row.id));
     assert_eq!(world.ops.status().await.unwrap().active_passwords, 2);
     // One successor, so that none goes unnoticed.
-    match world.ops.rotate_password(&old.row.id, overlap, None, false).await {
+    match world.ops.rotate_password(&old.row.id, &how(overlap, false)).await {
         Err(OpsError::PasswordReplaced { by, .. }) => assert_eq!(by, new.row.id),
         other => panic!("{other:?}"),
     }
@@ -58,13 +63,13 @@ async fn both_work_while_the_program_is_changed_and_then_the_old_one_ends_with_i
     assert!(login(&world, old.password.expose()).await.starts_with("535 5.7.8 "));
     assert!(login(&world, new.password.expose()).await.starts_with("235 "));
     assert_eq!(states(&world).await[0].1, PasswordState::Expired);
-    match world.ops.rotate_password(&old.row.id, overlap, None, false).await {
+    match world.ops.rotate_password(&old.row.id, &how(overlap, false)).await {
         Err(OpsError::PasswordReplaced { by, .. }) => assert_eq!(by, new.row.id),
         other => panic!("{other:?}"),
     }
     world.ops.revoke_password(&new.row.id).await.unwrap();
     assert!(matches!(
-        world.ops.rotate_password(&old.row.id, overlap, None, false).await,
+        world.ops.rotate_password(&old.row.id, &how(overlap, false)).await,
         Err(OpsError::PasswordOver { .. })
     ));
 }
@@ -75,7 +80,7 @@ async fn what_nobody_has_seen_takes_no_place() {
     let end = chrono::Utc::now() + chrono::Duration::days(30);
     let old = world.issue_with(ALICE, |request| request.expires_at = Some(end)).await;
     let week = chrono::Duration::days(7);
-    let rotated = world.ops.rotate_password(&old.row.id, week, None, true).await.unwrap();
+    let rotated = world.ops.rotate_password(&old.row.id, &how(week, true)).await.unwrap();
     let ends = async || world.ops.password(&old.row.id).await.unwrap().expires_at.unwrap();
     assert!(ends().await < end - chrono::Duration::days(20), "it ends in a week");
     world.ops.undo_rotation(&rotated).await.unwrap();
@@ -83,11 +88,11 @@ async fn what_nobody_has_seen_takes_no_place() {
     assert_eq!(states(&world).await[0].1, PasswordState::Active);
     assert!(login(&world, rotated.issued.password.expose()).await.starts_with("535 "));
     // Its place is free again, and the next one lives as long as the first was to.
-    let again = world.ops.rotate_password(&old.row.id, week, None, false).await.unwrap();
+    let again = world.ops.rotate_password(&old.row.id, &how(week, false)).await.unwrap();
     let left = again.issued.row.expires_at.unwrap() - chrono::Utc::now();
     assert!(left > chrono::Duration::days(29) && left < chrono::Duration::days(31), "{left}");
     assert!(matches!(
-        world.ops.rotate_password("nobody", week, None, false).await,
+        world.ops.rotate_password("nobody", &how(week, false)).await,
         Err(OpsError::PasswordUnknown { .. })
     ));
 }

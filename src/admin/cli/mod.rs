@@ -69,8 +69,12 @@ pub fn main() -> ExitCode {
 
 fn run(arguments: Arguments) -> ExitCode {
     let output = Output::new(arguments.global.json, arguments.global.quiet, arguments.global.color);
-    log::init(level(&arguments), output.stderr_colour());
-    let set_up = SetUp::new(arguments.global, output.clone());
+    let set_up = SetUp::new(arguments.global.clone(), output.clone());
+    // What `serve` says is as the configuration wants it.
+    if !matches!(arguments.command, Command::Serve(_)) {
+        let (level, colour) = (level(&arguments), output.stderr_colour());
+        log::init(&log::Settings { form: log::Form::Text, level, parts: Vec::new(), colour });
+    }
     match arguments.command.run(&set_up) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => ExitCode::from(failure.tell(&output)),

@@ -2,6 +2,7 @@
 
 pub(super) mod card;
 mod issue;
+mod rotate;
 pub(super) mod scope;
 mod selection;
 
@@ -14,12 +15,13 @@ use serde::Serialize;
 use crate::admin::cli::failure::{Failure, with_causes};
 use crate::admin::cli::listing::{self, Column};
 use crate::admin::cli::output::{Entry, Output};
-use crate::admin::cli::password::issue::{Adopt, Issue, WhatFor, hand_out};
+use crate::admin::cli::password::issue::{Adopt, Issue, WhatFor};
+use crate::admin::cli::password::rotate::Rotate;
 use crate::admin::cli::password::selection::Selection;
 use crate::admin::cli::set_up::SetUp;
 use crate::admin::cli::values::{self, Expiry, timestamp};
 use crate::admin::cli::view::{PasswordDocument, ShownPasswordDocument, protocols};
-use crate::admin::ops::{Ops, PasswordRow, PasswordState, RevokeOutcome, Rotated};
+use crate::admin::ops::{Ops, PasswordRow, PasswordState, RevokeOutcome};
 use crate::base::{Mailbox, TenantName};
 use crate::config::Config;
 
@@ -63,25 +65,6 @@ struct Unused {
 struct Show {
     /// Its ID
     id: String,
-}
-
-/// Issue an app password in the place of another, and let both work for a while
-///
-/// The new one may do what the old one may, and is printed once as `issue` does. Change it in the program or device while both work;
-/// `postern password list` shows when the old one was used last. Then it ends by itself.
-#[derive(Args, Debug)]
-struct Rotate {
-    /// The ID of the old one
-    id: String,
-    /// How long the old one still works
-    #[arg(long, value_name = "SPAN", default_value = "7d", value_parser = values::overlap)]
-    overlap: chrono::Duration,
-    /// The end of the new one: a span such as 90d, or a date [default: as long as the old one was to live, or never]
-    #[arg(long, value_name = "WHEN", value_parser = values::expiry, allow_hyphen_values = true)]
-    expires: Option<Expiry>,
-    /// 16 characters, for devices that take no more
-    #[arg(long)]
-    short: bool,
 }
 
 /// Revoke app passwords: refused at their next login, their open sessions closed within 5 seconds
@@ -148,17 +131,7 @@ impl PasswordCommand {
         match self {
             Self::Issue(issue) => issue.run(ops, config, output, now, end).await,
             Self::Adopt(adopt) => adopt.run(ops, config, output, now, end).await,
-            Self::Rotate(Rotate { id, overlap, short, .. }) => {
-                let rotated = ops.rotate_password(&id, overlap, end, short).await?;
-                if let Err(failure) = hand_out(output, config, &rotated.issued) {
-                    return Err(take_back_rotation(ops, &rotated, failure).await);
-                }
-                output.note(&format!(
-                    "The old one, {id}, works until {} (`postern password list` shows when it was used last).",
-                    timestamp(rotated.old_ends_at)
-                ));
-                Ok(())
-            }
+            Self::Rotate(rotate) => rotate.run(ops, config, output, now, end).await,
             Self::List(List { selection }) => {
                 let rows = selected(ops, &selection, now).await?;
                 if rows.is_empty() && !selection.is_empty() && !output.is_json() {
@@ -273,29 +246,6 @@ pub(super) async fn take_back(ops: &Ops, id: &str, failure: Failure) -> Failure 
     }
 }
 
-/// The same for one in another's place: the old one works on as before.
-async fn take_back_rotation(ops: &Ops, rotated: &Rotated, failure: Failure) -> Failure {
-    let why = match failure {
-        Failure::Operation { message, .. } => message,
-        Failure::ReaderGone => "the reader of stdout has gone".to_owned(),
-        other => return other,
-    };
-    let id = &rotated.issued.row.id;
-    let unseen = format!("{why}: nobody has seen the new app password {id}");
-    match ops.undo_rotation(rotated).await {
-        Ok(()) => Failure::operation(
-            "password-not-shown",
-            format!("{unseen}; it is revoked again, and the old one works as before"),
-            "Let the output go where it can be written, and rotate again.",
-        ),
-        Err(error) => Failure::operation(
-            "password-not-shown",
-            format!("{unseen}, and that could not be taken back: {}", with_causes(&error)),
-            format!("Run `postern password revoke {id}`, and issue another one before the old one ends."),
-        ),
-    }
-}
-
 fn list(output: &Output, rows: &[PasswordRow]) -> Result<(), Failure> {
     if output.is_json() {
         return output.json(&rows.iter().map(PasswordDocument::from).collect::<Vec<_>>());
@@ -305,19 +255,20 @@ fn list(output: &Output, rows: &[PasswordRow]) -> Result<(), Failure> {
         return Ok(());
     }
     let texts = |text: fn(&PasswordRow) -> String| rows.iter().map(text).map(Entry::from);
-    listing::print(
-        output,
-        vec![
-            Column::fixed("ID", texts(|row| row.id.clone())),
-            Column::fixed("MAILBOX", texts(|row| row.mailbox.to_string())),
-            Column::fixed("LABEL", texts(|row| row.label.clone())),
-            Column::fixed("STATE", rows.iter().map(|row| state(row.state))),
-            Column::loose("PROTOCOLS", rows.iter().map(bound_protocols)),
-            Column::loose("NETWORKS", rows.iter().map(bound_networks)),
-            Column::loose("ENDS", rows.iter().map(|row| or_never(row.expires_at))),
-            Column::loose("LAST USED", rows.iter().map(|row| or_never(row.last_used_at))),
-        ],
-    )
+    let mut columns = vec![
+        Column::fixed("ID", texts(|row| row.id.clone())),
+        Column::fixed("MAILBOX", texts(|row| row.mailbox.to_string())),
+        Column::fixed("LABEL", texts(|row| row.label.clone())),
+        Column::fixed("STATE", rows.iter().map(|row| state(row.state))),
+        Column::loose("PROTOCOLS", rows.iter().map(bound_protocols)),
+        Column::loose("NETWORKS", rows.iter().map(bound_networks)),
+        Column::loose("ENDS", rows.iter().map(|row| or_never(row.expires_at))),
+        Column::loose("LAST USED", rows.iter().map(|row| or_never(row.last_used_at))),
+    ];
+    if rows.iter().any(|row| row.state == PasswordState::Rotating) {
+        columns.push(Column::loose("STILL USES THE OLD ONE", rows.iter().map(rotate::still_uses)));
+    }
+    listing::print(output, columns)
 }
 
 fn senders(row: &PasswordRow) -> Entry {
@@ -363,6 +314,11 @@ fn show(output: &Output, row: &PasswordRow) -> Result<(), Failure> {
     }
     if let Some(replaced_by) = &row.replaced_by {
         cells.push(vec!["replaced by".into(), replaced_by.clone().into()]);
+        cells.push(vec!["still uses it".into(), rotate::still_uses(row)]);
+        if let Some(span) = row.ends_unused {
+            cells
+                .push(vec!["ends sooner".into(), format!("if it is not used for {}", values::span_words(span)).into()]);
+        }
     }
     if let Some(revoked_at) = row.revoked_at {
         cells.push(vec!["revoked".into(), timestamp(revoked_at).into()]);

@@ -31,6 +31,7 @@ struct ListenerDocument {
 impl Serve {
     pub(super) fn run(self, set_up: &SetUp) -> Result<(), Failure> {
         let mut config = set_up.config_with_warnings()?;
+        set_up.log(&config.log);
         let output = &set_up.output;
         limits::forbid_dumps(output);
         config.limits.connections = limits::grant_files(output, config.limits.connections);

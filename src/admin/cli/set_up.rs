@@ -10,7 +10,8 @@ use crate::admin::cli::failure::{self, Failure};
 use crate::admin::cli::identity;
 use crate::admin::cli::output::Output;
 use crate::base::Clock;
-use crate::config::{self, Config, Loaded, Surroundings};
+use crate::config::{self, Config, Loaded, LogFormat, LogLevel, Surroundings};
+use crate::telemetry::log::{self, Form, Level};
 
 /// What a command stands on.
 pub(super) struct SetUp {
@@ -22,6 +23,34 @@ pub(super) struct SetUp {
 impl SetUp {
     pub(super) fn new(global: Global, output: Output) -> Self {
         Self { global, output, clock: Clock::system() }
+    }
+
+    /// Begins to log as this configuration and the flags want it. The flags win.
+    pub(super) fn log(&self, wanted: &config::Log) {
+        let of = |level| match level {
+            LogLevel::Error => Level::Errors,
+            LogLevel::Warn => Level::Warnings,
+            LogLevel::Info => Level::Normal,
+            LogLevel::Debug => Level::Debug,
+            LogLevel::Trace => Level::Trace,
+        };
+        let flag = match (self.global.quiet, self.global.verbose) {
+            (true, _) => Some(Level::Warnings),
+            (false, 0) => None,
+            (false, 1) => Some(Level::Debug),
+            (false, _) => Some(Level::Trace),
+        };
+        let parts = wanted.levels.iter().map(|(part, level)| (part.clone(), of(*level)));
+        log::init(&log::Settings {
+            form: match wanted.format {
+                LogFormat::Text => Form::Text,
+                LogFormat::Json => Form::Json,
+                LogFormat::Journald => Form::Journald,
+            },
+            level: flag.or(wanted.level.map(of)).unwrap_or(Level::Normal),
+            parts: if flag.is_some() { Vec::new() } else { parts.collect() },
+            colour: self.output.stderr_colour(),
+        });
     }
 
     /// The time now.

@@ -128,6 +128,17 @@ pub(super) fn span(text: &str) -> Result<chrono::Duration, String> {
     if span.is_zero() || span > chrono::Duration::days(3660) { Err(wrong()) } else { Ok(span) }
 }
 
+/// A span as it is written: `2d`, `12h`.
+pub(super) fn span_words(span: chrono::Duration) -> String {
+    let minutes = span.num_minutes();
+    match minutes {
+        0 => format!("{}s", span.num_seconds()),
+        days if days % 1440 == 0 => format!("{}d", days / 1440),
+        hours if hours % 60 == 0 => format!("{}h", hours / 60),
+        minutes => format!("{minutes}m"),
+    }
+}
+
 /// A time of overlap: none (`0d`), or up to a year.
 pub(super) fn overlap(text: &str) -> Result<chrono::Duration, String> {
     let wrong = || "write a span such as 7d or 12h, up to 365d; 0d lets the old one end at once".to_owned();
@@ -163,6 +174,13 @@ mod tests {
         }
         for text in ["", "tomorrow", "2027-02-30", "31.05.2027", "90", "-1d", "99999999999d"] {
             assert!(expiry(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_span_is_written_as_it_is_read() {
+        for text in ["2d", "12h", "90m", "36h", "365d", "30s"] {
+            assert_eq!(span_words(span(text).unwrap()), text);
         }
     }
 

@@ -169,6 +169,8 @@ mod tests {
             tracking: crate::store::Tracking::default(),
             is_adopted: false,
             replaced_by: None,
+            replaced_at: None,
+            ends_unused: None,
         };
         assert_eq!(
             serde_json::to_string(&PasswordDocument::from(&password)).unwrap(),

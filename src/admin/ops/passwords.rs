@@ -1,11 +1,9 @@
 //! App passwords: issued, rotated, listed, shown, revoked.
 
-use chrono::{DateTime, Utc};
-
 use crate::admin::ops::audit::actor;
 use crate::admin::ops::strength::{Strength, unfit};
 use crate::admin::ops::{
-    Adopted, IssueRequest, Issued, Ops, OpsError, PasswordRow, PasswordState, RevokeOutcome, Rotated, Undo,
+    Adopted, IssueRequest, Issued, Ops, OpsError, PasswordRow, PasswordState, RevokeOutcome, Rotate, Rotated, Undo,
 };
 use crate::auth::app_password;
 use crate::base::{Protocol, Secret};
@@ -122,6 +120,7 @@ impl Ops {
             senders: request.senders,
             scope: request.scope,
             first_use: None,
+            ends_unused: None,
             created_at: now,
             expires_at: request.expires_at,
             revoked_at: None,
@@ -148,18 +147,12 @@ impl Ops {
         Ok((password, AppPasswordRecord { id, verifier, slow_hash: None, ..like }))
     }
 
-    /// Issues an app password in the place of another, with everything that the other may do. Both work until `overlap` has passed. The
-    /// new one ends at `expires_at`, or lives as long as the old one was to live from its issue.
+    /// Issues an app password in the place of another, with everything that the other may do. Both work for a while.
     ///
     /// # Errors
     /// [`OpsError::PasswordUnknown`], [`OpsError::PasswordOver`], [`OpsError::PasswordReplaced`], an end in the past.
-    pub async fn rotate_password(
-        &self,
-        id: &str,
-        overlap: chrono::Duration,
-        expires_at: Option<DateTime<Utc>>,
-        short: bool,
-    ) -> Result<Rotated, OpsError> {
+    pub async fn rotate_password(&self, id: &str, how: &Rotate) -> Result<Rotated, OpsError> {
+        let Rotate { overlap, ends_unused, expires_at, short } = *how;
         let records = self.foundation.store.app_passwords().await?;
         let old = records.iter().find(|record| record.id == id);
         let old = old.ok_or_else(|| OpsError::PasswordUnknown { id: id.to_owned() })?.clone();
@@ -184,6 +177,7 @@ impl Ops {
             },
             // Whoever has it uses it for the first time, wherever that is.
             first_use: None,
+            ends_unused: None,
             scope: UseScope {
                 activate_by: old.scope.activate_by.map(|by| now + (by - old.created_at)),
                 ..old.scope.clone()
@@ -192,7 +186,7 @@ impl Ops {
         };
         let (password, record) = self.fresh_password(like, short)?;
         let old_ends_at = old.expires_at.map_or(now + overlap, |end| end.min(now + overlap));
-        match self.foundation.store.rotate_app_password(&record, old_ends_at).await? {
+        match self.foundation.store.rotate_app_password(&record, old_ends_at, ends_unused).await? {
             Rotation::Done => {}
             Rotation::Ended => {
                 if let Some(by) = self.password_row(old.clone(), &records).replaced_by {
@@ -232,7 +226,9 @@ impl Ops {
         let has_its_place = |other: &&AppPasswordRecord| {
             other.replaces.as_ref() == Some(&record.id) && other.revoked_at.is_none() && !is_over(other)
         };
-        let replaced_by = all.iter().find(has_its_place).map(|other| other.id.clone());
+        let successor = all.iter().find(has_its_place);
+        let (replaced_by, replaced_at) =
+            (successor.map(|other| other.id.clone()), successor.map(|other| other.created_at));
         let has_lapsed = record.first_use.is_none() && record.scope.activate_by.is_some_and(|by| by <= now);
         let state = if record.revoked_at.is_some() {
             PasswordState::Revoked
@@ -261,6 +257,8 @@ impl Ops {
             replaces: record.replaces,
             tracking: record.tracking,
             is_adopted: record.slow_hash.is_some(),
+            replaced_at,
+            ends_unused: record.ends_unused,
             replaced_by,
         }
     }

@@ -155,6 +155,23 @@ pub struct PasswordRow {
     pub is_adopted: bool,
     /// The ID of the one that is in force in its place.
     pub replaced_by: Option<String>,
+    /// When that was issued.
+    pub replaced_at: Option<DateTime<Utc>>,
+    /// It ends sooner when that one is used and it was not for so long.
+    pub ends_unused: Option<chrono::Duration>,
+}
+
+/// How an app password is rotated.
+#[derive(Clone, Copy, Debug)]
+pub struct Rotate {
+    /// How long the old one still works.
+    pub overlap: chrono::Duration,
+    /// It ends sooner when the new one is used and it was not for so long.
+    pub ends_unused: Option<chrono::Duration>,
+    /// The end of the new one; without it, it lives as long as the old one was to live from its issue.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// The new one has 16 characters instead of 20 and their hyphens.
+    pub short: bool,
 }
 
 /// An app password in the place of another.

@@ -80,6 +80,7 @@ mod tests {
             senders: SenderScope::default(),
             scope: UseScope::default(),
             first_use: None,
+            ends_unused: None,
             created_at: chrono::DateTime::UNIX_EPOCH,
             expires_at: None,
             revoked_at: None,

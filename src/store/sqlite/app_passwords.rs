@@ -25,17 +25,19 @@ impl AppPasswords for SqliteStore {
         &self,
         record: &AppPasswordRecord,
         old_ends_at: DateTime<Utc>,
+        ends_unused: Option<chrono::Duration>,
     ) -> Result<Rotation, StoreError> {
         let mut transaction = self.begin().await?;
         let now = record.created_at.timestamp_millis();
         let old = record.replaces.as_deref().unwrap_or_default();
         let ended = sqlx::query(
-            "UPDATE app_password SET expires_at = MIN(COALESCE(expires_at, $2), $2) \
+            "UPDATE app_password SET expires_at = MIN(COALESCE(expires_at, $2), $2), ends_unused_millis = $4 \
              WHERE id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $3)",
         )
         .bind(old)
         .bind(old_ends_at.timestamp_millis())
         .bind(now)
+        .bind(ends_unused.map(|span| span.num_milliseconds()))
         .execute(transaction.connection()?)
         .await
         .map_err(failed)?;
@@ -74,7 +76,7 @@ impl AppPasswords for SqliteStore {
             .execute(transaction.connection()?)
             .await
             .map_err(failed)?;
-        sqlx::query("UPDATE app_password SET expires_at = $2 WHERE id = $1")
+        sqlx::query("UPDATE app_password SET expires_at = $2, ends_unused_millis = NULL WHERE id = $1")
             .bind(record.replaces.as_deref())
             .bind(old_ended_at.map(|at| at.timestamp_millis()))
             .execute(transaction.connection()?)
@@ -82,6 +84,26 @@ impl AppPasswords for SqliteStore {
             .map_err(failed)?;
         sqlx::query(BUMP).execute(transaction.connection()?).await.map_err(failed)?;
         transaction.commit().await
+    }
+
+    async fn end_disused(&self, now: DateTime<Utc>) -> Result<Vec<AppPasswordRecord>, StoreError> {
+        let mut transaction = self.begin().await?;
+        // The time begins with the first use of the successor at the earliest, as far as that is known: from its issue on.
+        let ended = sqlx::query(
+            "UPDATE app_password SET expires_at = $1 WHERE ends_unused_millis IS NOT NULL AND revoked_at IS NULL \
+             AND (expires_at IS NULL OR expires_at > $1) AND EXISTS (SELECT 1 FROM app_password AS successor \
+             WHERE successor.replaces = app_password.id AND successor.revoked_at IS NULL AND successor.last_used_at IS NOT NULL \
+             AND $1 - MAX(COALESCE(app_password.last_used_at, 0), successor.created_at) >= app_password.ends_unused_millis) RETURNING *",
+        )
+        .bind(now.timestamp_millis())
+        .fetch_all(transaction.connection()?)
+        .await
+        .map_err(failed)?;
+        if !ended.is_empty() {
+            sqlx::query(BUMP).execute(transaction.connection()?).await.map_err(failed)?;
+        }
+        transaction.commit().await?;
+        ended.iter().map(app_password).collect()
     }
 
     async fn app_passwords(&self) -> Result<Vec<AppPasswordRecord>, StoreError> {
@@ -311,6 +333,7 @@ fn app_password(row: &SqliteRow) -> Result<AppPasswordRecord, StoreError> {
         first_use: first_use(row)?,
         created_at: time(row, "created_at")?,
         expires_at: optional_time(row, "expires_at")?,
+        ends_unused: column::<Option<i64>>(row, "ends_unused_millis")?.map(chrono::Duration::milliseconds),
         revoked_at: optional_time(row, "revoked_at")?,
         last_used_at: optional_time(row, "last_used_at")?,
         replaces: column(row, "replaces")?,

@@ -163,6 +163,7 @@ fn migrations() -> Migrator {
         migration(16, "begun", include_str!("../migrations/sqlite/0016_begun.sql")),
         migration(17, "adopted", include_str!("../migrations/sqlite/0017_adopted.sql")),
         migration(18, "doubts", include_str!("../migrations/sqlite/0018_doubts.sql")),
+        migration(19, "disuse", include_str!("../migrations/sqlite/0019_disuse.sql")),
     ])
 }
 

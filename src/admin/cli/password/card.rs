@@ -120,6 +120,8 @@ mod tests {
             tracking: crate::store::Tracking::default(),
             is_adopted: false,
             replaced_by: None,
+            replaced_at: None,
+            ends_unused: None,
         }
     }
 

@@ -218,19 +218,24 @@ pub(super) fn hand_out(output: &Output, config: &Config, issued: &Issued) -> Res
     let Issued { password, row } = issued;
     warn_of_networks(output, config, row);
     if output.is_json() {
-        return output.json(&IssuedDocument {
-            id: &row.id,
-            password: password.expose(),
-            login: row.mailbox.as_str(),
-            label: &row.label,
-            mailbox: row.mailbox.as_str(),
-            expires_at: row.expires_at.map(timestamp),
-            replaces: row.replaces.as_deref(),
-        });
+        return output.json(&document(issued));
     }
     output.data(&Zeroizing::new(format!("{}\n", password.expose())))?;
     output.note(&card::text(config, row));
     Ok(())
+}
+
+/// The one document that holds the password.
+pub(super) fn document(Issued { password, row }: &Issued) -> IssuedDocument<'_> {
+    IssuedDocument {
+        id: &row.id,
+        password: password.expose(),
+        login: row.mailbox.as_str(),
+        label: &row.label,
+        mailbox: row.mailbox.as_str(),
+        expires_at: row.expires_at.map(timestamp),
+        replaces: row.replaces.as_deref(),
+    }
 }
 
 fn warn_of_networks(output: &Output, config: &Config, row: &PasswordRow) {

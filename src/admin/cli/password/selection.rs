@@ -93,6 +93,8 @@ mod tests {
             tracking: Tracking { owner: Some("Facility".into()), ..Tracking::default() },
             is_adopted: false,
             replaced_by: None,
+            replaced_at: None,
+            ends_unused: None,
         };
         let contoso = |_: &Mailbox| Some(TenantName::new("contoso"));
         let means = |selection: &Selection, used| selection.means(&row(used), now, contoso);
