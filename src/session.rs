@@ -122,12 +122,12 @@ pub async fn serve(road: Arc<Road>, mut incoming: Incoming, id: ConnId) {
             Ok(Ok(None)) => {}
             // Balancers also look whether a port is open, and say nothing.
             Ok(Err(HeaderError::Broken(error))) => {
-                debug!(conn.id = %id, client.addr = %incoming.peer.ip(), "a load balancer has gone away: {error}");
+                debug!(conn.id = id.0, client.addr = %incoming.peer.ip(), "a load balancer has gone away: {error}");
                 return;
             }
             Ok(Err(HeaderError::None)) | Err(_) => {
                 warn!(
-                    conn.id = %id,
+                    conn.id = id.0,
                     protocol = %settings.protocol,
                     client.addr = %incoming.peer.ip(),
                     remedy = "Let the load balancer send it (`send-proxy-v2` in HAProxy), or take its address out of `proxy_protocol_from`.",
@@ -139,7 +139,7 @@ pub async fn serve(road: Arc<Road>, mut incoming: Incoming, id: ConnId) {
     }
     let peer = incoming.peer;
     let span =
-        info_span!("conn", conn.id = %id, protocol = %settings.protocol, client.addr = %peer.ip().to_canonical());
+        info_span!("conn", conn.id = id.0, protocol = %settings.protocol, client.addr = %peer.ip().to_canonical());
     async move {
         match road.permits.admit(peer.ip()) {
             Admission::Admitted(permit, before_login) => {
@@ -286,7 +286,7 @@ async fn converse(road: &Road, incoming: Incoming, before_login: BeforeLogin) ->
                             password.label = permit.label(),
                             client.name = name,
                             tls = client.tls_version(),
-                            took_ms = began.elapsed().as_millis(),
+                            took_ms = whole_ms(began.elapsed()),
                             "logged in"
                         );
                         let welcome = Welcome {
@@ -335,7 +335,7 @@ async fn converse(road: &Road, incoming: Incoming, before_login: BeforeLogin) ->
                 info!(
                     mailbox.id = %permit.mailbox(),
                     password.id = permit.password_id(),
-                    took_ms = began.elapsed().as_millis(),
+                    took_ms = whole_ms(began.elapsed()),
                     "session ended: {ending}"
                 );
             } else {
@@ -441,11 +441,8 @@ async fn check(
 fn refused(road: &Road, error: &AuthError, seen: LoginSeen<'_>) -> Answer {
     let answer = error.answer(Reference::fresh());
     if let Some(reference) = answer.reference() {
-        let mailbox = match error {
-            AuthError::MailboxDisabled { mailbox, .. } => Some(mailbox),
-            _ => None,
-        };
-        road.incidents.note(reference, Whom { mailbox, protocol: seen.protocol, password_id: None }, error);
+        let whom = Whom { mailbox: error.mailbox(), protocol: seen.protocol, password_id: error.password_id() };
+        road.incidents.note(reference, whom, error);
     }
     let reference = answer.reference().map(tracing::field::display);
     metrics::login(seen.protocol, error.code());
@@ -463,6 +460,11 @@ fn refused(road: &Road, error: &AuthError, seen: LoginSeen<'_>) -> Answer {
         "login refused: {error}"
     );
     answer
+}
+
+/// Milliseconds as a number of the log: what is larger than 64 bits would stand there as a text.
+fn whole_ms(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A login name fit for the log. What does not look like one may be a password in the wrong field, and is left out.
@@ -520,7 +522,7 @@ async fn join(road: &Road, joined: Joined, protocol: Protocol) {
         up_octets = outcome.up_octets,
         down_octets = outcome.down_octets,
         refused_commands,
-        took_ms = since.elapsed().as_millis(),
+        took_ms = whole_ms(since.elapsed()),
         "session ended: {why}"
     );
 }

@@ -284,7 +284,7 @@ impl Fault for AuthError {
     fn answer(&self, reference: Reference) -> Answer {
         match self {
             Self::Refused { .. } | Self::Elsewhere { .. } => Answer::WrongPassword,
-            Self::TooManySessions { .. } => Answer::TooManySessions,
+            Self::TooManySessions { .. } => Answer::TooManySessions(reference),
             Self::TooManyMessages { .. } => Answer::TooManyMessages(reference),
             Self::RecipientNotAllowed { .. } => Answer::RecipientNotAllowed(reference),
             Self::TooManyFailures { .. } => Answer::TooManyFailures,

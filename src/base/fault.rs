@@ -47,7 +47,7 @@ pub enum Answer {
     /// Too many connections: in all, or not yet logged in from this address.
     TooManyConnections,
     /// The app password has as many sessions open as it may.
-    TooManySessions,
+    TooManySessions(Reference),
     /// The token service or Exchange cannot be had now.
     TryLater(Reference),
     /// Someone must act before this can work.
@@ -75,7 +75,8 @@ impl Answer {
     /// The reference in it, where there is one.
     pub fn reference(self) -> Option<Reference> {
         match self {
-            Self::TryLater(reference)
+            Self::TooManySessions(reference)
+            | Self::TryLater(reference)
             | Self::MustAct(reference)
             | Self::DiskGuard(reference)
             | Self::SenderNotAllowed(reference)

@@ -12,7 +12,7 @@ use crate::delivery::Delivering;
 use crate::front::Transact;
 use crate::listener::ClientStream;
 use crate::session::ending::Ending;
-use crate::session::{Heard, Road};
+use crate::session::{Heard, Road, whole_ms};
 use crate::wire::smtp::Reply;
 
 /// Below this many octets a second, measured over the time spent waiting for the client, a message is cut off.
@@ -179,7 +179,7 @@ impl Mail {
             password.id = self.permit.password_id(),
             accepted_messages = self.accepted,
             up_octets = self.content_octets,
-            took_ms = began.elapsed().as_millis(),
+            took_ms = whole_ms(began.elapsed()),
             "session ended: {ending}"
         );
         self.delivering.close().await;

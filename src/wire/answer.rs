@@ -28,7 +28,7 @@ pub fn smtp(answer: Answer) -> Reply {
     let (code, enhanced) = match answer {
         Answer::WrongPassword => (535, "5.7.8"),
         Answer::PrivacyRequired => (538, "5.7.11"),
-        Answer::TooManyFailures | Answer::TooManyConnections | Answer::TooManySessions => (421, "4.7.0"),
+        Answer::TooManyFailures | Answer::TooManyConnections | Answer::TooManySessions(_) => (421, "4.7.0"),
         Answer::TryLater(_) => (451, "4.3.0"),
         Answer::MustAct(_) => (451, "4.7.0"),
         Answer::DiskGuard(_) => (452, "4.3.1"),
@@ -54,7 +54,7 @@ pub fn imap(tag: Option<&[u8]>, answer: Answer) -> Vec<u8> {
     let code = match answer {
         Answer::WrongPassword => "[AUTHENTICATIONFAILED] ",
         Answer::PrivacyRequired => "[PRIVACYREQUIRED] ",
-        Answer::TooManyFailures | Answer::TooManyConnections | Answer::TooManySessions => "[LIMIT] ",
+        Answer::TooManyFailures | Answer::TooManyConnections | Answer::TooManySessions(_) => "[LIMIT] ",
         Answer::TryLater(_) => "[UNAVAILABLE] ",
         Answer::MustAct(_) => "[CONTACTADMIN] ",
         _ => "",
@@ -76,7 +76,7 @@ pub fn pop3(answer: Answer) -> Vec<u8> {
     let code = match answer {
         Answer::WrongPassword | Answer::PrivacyRequired => "[AUTH] ",
         Answer::TooManyFailures => "[LOGIN-DELAY] ",
-        Answer::TooManySessions => "[IN-USE] ",
+        Answer::TooManySessions(_) => "[IN-USE] ",
         Answer::TooManyConnections | Answer::TryLater(_) => "[SYS/TEMP] ",
         Answer::MustAct(_) => "[SYS/PERM] ",
         Answer::Ended | Answer::Stopping => return Vec::new(),
@@ -104,7 +104,9 @@ fn words(answer: Answer) -> String {
         Answer::PrivacyRequired => "Turn on TLS first, a login without it is not allowed".to_owned(),
         Answer::TooManyFailures => "Too many failed logins, try again later".to_owned(),
         Answer::TooManyConnections => "Too many connections, try again later".to_owned(),
-        Answer::TooManySessions => "Too many sessions with this password, close one or try again later".to_owned(),
+        Answer::TooManySessions(reference) => {
+            format!("Too many sessions with this password, close one or try again later, ref {reference}")
+        }
         Answer::TryLater(reference) => format!("The mailbox cannot be reached now, try again later, ref {reference}"),
         Answer::DiskGuard(reference) => {
             format!("There is no room for the message now, try again later, ref {reference}")
@@ -137,7 +139,7 @@ mod tests {
             (Answer::WrongPassword, "535 5.7.8 ", "a NO [AUTHENTICATIONFAILED] ", "-ERR [AUTH] ", false),
             (Answer::PrivacyRequired, "538 5.7.11 ", "a NO [PRIVACYREQUIRED] ", "-ERR [AUTH] ", false),
             (Answer::TooManyFailures, "421 4.7.0 ", "a NO [LIMIT] ", "-ERR [LOGIN-DELAY] ", true),
-            (Answer::TooManySessions, "421 4.7.0 ", "a NO [LIMIT] ", "-ERR [IN-USE] ", true),
+            (Answer::TooManySessions(reference), "421 4.7.0 ", "a NO [LIMIT] ", "-ERR [IN-USE] ", true),
             (Answer::TooManyConnections, "421 4.7.0 ", "a NO [LIMIT] ", "-ERR [SYS/TEMP] ", true),
             (Answer::TryLater(reference), "451 4.3.0 ", "a NO [UNAVAILABLE] ", "-ERR [SYS/TEMP] ", false),
             (Answer::MustAct(reference), "451 4.7.0 ", "a NO [CONTACTADMIN] ", "-ERR [SYS/PERM] ", false),

@@ -92,7 +92,7 @@ fn what_the_catalogue_says_of_answers_is_what_mail_programs_hear() {
         (Answer::PrivacyRequired, "answer-tls-first"),
         (Answer::TooManyFailures, "answer-too-many-failures"),
         (Answer::TooManyConnections, "answer-too-many-connections"),
-        (Answer::TooManySessions, "answer-too-many-sessions"),
+        (Answer::TooManySessions(reference), "answer-too-many-sessions"),
         (Answer::TryLater(reference), "answer-try-later"),
         (Answer::MustAct(reference), "answer-must-act"),
         (Answer::DiskGuard(reference), "answer-disk-guard"),

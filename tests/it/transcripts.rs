@@ -252,7 +252,7 @@ fn answer(name: &str) -> Answer {
     match name {
         "wrong-password" => Answer::WrongPassword,
         "too-many-failures" => Answer::TooManyFailures,
-        "too-many-sessions" => Answer::TooManySessions,
+        "too-many-sessions" => Answer::TooManySessions(reference),
         "try-later" => Answer::TryLater(reference),
         "must-act" => Answer::MustAct(reference),
         "ended" => Answer::Ended,

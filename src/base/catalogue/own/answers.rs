@@ -177,7 +177,7 @@ pub(in crate::base::catalogue) static ANSWERS: &[Entry] = &[
         code: "answer-too-many-sessions",
         seen: "421 4.7.0, [LIMIT], [IN-USE]",
         title: "too many sessions with this app password",
-        example: "421 4.7.0 Too many sessions with this password, close one or try again later",
+        example: "421 4.7.0 Too many sessions with this password, close one or try again later, ref 7F3K2Q",
         marks: &["Too many sessions with this password"],
         replies: &[ReplyCode::one(421, 4, 7, 0)],
         words_decide: true,
