@@ -141,6 +141,13 @@ pub async fn serve(road: Arc<Road>, mut incoming: Incoming, id: ConnId) {
     let span =
         info_span!("conn", conn.id = id.0, protocol = %settings.protocol, client.addr = %peer.ip().to_canonical());
     async move {
+        if road.auth.banned_until(peer.ip()).is_some() {
+            metrics::login(settings.protocol, "address-banned");
+            debug!("a connection from a banned address is turned away");
+            let turned_away = turn_away(&road, incoming, Answer::TooManyFailures);
+            drop(Box::pin(timeout(Duration::from_secs(5), turned_away)).await);
+            return;
+        }
         match road.permits.admit(peer.ip()) {
             Admission::Admitted(permit, before_login) => {
                 // Boxed apart, as is what turns clients away, so that a relay of hours does not carry the room that the login needed.
@@ -151,7 +158,10 @@ pub async fn serve(road: Arc<Road>, mut incoming: Incoming, id: ConnId) {
             }
             Admission::TurnedAway(permit) => {
                 warn!("too many connections, one is turned away");
-                drop(Box::pin(timeout(Duration::from_secs(5), turn_away(&road, incoming))).await);
+                drop(
+                    Box::pin(timeout(Duration::from_secs(5), turn_away(&road, incoming, Answer::TooManyConnections)))
+                        .await,
+                );
                 drop(permit);
             }
             Admission::Dropped => debug!("too many connections, one is dropped"),
@@ -185,7 +195,7 @@ fn front(road: &Road, settings: &ListenerSettings, client: std::net::IpAddr) -> 
     }
 }
 
-async fn turn_away(road: &Road, incoming: Incoming) {
+async fn turn_away(road: &Road, incoming: Incoming, answer: Answer) {
     let front = front(road, &incoming.settings, incoming.peer.ip());
     let mut client = ClientStream::Clear(incoming.stream);
     if incoming.settings.security == Security::Implicit {
@@ -194,7 +204,7 @@ async fn turn_away(road: &Road, incoming: Incoming) {
             Err(_) => return,
         }
     }
-    finish(client, &front.farewell(Answer::TooManyConnections), UNREAD_OCTETS).await;
+    finish(client, &front.farewell(answer), UNREAD_OCTETS).await;
 }
 
 /// The conversation up to login and, for SMTP, to its end. Gives what a relay joins.

@@ -1,6 +1,7 @@
 //! Every administrative act, once. The command line and, later, the console call these; they work whether or not `serve` runs.
 
 mod audit;
+mod bans;
 mod doctor;
 mod error;
 mod explain;

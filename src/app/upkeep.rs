@@ -14,6 +14,7 @@ use crate::app::reminders;
 use crate::base::{Fault, TenantName};
 use crate::broker::Broker;
 use crate::session::Road;
+use crate::store::BanRecord;
 use crate::telemetry::audit::Audit;
 
 /// How often sign-ins are looked through for one that nobody uses.
@@ -36,6 +37,9 @@ pub(in crate::app) async fn look_after_sign_ins(
         tell_expiries(&broker, &mut told).await;
         reminders.remind(&store, &road.audit, Utc::now()).await;
         end_disused(&*store, &road.audit).await;
+        if let Err(error) = road.auth.forget_bans().await {
+            debug!("bans that are over cannot be forgotten: {error}");
+        }
         if let Err(error) = broker.keep_alive().await {
             warn!(code = error.code(), remedy = error.remedy(), "sign-ins could not be looked through: {error}");
         }
@@ -124,6 +128,27 @@ async fn tell_expiries(broker: &Arc<Broker>, told: &mut HashMap<(TenantName, &'s
     }
 }
 
+/// Says that an address was banned, in the log and in the audit trail.
+async fn tell_ban(road: &Road, ban: &BanRecord) {
+    warn!(
+        code = "address-banned",
+        client.addr = %ban.network.addr(),
+        tries = ban.tries,
+        until = ban.until.to_rfc3339(),
+        remedy = format!("If that was somebody of yours: `postern ban lift {}`.", ban.network),
+        "{} has tried {} different passwords and no right one, and is banned",
+        ban.network,
+        ban.tries
+    );
+    let details = json!({
+        "act": "address banned", "by": "postern", "address": ban.network.to_string(), "until": ban.until.to_rfc3339(),
+        "reason": format!("{} different passwords within the hour", ban.tries),
+    });
+    if let Err(error) = road.audit.act(None, None, details).await {
+        warn!(code = error.code(), remedy = error.remedy(), "a ban is missing in the audit trail: {error}");
+    }
+}
+
 /// Looks every second for what other processes changed.
 pub(in crate::app) async fn upkeep(road: Arc<Road>, stop: CancellationToken) {
     let mut ticks = interval(UPKEEP_TIME);
@@ -137,6 +162,9 @@ pub(in crate::app) async fn upkeep(road: Arc<Road>, stop: CancellationToken) {
         // One that fails keeps the others from nothing.
         let (gate, tokens) = (road.auth.upkeep().await, road.broker.upkeep().await);
         let (incidents, journal) = (road.incidents.upkeep().await, road.delivery.journal.upkeep().await);
+        for ban in road.auth.new_bans() {
+            tell_ban(&road, &ban).await;
+        }
         let done = gate.and(tokens).and(incidents).and(journal).and(road.audit.upkeep().await);
         match done {
             Ok(()) => failing = false,

@@ -4,6 +4,7 @@
 
 mod adopted;
 pub mod app_password;
+mod bans;
 mod error;
 mod policy;
 mod quota;
@@ -12,7 +13,7 @@ mod sessions;
 mod throttle;
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use dashmap::DashMap;
@@ -20,10 +21,11 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::auth::adopted::{Adopted, Checked};
 use crate::auth::app_password::Pepper;
+use crate::auth::bans::Suspects;
 use crate::auth::registry::{Registry, Resolved, Table};
 use crate::auth::throttle::Throttle;
 use crate::base::{Clock, Mailbox, Protocol};
-use crate::store::{AppPasswordRecord, FirstUse, LastUse, MailboxRecord, NotedUse, Store, StoreError};
+use crate::store::{AppPasswordRecord, BanRecord, FirstUse, LastUse, MailboxRecord, NotedUse, Store, StoreError};
 use crate::wire::sasl::Claim;
 use crate::wire::smtp::RcptTo;
 
@@ -86,6 +88,9 @@ pub struct Auth {
     registry: Registry,
     throttle: Throttle,
     adopted: Adopted,
+    suspects: Suspects,
+    /// Bans that nobody has been told of yet.
+    new_bans: Mutex<Vec<BanRecord>>,
     sessions: sessions::Sessions,
     quotas: quota::Quotas,
     /// Last uses that are not yet in the store.
@@ -107,6 +112,8 @@ impl Auth {
         let throttle = Throttle::new(settings.failures, settings.forget_after);
         Ok(Self {
             adopted: Adopted::new(&pepper),
+            suspects: Suspects::new(),
+            new_bans: Mutex::default(),
             settings,
             store,
             pepper,
@@ -133,12 +140,16 @@ impl Auth {
         let error = match self.look_up(&claim, origin).await {
             Ok(login) => {
                 self.throttle.forgive(origin.address, &claim.login);
+                self.suspects.trust(origin.address);
                 return Ok(login);
             }
             Err(error @ AuthError::Store(_)) => return Err(error),
             Err(error) => error,
         };
         let failures = self.throttle.note(origin.address, &claim.login);
+        if error.password_id().is_none() {
+            self.suspect(origin.address, &claim).await?;
+        }
         let doubled = self.settings.first_penalty.saturating_mul(1 << failures.saturating_sub(1).min(10));
         sleep_until(received + doubled.min(self.settings.longest_penalty)).await;
         match error {
@@ -152,6 +163,40 @@ impl Auth {
             }
             other => Err(other),
         }
+    }
+
+    /// Notes a wrong password, and bans who has tried too many different ones.
+    async fn suspect(&self, address: IpAddr, claim: &Claim) -> Result<(), StoreError> {
+        let Some(tries) = self.suspects.note(address, claim) else { return Ok(()) };
+        let table = self.registry.table();
+        if table.is_known(address) {
+            return Ok(());
+        }
+        let ban = bans::next(address, tries, table.ban(address), self.clock.now());
+        self.store.ban(&ban).await?;
+        self.registry.keep_true(&*self.store).await?;
+        self.new_bans.lock().unwrap_or_else(PoisonError::into_inner).push(ban);
+        Ok(())
+    }
+
+    /// Until when nobody is let in from this address, if so. Never one from where a right password came.
+    pub fn banned_until(&self, address: IpAddr) -> Option<chrono::DateTime<chrono::Utc>> {
+        let table = self.registry.table();
+        let ban = table.ban(address).filter(|ban| ban.until > self.clock.now())?;
+        (!table.is_known(address) && !self.suspects.is_known(address)).then_some(ban.until)
+    }
+
+    /// Takes the bans of which nobody has been told yet.
+    pub fn new_bans(&self) -> Vec<BanRecord> {
+        std::mem::take(&mut *self.new_bans.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Forgets bans that are long over.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn forget_bans(&self) -> Result<(), StoreError> {
+        self.store.forget_bans(self.clock.now() - bans::MEMORY).await
     }
 
     async fn look_up(&self, claim: &Claim, origin: Origin) -> Result<Login, AuthError> {
@@ -413,6 +458,7 @@ impl Auth {
     /// When the store cannot be asked; the next call makes up for it.
     pub async fn upkeep(&self) -> Result<(), StoreError> {
         self.throttle.forget_old();
+        self.suspects.forget_old();
         self.registry.keep_true(&*self.store).await?;
         let table = self.registry.table();
         let now = self.clock.now();

@@ -1,13 +1,16 @@
 //! The valid app passwords and the login names in memory, so that a login does not pay for the store.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use ipnet::IpNet;
 use tokio::sync::Mutex;
 
+use crate::auth::bans::place;
 use crate::base::Mailbox;
-use crate::store::{AppPasswordRecord, MailboxRecord, Store, StoreError, Verifier};
+use crate::store::{AppPasswordRecord, BanRecord, MailboxRecord, Store, StoreError, Verifier};
 
 /// The table in use. It is replaced as a whole when the store's revision has changed.
 pub(in crate::auth) struct Registry {
@@ -22,6 +25,10 @@ pub(in crate::auth) struct Table {
     by_id: HashMap<String, Arc<AppPasswordRecord>>,
     /// Those that devices brought along, by their mailbox.
     adopted: HashMap<Mailbox, Vec<Arc<AppPasswordRecord>>>,
+    /// From where nobody is let in.
+    bans: HashMap<IpNet, BanRecord>,
+    /// From where app passwords were used last, or for the first time where that binds them.
+    known: HashSet<IpNet>,
     /// Addresses and aliases, in lower case.
     logins: HashMap<String, Arc<MailboxRecord>>,
 }
@@ -86,8 +93,13 @@ impl Table {
         for record in valid.iter().filter(|record| record.slow_hash.is_some()) {
             adopted.entry(record.mailbox.clone()).or_default().push(Arc::clone(record));
         }
+        let bans = store.bans().await?.into_iter().map(|ban| (ban.network, ban)).collect();
+        let known =
+            valid.iter().filter_map(|record| record.tracking.last.as_ref()).map(|last| place(last.address)).collect();
         Ok(Self {
             revision,
+            bans,
+            known,
             adopted,
             by_verifier: valid.iter().map(|record| (record.verifier, Arc::clone(record))).collect(),
             by_id: valid.iter().map(|record| (record.id.clone(), Arc::clone(record))).collect(),
@@ -98,6 +110,16 @@ impl Table {
     /// The app password with this verifier, if it was not revoked.
     pub(in crate::auth) fn password(&self, verifier: &Verifier) -> Option<Arc<AppPasswordRecord>> {
         self.by_verifier.get(verifier).cloned()
+    }
+
+    /// The ban of an address, over or not.
+    pub(in crate::auth) fn ban(&self, address: IpAddr) -> Option<&BanRecord> {
+        self.bans.get(&place(address))
+    }
+
+    /// Whether an app password was used from there.
+    pub(in crate::auth) fn is_known(&self, address: IpAddr) -> bool {
+        self.known.contains(&place(address))
     }
 
     /// What the store was at.

@@ -234,6 +234,53 @@ async fn a_right_one_in_the_wrong_hands_is_told_apart_by_the_administrator_alone
 }
 
 #[tokio::test]
+async fn who_guesses_is_banned_and_whoever_is_known_there_is_not() {
+    let mut gate = gate(|_| {}).await;
+    gate.auth.settings.first_penalty = Duration::ZERO;
+    gate.auth.settings.longest_penalty = Duration::ZERO;
+    let guess = async |address: &str| {
+        for number in 0..100 {
+            gate.auth
+                .verify(claim(ALICE, &format!("guess {number}")), from(address, Protocol::Imap))
+                .await
+                .unwrap_err();
+        }
+    };
+    let banned = |address: &str| gate.auth.banned_until(address.parse().unwrap());
+    guess("203.0.113.7").await;
+    let until = gate.clock.now() + chrono::Duration::minutes(15);
+    assert_eq!(banned("203.0.113.7"), Some(until));
+    assert_eq!(banned("::ffff:203.0.113.7"), Some(until));
+    assert_eq!(banned("203.0.113.8"), None);
+    assert_eq!(gate.auth.new_bans().len(), 1);
+    assert!(gate.auth.new_bans().is_empty());
+    // Another process keeps to it, and lifts it.
+    let other = Auth::new(Settings::default(), Arc::clone(&gate.store), pepper(), gate.clock.clone()).await.unwrap();
+    assert!(other.banned_until("203.0.113.7".parse().unwrap()).is_some());
+    gate.store.lift_ban(&"203.0.113.7/32".parse().unwrap()).await.unwrap();
+    gate.auth.upkeep().await.unwrap();
+    assert_eq!(banned("203.0.113.7"), None);
+    // Where the owner was let in, nobody is banned; nor here.
+    gate.auth.verify(claim(ALICE, RIGHT), from("192.0.2.1", Protocol::Imap)).await.unwrap();
+    for known in ["192.0.2.1", "127.0.0.1"] {
+        guess(known).await;
+        assert_eq!(banned(known), None, "{known}");
+    }
+    // A second time it lasts longer, and then it is over.
+    guess("203.0.113.9").await;
+    gate.clock.turn(chrono::Duration::minutes(16));
+    assert_eq!(banned("203.0.113.9"), None);
+    guess("203.0.113.9").await;
+    gate.clock.turn(chrono::Duration::minutes(16));
+    assert!(banned("203.0.113.9").is_some());
+    gate.clock.turn(chrono::Duration::minutes(45));
+    assert_eq!(banned("203.0.113.9"), None);
+    gate.clock.turn(chrono::Duration::days(8));
+    gate.auth.forget_bans().await.unwrap();
+    assert!(gate.store.bans().await.unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn network_protocol_and_date_are_answered_like_a_wrong_password() {
     let gate = gate(|record| {
         record.protocols = vec![Protocol::Smtp];

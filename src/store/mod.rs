@@ -1,6 +1,7 @@
 //! What outlives the process: mailboxes, app passwords as verifiers, sealed sign-ins. SQL appears in this folder only.
 
 mod audit;
+mod bans;
 mod journal;
 mod queue;
 mod sqlite;
@@ -17,6 +18,7 @@ pub use self::audit::{
     AuditAdded, AuditEnd, AuditEndRecord, AuditEntry, AuditFilter, AuditKind, AuditRecord, AuditTail, Audited, Seal,
     Sealer,
 };
+pub use self::bans::{BanRecord, Bans};
 pub use self::journal::{JournalEntry, JournalFilter, JournalOutcome, Journaled, Route};
 pub use self::queue::{
     AttemptEnd, Certainty, Doubt, Ending, HELD_CODE, LIMITS_CODE, Obstacle, Queue, QueueState, QueueWish,
@@ -572,8 +574,10 @@ pub trait Troubles: Send + Sync {
 
 /// The store, in the words of the program. SQLite serves one machine.
 #[async_trait]
-pub trait Store: Mailboxes + AppPasswords + SignIns + SealedRecords + Troubles + Queue + Journaled + Audited {
-    /// A number that grows whenever a mailbox, an alias or an app password changes (uses do not count), by whichever
+pub trait Store:
+    Mailboxes + AppPasswords + SignIns + SealedRecords + Troubles + Queue + Journaled + Audited + Bans
+{
+    /// A number that grows whenever a mailbox, an alias, a ban or an app password changes (uses do not count), by whichever
     /// process. Cheap enough to ask at every login.
     async fn revision(&self) -> Result<i64, StoreError>;
 

@@ -60,6 +60,7 @@ fn every_failure_of_ours_has_its_entry() {
     // What the queue shows of a message, and the log of what was found, without a failure of ours.
     codes.extend(
         [
+            "address-banned",
             "audit-broken",
             "graph-unfit",
             "held-by-administrator",

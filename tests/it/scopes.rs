@@ -298,3 +298,52 @@ async fn behind_a_load_balancer_it_is_the_clients_own_address_that_counts() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_guesses_is_turned_away_until_the_ban_is_lifted_and_nobody_else_is() {
+    use tokio::io::AsyncWriteExt;
+
+    const GUESSER: &str = "PROXY TCP4 203.0.113.7 10.0.0.1 4660 143\r\n";
+    const OWNER: &str = "PROXY TCP4 192.0.2.7 10.0.0.1 4660 143\r\n";
+    let edit: fn(String) -> String = |text| {
+        let more = "\ntls = \"starttls\"\nplaintext_from = [\"0.0.0.0/1\", \"128.0.0.0/1\"]\nproxy_protocol_from = [\"127.0.0.0/8\"]\n";
+        text.replace("\ntls = \"starttls\"\n", more)
+    };
+    let world = World::planned(Plan { edit, ..Plan::default() }).await;
+    let issued = world.issue_with(ALICE, |_| {}).await;
+    let password = issued.password.expose().clone();
+    let connect = async |header: &str| {
+        let mut stream = tokio::net::TcpStream::connect(world.address(Protocol::Imap, "starttls")).await.unwrap();
+        stream.write_all(header.as_bytes()).await.unwrap();
+        crate::common::Peer::new(stream)
+    };
+    let mut guessers = Vec::new();
+    for number in 0..20 {
+        let mut imap = connect(GUESSER).await;
+        guessers.push(async move {
+            assert!(imap.line().await.starts_with("* OK "));
+            for guess in 0..5 {
+                // Each login name by itself, so that none has to wait long.
+                let told = imap.imap(&format!("a LOGIN user{number}.{guess}@contoso.test wrong")).await;
+                assert!(told.starts_with("a NO "), "{told}");
+            }
+        });
+    }
+    futures::future::join_all(guessers).await;
+    let told = connect(GUESSER).await.rest().await;
+    assert_eq!(told, "* BYE Too many failed logins, try again later\r\n");
+    let mut owner = connect(OWNER).await;
+    owner.line().await;
+    assert!(owner.imap(&format!("a LOGIN {ALICE} {password}")).await.starts_with("a OK "));
+    let bans = world.ops.bans().await.unwrap();
+    assert_eq!((bans.len(), bans[0].network.to_string(), bans[0].tries), (1, "203.0.113.7/32".to_owned(), 100));
+    let noted = async |act: &str| {
+        let filter = postern::store::AuditFilter { kind: Some(postern::store::AuditKind::Act), ..Default::default() };
+        let records = world.ops.audit(&filter, 10).await.unwrap();
+        records.iter().any(|record| record.entry.details.contains(act) && record.entry.details.contains("203.0.113.7"))
+    };
+    eventually("it to be noted", async || noted("address banned").await).await;
+    assert_eq!(world.ops.lift_bans(&"203.0.113.0/24".parse().unwrap()).await.unwrap().len(), 1);
+    assert!(noted("ban lifted").await);
+    eventually("it to be let in", async || connect(GUESSER).await.line().await.starts_with("* OK ")).await;
+}

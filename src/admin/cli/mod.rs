@@ -4,6 +4,7 @@
 //! it failed, 2 for wrong usage and 78 for a wrong configuration.
 
 mod audit;
+mod ban;
 mod certificate;
 mod check;
 mod connect;
@@ -146,6 +147,7 @@ enum Command {
     Password(Box<password::PasswordGroup>),
     Queue(queue::QueueGroup),
     Audit(audit::AuditGroup),
+    Ban(ban::BanGroup),
     Halt(halt::HaltCommand),
     Resume(halt::ResumeCommand),
     Doctor(doctor::DoctorCommand),
@@ -169,6 +171,7 @@ impl Command {
             Self::Password(command) => command.run(set_up),
             Self::Queue(command) => command.run(set_up),
             Self::Audit(command) => command.run(set_up),
+            Self::Ban(command) => command.run(set_up),
             Self::Halt(command) => command.run(set_up),
             Self::Resume(command) => command.run(set_up),
             Self::Doctor(command) => command.run(set_up),

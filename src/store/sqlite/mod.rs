@@ -2,6 +2,7 @@
 
 mod app_passwords;
 mod audit;
+mod bans;
 mod journal;
 mod mailboxes;
 mod queue;
@@ -164,6 +165,7 @@ fn migrations() -> Migrator {
         migration(17, "adopted", include_str!("../migrations/sqlite/0017_adopted.sql")),
         migration(18, "doubts", include_str!("../migrations/sqlite/0018_doubts.sql")),
         migration(19, "disuse", include_str!("../migrations/sqlite/0019_disuse.sql")),
+        migration(20, "bans", include_str!("../migrations/sqlite/0020_bans.sql")),
     ])
 }
 

@@ -40,6 +40,21 @@ pub(in crate::base::catalogue) static MACHINE: &[Entry] = &[
         ..MEND
     },
     Entry {
+        code: "address-banned",
+        title: "an address has guessed too much and is turned away",
+        what: "A hundred different passwords came from it within an hour and no right one. Its connections are answered \
+               `421 4.7.0 Too many failed logins` (IMAP and POP3 likewise) for 15 minutes, four times as long the next time, up to a day. \
+               A program that tries one old password again and again is no reason, nor is this machine, nor an address from where an app \
+               password was used.",
+        remedy: &[
+            Step::Do("If strangers can reach Postern who need not, let a firewall keep them out. See who is banned:"),
+            Step::Run("postern ban list"),
+            Step::Do("If it was somebody of yours:"),
+            Step::Run("postern ban lift ADDRESS"),
+        ],
+        ..COMMAND
+    },
+    Entry {
         code: "audit-broken",
         title: "the audit trail was changed past Postern",
         what: "The end of this instance's chain is not the one that Postern noted: somebody has written to the store, or has put an older one \
