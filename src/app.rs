@@ -396,7 +396,12 @@ impl App {
         let connections = tokio::spawn(async move { traffic.upkeep(stopped).await });
         let courier = tokio::spawn(self.courier.run(self.road.stopping.clone(), sessions_ended.clone()));
         let broker = Arc::clone(&self.road.broker);
-        let sign_ins = tokio::spawn(look_after_sign_ins(broker, Arc::clone(&self.store), Arc::clone(&self.road)));
+        let sign_ins = tokio::spawn(look_after_sign_ins(
+            broker,
+            Arc::clone(&self.store),
+            Arc::clone(&self.road),
+            self.config.reminders.clone(),
+        ));
         let exposition_stop = CancellationToken::new();
         let exposition = self.metrics.map(|(listener, figures)| {
             let exposition = Exposition { figures, road: Arc::clone(&self.road), store: Arc::clone(&self.store) };

@@ -13,6 +13,7 @@ use tracing::{debug, error, info, warn};
 use crate::app::reminders;
 use crate::base::{Fault, TenantName};
 use crate::broker::Broker;
+use crate::config;
 use crate::session::Road;
 use crate::store::BanRecord;
 use crate::telemetry::audit::Audit;
@@ -28,14 +29,17 @@ pub(in crate::app) async fn look_after_sign_ins(
     broker: Arc<Broker>,
     store: Arc<dyn crate::store::Store>,
     road: Arc<Road>,
+    mail: config::Reminders,
 ) {
-    let (mut told, mut reminders) = (HashMap::new(), reminders::Reminders::default());
+    let mut told = HashMap::new();
+    let (audit, delivery) = (Arc::clone(&road.audit), road.delivery.clone());
+    let reminders = reminders::Reminders { store: Arc::clone(&store), audit, delivery, mail };
     let mut hourly = interval(KEEP_ALIVE_TIME);
     hourly.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         hourly.tick().await;
         tell_expiries(&broker, &mut told).await;
-        reminders.remind(&store, &road.audit, Utc::now()).await;
+        reminders.remind(Utc::now()).await;
         end_disused(&*store, &road.audit).await;
         if let Err(error) = road.auth.forget_bans().await {
             debug!("bans that are over cannot be forgotten: {error}");

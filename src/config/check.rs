@@ -15,7 +15,7 @@ use crate::config::files::{self, Base};
 use crate::config::listener::listeners;
 use crate::config::log;
 use crate::config::model::{
-    Audit, Config, Delivery, DeliveryMode, KeySource, Limits, OwnCertificate, Tenant, UnknownOutcome,
+    Audit, Config, Delivery, DeliveryMode, KeySource, Limits, OwnCertificate, Reminders, Tenant, UnknownOutcome,
 };
 use crate::config::raw::{self, Report, Section};
 use crate::config::tenant::{self, Around};
@@ -42,6 +42,7 @@ pub(super) fn check(text: &str, base: &Base, surroundings: &Surroundings, report
     let upstream = root.table("upstream").map(|section| upstream::upstream(section, base)).unwrap_or_default();
     let metrics = root.table("metrics").and_then(metrics);
     let log = root.table("log").map(log::log).unwrap_or_default();
+    let reminders = root.table("reminders").map(reminders).unwrap_or_default();
     root.not_yet(&["console", "store", "store_file", "store_env"]);
     root.finish();
     let mark = String::new();
@@ -56,6 +57,7 @@ pub(super) fn check(text: &str, base: &Base, surroundings: &Surroundings, report
             audit,
             metrics,
             log,
+            reminders,
             delivery,
             keys,
             upstream,
@@ -247,6 +249,22 @@ fn keys(section: Section<'_>, base: &Base) -> KeySource {
     }
     section.finish();
     credential::only_one(report, found).map_or(KeySource::DefaultFile, |(_, source)| source)
+}
+
+/// `[reminders]`: who gets a mail.
+fn reminders(section: Section<'_>) -> Reminders {
+    let report = section.report();
+    let reminders = section.text("mail").map(|text| match text.value {
+        "mailbox" => Reminders::Mailbox,
+        "nobody" => Reminders::Nobody,
+        address => address.parse().map(Reminders::To).unwrap_or_else(|_| {
+            let message = format!("`{}` is no address", address.escape_debug());
+            report.fault(&text.place, message, "Write an address, \"mailbox\" or \"nobody\".");
+            Reminders::Nobody
+        }),
+    });
+    section.finish();
+    reminders.unwrap_or_default()
 }
 
 /// `[metrics]`; without an address there is nothing to give out.

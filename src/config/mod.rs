@@ -26,8 +26,8 @@ pub use listener::parse_network;
 pub use log::{Log, LogFormat, LogLevel};
 pub use model::{
     Audit, Cloud, Config, Credential, Delivery, DeliveryMode, Endpoints, Family, Grant, Grants, HostPort, KeySource,
-    Limits, Listener, MailboxLimits, OwnCertificate, ProxySource, Route, Scopes, SecretPlace, SmtpService, SmtpTls,
-    Tenant, TlsMode, UnknownOutcome, Upstream,
+    Limits, Listener, MailboxLimits, OwnCertificate, ProxySource, Reminders, Route, Scopes, SecretPlace, SmtpService,
+    SmtpTls, Tenant, TlsMode, UnknownOutcome, Upstream,
 };
 pub(crate) use raw::distance;
 pub use tenant::is_uuid;

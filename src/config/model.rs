@@ -13,7 +13,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use url::Url;
 
 use crate::base::proxy::{Direct, Proxy};
-use crate::base::{Protocol, TenantName};
+use crate::base::{Mailbox, Protocol, TenantName};
 use crate::config::log::Log;
 
 pub use crate::base::{Family, HostPort};
@@ -39,6 +39,8 @@ pub struct Config {
     pub metrics: Option<SocketAddr>,
     /// What `serve` says of itself.
     pub log: Log,
+    /// Who gets a mail when an app password ends.
+    pub reminders: Reminders,
     /// What becomes of a message.
     pub delivery: Delivery,
     /// Where the master key is.
@@ -69,6 +71,7 @@ impl Config {
             audit: Audit::default(),
             metrics: None,
             log: Log::default(),
+            reminders: Reminders::default(),
             delivery: Delivery::default(),
             keys: KeySource::DefaultFile,
             upstream: Upstream::default(),
@@ -445,6 +448,18 @@ impl Scopes {
             Protocol::Pop3 => &self.pop3,
         }
     }
+}
+
+/// Who gets a mail when an app password of a mailbox ends soon.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Reminders {
+    /// The mailbox itself.
+    #[default]
+    Mailbox,
+    /// This address.
+    To(Mailbox),
+    /// Nobody; the log and the audit trail have it all the same.
+    Nobody,
 }
 
 /// The audit trail.

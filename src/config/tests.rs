@@ -233,6 +233,14 @@ fn keys_without_effect_yet_are_refused_and_never_ignored() {
     ] {
         assert_eq!(folder.parse(&format!("[log]\n{text}")).unwrap_err().faults[0].key, key);
     }
+    for (text, wanted) in [
+        ("", Reminders::Mailbox),
+        ("mail = \"nobody\"", Reminders::Nobody),
+        ("mail = \"admin@contoso.test\"", Reminders::To("admin@contoso.test".parse().unwrap())),
+    ] {
+        assert_eq!(folder.config(&format!("[reminders]\n{text}")).reminders, wanted);
+    }
+    assert_eq!(folder.parse("[reminders]\nmail = \"x\"").unwrap_err().faults[0].key, "reminders.mail");
     folder.config("[metrics]\n[log]\n[limits]\n[delivery]\ndefault = \"direct\"\n[keys]\n[upstream]\n");
     folder.config(&format!("{TENANT}routes = [\"smtp\"]\n"));
 }

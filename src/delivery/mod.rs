@@ -12,6 +12,7 @@ mod late;
 pub mod live;
 mod mark;
 mod noted;
+mod notice;
 mod pool;
 mod remedy;
 mod report;
@@ -48,6 +49,7 @@ pub use self::assured::Assured;
 pub use self::courier::Courier;
 pub use self::direct::Direct;
 pub use self::late::LateAnswers;
+pub use self::notice::Notice;
 
 /// What a delivery needs.
 #[derive(Clone)]
@@ -128,8 +130,8 @@ pub enum DeliveryError {
         /// How long we waited.
         seconds: u64,
     },
-    /// No report can be made of a message that was not delivered.
-    #[error("the report about a message that was not delivered cannot be made: {0}")]
+    /// No report can be made of a message that was not delivered, or no reminder.
+    #[error("a mail of Postern's own cannot be made: {0}")]
     Report(String),
     /// Exchange's limits for the mailbox are used up.
     #[error("{0}")]

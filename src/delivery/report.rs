@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 use lettre::message::header::{ContentTransferEncoding, ContentType, Header, HeaderName, HeaderValue};
 use lettre::message::{Body, Mailbox as Correspondent, MultiPart, SinglePart};
 
-use crate::base::Reference;
-use crate::delivery::spool::Spool;
+use crate::base::{Mailbox, Reference};
+use crate::delivery::spool::{Draft, Spool};
 use crate::delivery::{DeliveryError, recipient_of};
 use crate::store::{QueueState, QueuedMessage, QueuedRecipient, RecipientState};
 use crate::wire::smtp::{MailFrom, Notify, RcptTo};
@@ -51,7 +51,7 @@ impl Reported {
 
 /// `Auto-Submitted: auto-replied` (RFC 3834, section 5): nothing answers it by itself.
 #[derive(Clone)]
-struct AutoSubmitted;
+pub(in crate::delivery) struct AutoSubmitted(pub(in crate::delivery) &'static str);
 
 impl Header for AutoSubmitted {
     fn name() -> HeaderName {
@@ -59,11 +59,11 @@ impl Header for AutoSubmitted {
     }
 
     fn parse(_: &str) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
-        Ok(Self)
+        Ok(Self("auto-replied"))
     }
 
     fn display(&self) -> HeaderValue {
-        HeaderValue::new(Self::name(), "auto-replied".to_owned())
+        HeaderValue::new(Self::name(), self.0.to_owned())
     }
 }
 
@@ -95,12 +95,24 @@ pub(in crate::delivery) async fn keep(
     // A report belongs to what was promised already, and is small: a full disk alone may keep it out.
     let mut draft = spool.begin_anyway().await?;
     draft.write(&content).await?;
-    let path = format!("<{}>", message.mailbox);
-    let report = QueuedMessage {
+    let report = of_ours(&draft, &message.mailbox, &message.mailbox, message_id, now);
+    draft.keep().await?;
+    Ok(Some(report))
+}
+
+/// The row of a message that Postern itself sends from a mailbox: nobody is told what becomes of it.
+pub(in crate::delivery) fn of_ours(
+    draft: &Draft,
+    mailbox: &Mailbox,
+    to: &Mailbox,
+    message_id: String,
+    now: DateTime<Utc>,
+) -> QueuedMessage {
+    QueuedMessage {
         id: draft.id().to_owned(),
-        mailbox: message.mailbox.clone(),
+        mailbox: mailbox.clone(),
         password_id: String::new(),
-        mail: format!("FROM:{path}"),
+        mail: format!("FROM:<{mailbox}>"),
         size_octets: draft.octets(),
         message_id: Some(message_id),
         is_report: true,
@@ -116,10 +128,8 @@ pub(in crate::delivery) async fn keep(
         held: chrono::Duration::zero(),
         held_since: None,
         obstacle: None,
-        recipients: vec![QueuedRecipient { rcpt: format!("TO:{path}"), state: RecipientState::Waiting, reply: None }],
-    };
-    draft.keep().await?;
-    Ok(Some(report))
+        recipients: vec![QueuedRecipient { rcpt: format!("TO:<{to}>"), state: RecipientState::Waiting, reply: None }],
+    }
 }
 
 /// The Message-ID of a report, without angle brackets. One message may be told of more than once.
@@ -185,7 +195,7 @@ fn content(
         })
         .date(now.into())
         .message_id(Some(format!("<{message_id}>")))
-        .header(AutoSubmitted)
+        .header(AutoSubmitted("auto-replied"))
         .multipart(report)
         .map_err(|error| error.to_string())?;
     let text = String::from_utf8(built.formatted()).map_err(|error| error.to_string())?;

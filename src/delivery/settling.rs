@@ -310,7 +310,7 @@ fn nobody_can_be_told(message: &QueuedMessage) -> bool {
 
 fn undeliverable(message: &QueuedMessage) -> Obstacle {
     let reason = if message.is_report {
-        "a delivery report cannot be delivered to the mailbox itself"
+        "a mail of Postern's own (a delivery report, a reminder) cannot be delivered"
     } else {
         "a message of nobody (<>) cannot be delivered, so that nobody can be told"
     };

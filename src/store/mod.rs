@@ -449,6 +449,9 @@ pub trait AppPasswords: Send + Sync {
         ends_unused: Option<chrono::Duration>,
     ) -> Result<Rotation, StoreError>;
 
+    /// Notes that its end is spoken of, so many days ahead. False: that was noted already, by whichever process.
+    async fn note_reminded(&self, id: &str, days: i64) -> Result<bool, StoreError>;
+
     /// Ends those that have a successor which is used, and that nobody has used for as long as was said. Returns which.
     async fn end_disused(&self, now: DateTime<Utc>) -> Result<Vec<AppPasswordRecord>, StoreError>;
 

@@ -5,7 +5,7 @@ use postern::admin::ops::{OpsError, PasswordState, Rotate};
 use postern::base::Protocol;
 use postern::store::{DeliveryMode, SenderScope};
 
-use crate::common::{World, eventually, plain};
+use crate::common::{Plan, World, eventually, plain};
 
 const ALICE: &str = "alice@contoso.test";
 
@@ -151,4 +151,62 @@ async fn who_uses_it_from_where_and_by_what_can_be_seen_and_what_nobody_uses_is_
     assert!(said.contains(&id) && said.contains(&other) && !said.contains(&kept), "{said}");
     assert!(!world.ops.password(&other).await.unwrap().state.is_in_force());
     assert!(world.ops.password(&kept).await.unwrap().state.is_in_force());
+}
+
+/// Writes to the store past everything, as if time had gone by.
+async fn aged(world: &World, change: &'static str) {
+    use sqlx::ConnectOptions;
+
+    let file = world.config.data_dir.join(postern::store::SqliteStore::FILE);
+    let mut store = sqlx::sqlite::SqliteConnectOptions::new().filename(file).connect().await.unwrap();
+    sqlx::query(change).execute(&mut store).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mail_says_once_that_one_ends() {
+    for (mail, to) in [("mailbox", Some(ALICE)), ("bob@contoso.test", Some("bob@contoso.test")), ("nobody", None)] {
+        let more = format!("\n[reminders]\nmail = \"{mail}\"\n");
+        let mut world = World::planned(Plan { more, ..Plan::default() }).await;
+        let ends = Some(chrono::Utc::now() + Duration::days(5) + Duration::hours(1));
+        let issued = world
+            .issue_with(ALICE, |request| {
+                request.expires_at = ends;
+                request.label = "scanner".to_owned();
+                request.owner = Some("Facility".to_owned());
+            })
+            .await;
+        // For reading only it has no way to send.
+        world
+            .issue_with(ALICE, |request| {
+                request.expires_at = ends;
+                request.protocols = vec![Protocol::Imap];
+            })
+            .await;
+        aged(&world, "UPDATE app_password SET created_at = created_at - 5184000000").await;
+        for _ in 0..2 {
+            world.stop_serving().await;
+            world.serve().await;
+            let noted = async || {
+                let acts = world.ops.audit(&postern::store::AuditFilter::default(), 50).await.unwrap();
+                acts.iter().filter(|record| record.entry.details.contains("\"password ends\"")).count()
+            };
+            eventually("both to be noted", async || noted().await == 2).await;
+            eventually("the mail to go", async || world.ops.queue().await.unwrap().is_empty()).await;
+        }
+        let sent = world.sandbox.submissions();
+        assert_eq!(sent.len(), usize::from(to.is_some()), "once, whoever starts again");
+        if let Some(to) = to {
+            assert_eq!((sent[0].mail_from.as_str(), sent[0].recipients.as_slice()), (ALICE, &[to.to_owned()][..]));
+            let text = String::from_utf8_lossy(&sent[0].content).into_owned();
+            for part in [
+                "Auto-Submitted: auto-generated\r\n",
+                "The app password \"scanner\" of alice@contoso.test ends in 5 days",
+                "Whose it is: Facility\r\n",
+                "It was never used.\r\n",
+                &format!("postern password rotate {} --overlap 7d", issued.row.id),
+            ] {
+                assert!(text.contains(part), "{part}: {text}");
+            }
+        }
+    }
 }

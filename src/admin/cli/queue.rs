@@ -270,7 +270,7 @@ fn show(output: &Output, message: &QueuedMessage) -> Result<(), Failure> {
         rows.push(vec!["app password".into(), message.password_id.clone().into()]);
     }
     if message.is_report {
-        rows.push(vec!["what".into(), "a delivery report of Postern's".into()]);
+        rows.push(vec!["what".into(), "a mail of Postern's own: a delivery report, or a reminder".into()]);
     }
     if message.is_unknown() {
         rows.push(vec!["outcome".into(), Entry::Bad("unknown: it may have arrived".to_owned())]);

@@ -86,6 +86,18 @@ impl AppPasswords for SqliteStore {
         transaction.commit().await
     }
 
+    async fn note_reminded(&self, id: &str, days: i64) -> Result<bool, StoreError> {
+        let noted = sqlx::query(
+            "UPDATE app_password SET reminded_days = $2 WHERE id = $1 AND (reminded_days IS NULL OR reminded_days > $2)",
+        )
+        .bind(id)
+        .bind(days)
+        .execute(&self.pool)
+        .await
+        .map_err(failed)?;
+        Ok(noted.rows_affected() > 0)
+    }
+
     async fn end_disused(&self, now: DateTime<Utc>) -> Result<Vec<AppPasswordRecord>, StoreError> {
         let mut transaction = self.begin().await?;
         // The time begins with the first use of the successor at the earliest, as far as that is known: from its issue on.

@@ -166,6 +166,7 @@ fn migrations() -> Migrator {
         migration(18, "doubts", include_str!("../migrations/sqlite/0018_doubts.sql")),
         migration(19, "disuse", include_str!("../migrations/sqlite/0019_disuse.sql")),
         migration(20, "bans", include_str!("../migrations/sqlite/0020_bans.sql")),
+        migration(21, "reminded", include_str!("../migrations/sqlite/0021_reminded.sql")),
     ])
 }
 
