@@ -127,22 +127,31 @@ impl Foundation {
         Ok(Self { store, vault: Arc::new(vault), pepper, audit: Arc::new(audit) })
     }
 
-    /// Begins another chain of the audit trail, under another name. Nobody may be writing to the one before.
+    /// Another chain of the audit trail, under a name that nobody has yet.
+    ///
+    /// # Errors
+    /// [`FoundationError::Instance`] where the system gives no random numbers.
+    pub fn new_chain(&self) -> Result<Audit, FoundationError> {
+        let name = app_password::generate_id().map_err(|_| FoundationError::Instance {
+            path: PathBuf::from("instance"),
+            source: std::io::Error::other("the system gives no random numbers"),
+        })?;
+        Ok(Audit::new(Arc::clone(&self.store), name, &self.pepper.audit_key(), Clock::system(), None))
+    }
+
+    /// Goes on with this chain from now on. Nobody may be writing to the one before.
     ///
     /// # Errors
     /// [`FoundationError::Instance`].
-    pub fn begin_chain(&mut self, config: &Config) -> Result<(), FoundationError> {
-        let path = config.data_dir.join("instance");
-        std::fs::remove_file(&path).map_err(|source| FoundationError::Instance { path: path.clone(), source })?;
-        let mark = mark_file(&config.data_dir);
+    pub fn go_on_with(&mut self, config: &Config, chain: &Audit) -> Result<(), FoundationError> {
+        let (path, mark) = (config.data_dir.join("instance"), mark_file(&config.data_dir));
+        let failed = |path: &Path, source| FoundationError::Instance { path: path.to_owned(), source };
+        write_private(&path, chain.instance().as_bytes()).map_err(|source| failed(&path, source))?;
         match std::fs::remove_file(&mark) {
-            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-                return Err(FoundationError::Instance { path: mark, source });
-            }
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => return Err(failed(&mark, source)),
             _ => {}
         }
-        let name = instance(&config.data_dir)?;
-        self.audit = Arc::new(trail(config, Arc::clone(&self.store), name, &self.pepper));
+        self.audit = Arc::new(trail(config, Arc::clone(&self.store), chain.instance().to_owned(), &self.pepper));
         Ok(())
     }
 }

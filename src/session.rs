@@ -141,14 +141,15 @@ pub async fn serve(road: Arc<Road>, mut incoming: Incoming, id: ConnId) {
     let span =
         info_span!("conn", conn.id = id.0, protocol = %settings.protocol, client.addr = %peer.ip().to_canonical());
     async move {
-        if road.auth.banned_until(peer.ip()).is_some() {
-            metrics::login(settings.protocol, "address-banned");
-            debug!("a connection from a banned address is turned away");
-            let turned_away = turn_away(&road, incoming, Answer::TooManyFailures);
-            drop(Box::pin(timeout(Duration::from_secs(5), turned_away)).await);
-            return;
-        }
-        match road.permits.admit(peer.ip()) {
+        let is_banned = road.auth.banned_until(peer.ip()).is_some();
+        let (admission, answer) = match is_banned {
+            true => {
+                metrics::login(settings.protocol, "address-banned");
+                (road.permits.turn_away(), Answer::TooManyFailures)
+            }
+            false => (road.permits.admit(peer.ip()), Answer::TooManyConnections),
+        };
+        match admission {
             Admission::Admitted(permit, before_login) => {
                 // Boxed apart, as is what turns clients away, so that a relay of hours does not carry the room that the login needed.
                 if let Some(joined) = Box::pin(converse(&road, incoming, before_login)).await {
@@ -157,11 +158,11 @@ pub async fn serve(road: Arc<Road>, mut incoming: Incoming, id: ConnId) {
                 drop(permit);
             }
             Admission::TurnedAway(permit) => {
-                warn!("too many connections, one is turned away");
-                drop(
-                    Box::pin(timeout(Duration::from_secs(5), turn_away(&road, incoming, Answer::TooManyConnections)))
-                        .await,
-                );
+                match is_banned {
+                    true => debug!("a connection from a banned address is turned away"),
+                    false => warn!("too many connections, one is turned away"),
+                }
+                drop(Box::pin(timeout(Duration::from_secs(5), turn_away(&road, incoming, answer))).await);
                 drop(permit);
             }
             Admission::Dropped => debug!("too many connections, one is dropped"),

@@ -97,8 +97,11 @@ impl Reminders {
                 password.id = record.id,
                 code = error.code(),
                 remedy = error.remedy(),
-                "the reminder of an app password that ends cannot be sent: {error}"
+                "the reminder of an app password that ends cannot be sent, and is tried again in an hour: {error}"
             );
+            if let Err(error) = self.store.forget_reminded(&record.id).await {
+                warn!(code = error.code(), remedy = error.remedy(), "it will not be: {error}");
+            }
         }
     }
 }

@@ -16,7 +16,6 @@ use crate::broker::Broker;
 use crate::config;
 use crate::session::Road;
 use crate::store::BanRecord;
-use crate::telemetry::audit::Audit;
 
 /// How often sign-ins are looked through for one that nobody uses.
 const KEEP_ALIVE_TIME: Duration = Duration::from_secs(3600);
@@ -40,7 +39,7 @@ pub(in crate::app) async fn look_after_sign_ins(
         hourly.tick().await;
         tell_expiries(&broker, &mut told).await;
         reminders.remind(Utc::now()).await;
-        end_disused(&*store, &road.audit).await;
+        end_disused(&*store, &road).await;
         if let Err(error) = road.auth.forget_bans().await {
             debug!("bans that are over cannot be forgotten: {error}");
         }
@@ -51,8 +50,13 @@ pub(in crate::app) async fn look_after_sign_ins(
 }
 
 /// Ends app passwords that were rotated, whose successors are used and which nobody has used for as long as was said.
-async fn end_disused(store: &dyn crate::store::Store, audit: &Audit) {
-    let ended = match store.end_disused(Utc::now()).await {
+async fn end_disused(store: &dyn crate::store::Store, road: &Road) {
+    let (now, audit) = (Utc::now(), &road.audit);
+    let noted = match store.note_in_use(&road.auth.in_use(), now).await {
+        Ok(()) => store.end_disused(now).await,
+        Err(error) => Err(error),
+    };
+    let ended = match noted {
         Ok(ended) => ended,
         Err(error) => {
             warn!(

@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout};
 use crate::auth::app_password::{Pepper, SlowHasher};
 use crate::auth::policy::network_of;
 use crate::auth::registry::Table;
+use crate::auth::throttle::said;
 use crate::base::Mailbox;
 use crate::store::AppPasswordRecord;
 use crate::wire::sasl::Claim;
@@ -118,14 +119,15 @@ impl Adopted {
         mailbox: Option<&Mailbox>,
         address: IpAddr,
         has_failed_too_often: bool,
+        is_admitted: impl Fn(&AppPasswordRecord) -> bool,
     ) -> Checked {
         let most = table.most_adopted();
         if most == 0 || claim.password.expose().is_empty() {
             return Checked::Wrong;
         }
         let candidates = mailbox.map(|mailbox| table.adopted(mailbox)).unwrap_or_default();
-        let key = self.answer_key(claim, mailbox);
-        if let Some(answer) = self.remembered(table, &key) {
+        let key = self.answer_key(claim);
+        if let Some(answer) = self.remembered(table, &key, mailbox, &is_admitted) {
             return self.noted(answer, address);
         }
         let is_known = candidates.iter().any(|record| self.is_known(record, address));
@@ -140,7 +142,7 @@ impl Adopted {
         let Ok(Ok(turn)) = timeout(LONGEST_WAIT, at_once.acquire()).await else { return Checked::LeftOpen };
         drop(in_line);
         // Of many devices that come at once with the same secret, one has it worked out.
-        if let Some(answer) = self.remembered(table, &key) {
+        if let Some(answer) = self.remembered(table, &key, mailbox, &is_admitted) {
             return self.noted(answer, address);
         }
         let hasher = Arc::clone(&self.hasher);
@@ -194,26 +196,27 @@ impl Adopted {
         Checked::Right(record)
     }
 
-    /// What was found out before, if it still holds: `Some(None)` that it is wrong.
+    /// What was found out before, if it still holds: `Some(None)` that it is wrong. One that is right and let in holds for as long as it is
+    /// there; all others, so that nothing tells them apart, until the store changes.
     #[allow(clippy::option_option, reason = "remembered or not, right or not")]
-    fn remembered(&self, table: &Table, key: &[u8; 32]) -> Option<Option<Arc<AppPasswordRecord>>> {
+    fn remembered(
+        &self,
+        table: &Table,
+        key: &[u8; 32],
+        mailbox: Option<&Mailbox>,
+        is_admitted: impl Fn(&AppPasswordRecord) -> bool,
+    ) -> Option<Option<Arc<AppPasswordRecord>>> {
         let answer = self.answers.get(key).map(|entry| entry.clone())?;
-        match answer.id {
-            Some(id) => match table.password_by_id(&id).filter(|record| record.slow_hash.is_some()) {
-                Some(record) => Some(Some(Arc::clone(record))),
-                // Revoked since.
-                None => None,
-            },
-            None => (answer.revision == table.revision()).then_some(None),
-        }
+        let is_fresh = answer.revision == table.revision();
+        let Some(id) = answer.id else { return is_fresh.then_some(None) };
+        // Not one that was revoked since, nor where the name means another mailbox by now.
+        let record = table.password_by_id(&id).filter(|record| record.slow_hash.is_some())?;
+        let is_theirs = mailbox == Some(&record.mailbox);
+        (is_theirs && (is_fresh || is_admitted(record))).then(|| Some(Arc::clone(record)))
     }
 
     fn is_known(&self, record: &AppPasswordRecord, address: IpAddr) -> bool {
         let address = address.to_canonical();
-        let is_narrow = |network: &IpNet| match network {
-            IpNet::V4(v4) => v4.prefix_len() >= WIDEST_V4,
-            IpNet::V6(v6) => v6.prefix_len() >= WIDEST_V6,
-        };
         record.networks.iter().any(|network| is_narrow(network) && network.contains(&address))
             || record.first_use.as_ref().is_some_and(|first| first.network.contains(&address))
             || record.tracking.last.as_ref().is_some_and(|last| network_of(last.address).contains(&address))
@@ -226,7 +229,7 @@ impl Adopted {
             true => (Some(network_of(address)), KNOWN_TRIES, KNOWN_REFILL),
             false => (None, STRANGERS_TRIES, STRANGERS_REFILL),
         };
-        let key = self.tries_key.hash_one((whose, claim.login.to_ascii_lowercase()));
+        let key = self.tries_key.hash_one((whose, said(&claim.login)));
         let now = Instant::now();
         if self.tries.len() >= MOST_ENTRIES && !self.tries.contains_key(&key) {
             self.make_room(now);
@@ -257,17 +260,23 @@ impl Adopted {
         }
     }
 
-    fn answer_key(&self, claim: &Claim, mailbox: Option<&Mailbox>) -> [u8; 32] {
+    /// By the name as it is counted, whether it means a mailbox or not.
+    fn answer_key(&self, claim: &Claim) -> [u8; 32] {
         let mut context = hmac::Context::with_key(&self.answers_key);
-        match mailbox {
-            Some(mailbox) => context.update(mailbox.as_str().as_bytes()),
-            None => context.update(&claim.login),
-        }
-        // Neither holds a NUL, whichever stands in front.
-        context.update(&[0, u8::from(mailbox.is_some()), 0]);
+        let said = said(&claim.login);
+        context.update(&(said.len() as u64).to_be_bytes());
+        context.update(&said);
         context.update(claim.password.expose());
         let mut key = [0; 32];
         key.copy_from_slice(context.sign().as_ref());
         key
+    }
+}
+
+/// Whether a network is a place, and not a good part of the Internet.
+pub(in crate::auth) fn is_narrow(network: &IpNet) -> bool {
+    match network {
+        IpNet::V4(v4) => v4.prefix_len() >= WIDEST_V4,
+        IpNet::V6(v6) => v6.prefix_len() >= WIDEST_V6,
     }
 }

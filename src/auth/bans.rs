@@ -28,6 +28,9 @@ const LONGEST_BAN: chrono::Duration = chrono::Duration::hours(24);
 /// How long it is remembered that there was one.
 pub(in crate::auth) const MEMORY: chrono::Duration = chrono::Duration::days(7);
 
+/// The most bans that are kept to at a time; the newest.
+pub(in crate::auth) const MOST_ACTIVE: u32 = 5_000;
+
 /// The most addresses that are watched, and that are known.
 const MOST_WATCHED: usize = 5_000;
 const MOST_KNOWN: usize = 50_000;

@@ -89,6 +89,8 @@ pub struct Auth {
     throttle: Throttle,
     adopted: Adopted,
     suspects: Suspects,
+    /// Who is banned, and until when, as the store had it a second ago.
+    bans: DashMap<ipnet::IpNet, chrono::DateTime<chrono::Utc>>,
     /// Bans that nobody has been told of yet.
     new_bans: Mutex<Vec<BanRecord>>,
     sessions: sessions::Sessions,
@@ -110,9 +112,10 @@ impl Auth {
     ) -> Result<Self, StoreError> {
         let registry = Registry::load(&*store).await?;
         let throttle = Throttle::new(settings.failures, settings.forget_after);
-        Ok(Self {
+        let auth = Self {
             adopted: Adopted::new(&pepper),
             suspects: Suspects::new(),
+            bans: DashMap::new(),
             new_bans: Mutex::default(),
             settings,
             store,
@@ -123,7 +126,9 @@ impl Auth {
             sessions: sessions::Sessions::default(),
             quotas: quota::Quotas::default(),
             uses: DashMap::new(),
-        })
+        };
+        auth.take_up_bans().await?;
+        Ok(auth)
     }
 
     /// Finds out whether the claim holds: one keyed hash and one look-up, however many app passwords exist.
@@ -147,9 +152,7 @@ impl Auth {
             Err(error) => error,
         };
         let failures = self.throttle.note(origin.address, &claim.login);
-        if error.password_id().is_none() {
-            self.suspect(origin.address, &claim).await?;
-        }
+        self.suspect(origin.address, &claim).await?;
         let doubled = self.settings.first_penalty.saturating_mul(1 << failures.saturating_sub(1).min(10));
         sleep_until(received + doubled.min(self.settings.longest_penalty)).await;
         match error {
@@ -168,27 +171,43 @@ impl Auth {
     /// Notes a wrong password, and bans who has tried too many different ones.
     async fn suspect(&self, address: IpAddr, claim: &Claim) -> Result<(), StoreError> {
         let Some(tries) = self.suspects.note(address, claim) else { return Ok(()) };
-        let table = self.registry.table();
-        if table.is_known(address) {
+        if self.registry.table().is_known(address) {
             return Ok(());
         }
-        let ban = bans::next(address, tries, table.ban(address), self.clock.now());
+        let before = self.store.ban_of(&bans::place(address)).await?;
+        let ban = bans::next(address, tries, before.as_ref(), self.clock.now());
         self.store.ban(&ban).await?;
-        self.registry.keep_true(&*self.store).await?;
+        self.bans.insert(ban.network, ban.until);
         self.new_bans.lock().unwrap_or_else(PoisonError::into_inner).push(ban);
         Ok(())
     }
 
     /// Until when nobody is let in from this address, if so. Never one from where a right password came.
     pub fn banned_until(&self, address: IpAddr) -> Option<chrono::DateTime<chrono::Utc>> {
-        let table = self.registry.table();
-        let ban = table.ban(address).filter(|ban| ban.until > self.clock.now())?;
-        (!table.is_known(address) && !self.suspects.is_known(address)).then_some(ban.until)
+        let until = *self.bans.get(&bans::place(address))?;
+        let is_known = || self.registry.table().is_known(address) || self.suspects.is_known(address);
+        (until > self.clock.now() && !is_known()).then_some(until)
     }
 
     /// Takes the bans of which nobody has been told yet.
     pub fn new_bans(&self) -> Vec<BanRecord> {
         std::mem::take(&mut *self.new_bans.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes up bans, and what was lifted, by whichever process.
+    async fn take_up_bans(&self) -> Result<(), StoreError> {
+        let active = self.store.active_bans(self.clock.now(), bans::MOST_ACTIVE).await?;
+        let active: std::collections::HashMap<_, _> = active.into_iter().map(|ban| (ban.network, ban.until)).collect();
+        self.bans.retain(|network, _| active.contains_key(network));
+        for (network, until) in active {
+            self.bans.insert(network, until);
+        }
+        Ok(())
+    }
+
+    /// The IDs of the app passwords with sessions that are open now.
+    pub fn in_use(&self) -> Vec<String> {
+        self.sessions.passwords()
     }
 
     /// Forgets bans that are long over.
@@ -231,8 +250,19 @@ impl Auth {
         };
         let address = meant.as_ref().map(|mailbox| &mailbox.address);
         let failed = self.throttle.failures(origin.address, &claim.login) >= self.settings.failures;
-        match (self.adopted.check(&table, claim, address, origin.address, failed).await, meant) {
-            (Checked::Right(password), Some(mailbox)) => return self.admit(password, mailbox, origin).await,
+        let is_admitted = |record: &AppPasswordRecord| policy::check(record, origin, self.clock.now()).is_none();
+        match (self.adopted.check(&table, claim, address, origin.address, failed, is_admitted).await, meant) {
+            (Checked::Right(password), Some(mailbox)) => {
+                // It may have been revoked while it waited for its turn.
+                self.registry.keep_true(&*self.store).await?;
+                let table = self.registry.table();
+                return match (table.password_by_id(&password.id), table.mailbox(&mailbox.address)) {
+                    (Some(password), Some(mailbox)) => {
+                        self.admit(Arc::clone(password), Arc::clone(mailbox), origin).await
+                    }
+                    _ => refused(Refusal::Revoked, Some(password.id.clone())),
+                };
+            }
             (Checked::LeftOpen, _) => {
                 self.store.app_password_by_verifier(&verifier).await?;
                 return refused(Refusal::NotChecked, None);
@@ -459,6 +489,7 @@ impl Auth {
     pub async fn upkeep(&self) -> Result<(), StoreError> {
         self.throttle.forget_old();
         self.suspects.forget_old();
+        self.take_up_bans().await?;
         self.registry.keep_true(&*self.store).await?;
         let table = self.registry.table();
         let now = self.clock.now();

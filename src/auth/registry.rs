@@ -8,9 +8,10 @@ use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use tokio::sync::Mutex;
 
+use crate::auth::adopted::is_narrow;
 use crate::auth::bans::place;
 use crate::base::Mailbox;
-use crate::store::{AppPasswordRecord, BanRecord, MailboxRecord, Store, StoreError, Verifier};
+use crate::store::{AppPasswordRecord, MailboxRecord, Store, StoreError, Verifier};
 
 /// The table in use. It is replaced as a whole when the store's revision has changed.
 pub(in crate::auth) struct Registry {
@@ -25,9 +26,7 @@ pub(in crate::auth) struct Table {
     by_id: HashMap<String, Arc<AppPasswordRecord>>,
     /// Those that devices brought along, by their mailbox.
     adopted: HashMap<Mailbox, Vec<Arc<AppPasswordRecord>>>,
-    /// From where nobody is let in.
-    bans: HashMap<IpNet, BanRecord>,
-    /// From where app passwords were used last, or for the first time where that binds them.
+    /// From where app passwords were used last, or are to be used.
     known: HashSet<IpNet>,
     /// Addresses and aliases, in lower case.
     logins: HashMap<String, Arc<MailboxRecord>>,
@@ -93,12 +92,14 @@ impl Table {
         for record in valid.iter().filter(|record| record.slow_hash.is_some()) {
             adopted.entry(record.mailbox.clone()).or_default().push(Arc::clone(record));
         }
-        let bans = store.bans().await?.into_iter().map(|ban| (ban.network, ban)).collect();
-        let known =
-            valid.iter().filter_map(|record| record.tracking.last.as_ref()).map(|last| place(last.address)).collect();
+        let mut known = HashSet::new();
+        for record in &valid {
+            known.extend(record.tracking.last.as_ref().map(|last| place(last.address)));
+            known.extend(record.first_use.as_ref().filter(|_| record.scope.binds_network).map(|first| first.network));
+            known.extend(record.networks.iter().filter(|network| is_narrow(network)).copied());
+        }
         Ok(Self {
             revision,
-            bans,
             known,
             adopted,
             by_verifier: valid.iter().map(|record| (record.verifier, Arc::clone(record))).collect(),
@@ -112,14 +113,10 @@ impl Table {
         self.by_verifier.get(verifier).cloned()
     }
 
-    /// The ban of an address, over or not.
-    pub(in crate::auth) fn ban(&self, address: IpAddr) -> Option<&BanRecord> {
-        self.bans.get(&place(address))
-    }
-
-    /// Whether an app password was used from there.
+    /// Whether an app password was used from there, or is for there.
     pub(in crate::auth) fn is_known(&self, address: IpAddr) -> bool {
-        self.known.contains(&place(address))
+        let address = address.to_canonical();
+        self.known.contains(&place(address)) || self.known.iter().any(|network| network.contains(&address))
     }
 
     /// What the store was at.

@@ -121,6 +121,12 @@ impl Sessions {
         }
     }
 
+    /// The IDs of the app passwords that have any, each once.
+    pub(in crate::auth) fn passwords(&self) -> Vec<String> {
+        let ids: std::collections::HashSet<String> = self.open.iter().map(|entry| entry.password.id.clone()).collect();
+        ids.into_iter().collect()
+    }
+
     pub(in crate::auth) fn len(&self) -> usize {
         self.open.len()
     }

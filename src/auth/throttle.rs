@@ -88,8 +88,15 @@ impl Throttle {
             IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
             v4 @ IpAddr::V4(_) => v4,
         };
-        (address, self.hasher.hash_one(login.to_ascii_lowercase()))
+        (address, self.hasher.hash_one(said(login)))
     }
+}
+
+/// A login name as it is counted: in lower case, and without what stands left of a slash, as many such names mean one mailbox. Whether it
+/// means one makes no difference here.
+pub(in crate::auth) fn said(login: &[u8]) -> Vec<u8> {
+    let name = login.rsplit(|octet| matches!(octet, b'\\' | b'/')).next().unwrap_or(login);
+    name.to_ascii_lowercase()
 }
 
 #[cfg(test)]
@@ -103,6 +110,7 @@ mod tests {
         let there: IpAddr = "192.0.2.2".parse().unwrap();
         assert_eq!([1, 2, 3, 4, 4], [(); 5].map(|()| throttle.note(here, b"alice@contoso.test")));
         assert_eq!(throttle.note(here, b"ALICE@contoso.test"), 4, "case does not make another login");
+        assert_eq!(throttle.note(here, b"x\\alice@contoso.test"), 4, "nor what decides nothing");
         assert_eq!(throttle.note(there, b"alice@contoso.test"), 1, "another address is another guesser");
         assert_eq!(throttle.note(here, b"bob@contoso.test"), 1, "another login from the same address goes free");
         throttle.forgive(here, b"alice@contoso.test");

@@ -174,6 +174,7 @@ impl Courier {
         while rounds.join_next().await.is_some() {}
         while !ended.is_cancelled() || self.late.are_open() {
             self.settle_late().await;
+            self.settle_unsettled(true).await;
             tokio::select! {
                 () = ended.cancelled(), if !ended.is_cancelled() => {}
                 () = self.wake.notified() => {}

@@ -126,7 +126,8 @@ impl Courier {
         let look = match timeout(LOOK_TIME, self.look(message)).await.unwrap_or_else(late) {
             // Sending would most likely fail in the same way; and what is sent now may be there twice.
             Look::Later(_) if now < self.looked_since(message, now) + LOOKING_TIME => {
-                self.store.postpone_one(&message.id, now + BETWEEN_LOOKS).await?;
+                // From the end of the look on: others of its mailbox have their turn between two.
+                self.store.postpone_one(&message.id, self.clock.now() + BETWEEN_LOOKS).await?;
                 return Ok(Known::Settled);
             }
             Look::Later(why) => Look::Unclear(why),

@@ -49,12 +49,17 @@ impl Permits {
         }
     }
 
-    /// Decides about a connection from this address.
-    pub fn admit(&self, address: IpAddr) -> Admission {
-        let turn_away = || match Arc::clone(&self.turned_away).try_acquire_owned() {
+    /// For a connection that is not served, whoever it is of.
+    pub fn turn_away(&self) -> Admission {
+        match Arc::clone(&self.turned_away).try_acquire_owned() {
             Ok(permit) => Admission::TurnedAway(permit),
             Err(_) => Admission::Dropped,
-        };
+        }
+    }
+
+    /// Decides about a connection from this address.
+    pub fn admit(&self, address: IpAddr) -> Admission {
+        let turn_away = || self.turn_away();
         let Ok(permit) = Arc::clone(&self.all).try_acquire_owned() else {
             return turn_away();
         };

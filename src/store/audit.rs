@@ -139,6 +139,8 @@ pub struct AuditTail {
 pub struct AuditAdded {
     /// The newest entry now.
     pub tail: AuditTail,
+    /// Whether the entry that was known to be there is.
+    pub has_known: bool,
     /// Whether the chain ended as it was noted. What stands behind a chain that was touched is not sealed as its end, so that it shows for
     /// ever.
     pub is_intact: bool,

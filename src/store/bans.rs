@@ -27,6 +27,12 @@ pub trait Bans: Send + Sync {
     /// All of them, also those that are over and not forgotten, the newest first.
     async fn bans(&self) -> Result<Vec<BanRecord>, StoreError>;
 
+    /// Those that are not over, the newest `most`.
+    async fn active_bans(&self, now: DateTime<Utc>, most: u32) -> Result<Vec<BanRecord>, StoreError>;
+
+    /// The ban of a network, over or not.
+    async fn ban_of(&self, network: &IpNet) -> Result<Option<BanRecord>, StoreError>;
+
     /// Keeps a ban, in the place of an earlier one of that network.
     async fn ban(&self, ban: &BanRecord) -> Result<(), StoreError>;
 

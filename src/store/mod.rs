@@ -449,6 +449,12 @@ pub trait AppPasswords: Send + Sync {
         ends_unused: Option<chrono::Duration>,
     ) -> Result<Rotation, StoreError>;
 
+    /// Notes that these are in use at this time, by sessions that logged in long ago.
+    async fn note_in_use(&self, ids: &[String], at: DateTime<Utc>) -> Result<(), StoreError>;
+
+    /// Takes back that its end was spoken of.
+    async fn forget_reminded(&self, id: &str) -> Result<(), StoreError>;
+
     /// Notes that its end is spoken of, so many days ahead. False: that was noted already, by whichever process.
     async fn note_reminded(&self, id: &str, days: i64) -> Result<bool, StoreError>;
 
@@ -580,7 +586,7 @@ pub trait Troubles: Send + Sync {
 pub trait Store:
     Mailboxes + AppPasswords + SignIns + SealedRecords + Troubles + Queue + Journaled + Audited + Bans
 {
-    /// A number that grows whenever a mailbox, an alias, a ban or an app password changes (uses do not count), by whichever
+    /// A number that grows whenever a mailbox, an alias or an app password changes (uses do not count), by whichever
     /// process. Cheap enough to ask at every login.
     async fn revision(&self) -> Result<i64, StoreError>;
 

@@ -37,6 +37,9 @@ const MOST_COUNTED_IN_ALL: usize = 5000;
 /// The act by which what is wrong with a chain is settled.
 const SETTLED: &str = "audit settled";
 
+/// The act by which a chain that was settled is forgotten, as it has become too old.
+const FORGOTTEN: &str = "audit forgotten";
+
 /// The audit trail of this instance.
 pub struct Audit {
     store: Arc<dyn Store>,
@@ -141,7 +144,8 @@ impl Audit {
         self.mark_file.as_deref().map_or(Mark::None, |path| mark::read(path, &self.instance, &self.chain))
     }
 
-    /// Notes that what is wrong with a chain is settled: as long as nothing more is changed in it, it is not called broken any more.
+    /// Notes in this trail that what is wrong with a chain is settled: as long as nothing more is changed in it, it is not called broken any
+    /// more.
     ///
     /// # Errors
     /// When the store cannot be read or written.
@@ -180,7 +184,13 @@ impl Audit {
     }
 
     async fn add(&self, entries: &[AuditEntry]) -> Result<(), StoreError> {
-        let known = *self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = *self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another process may have written behind that.
+        if let Mark::Of(tail) = self.mark()
+            && known.is_none_or(|known| known.number < tail.number)
+        {
+            known = Some(tail);
+        }
         let now = self.clock.now();
         let Some(added) = self.store.add_to_audit(&self.instance, entries, known, &self.chain, now).await? else {
             return Ok(());
@@ -189,8 +199,8 @@ impl Audit {
             let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
             if known.is_none_or(|known| known.number < added.tail.number) {
                 *known = Some(added.tail);
-                // What was touched is no end to be known by.
-                if let Some(path) = self.mark_file.as_deref().filter(|_| added.is_intact)
+                // Where what was noted is gone, the note stays, and shows that it is.
+                if let Some(path) = self.mark_file.as_deref().filter(|_| added.has_known)
                     && let Err(error) = mark::write(path, &self.instance, added.tail, &self.chain)
                 {
                     debug!("the newest entry of the audit trail cannot be noted in {}: {error}", path.display());
@@ -339,18 +349,20 @@ impl Audit {
         let now = self.clock.now();
         let before = chrono::Duration::from_std(keep).ok().and_then(|keep| now.checked_sub_signed(keep));
         let Some(before) = before else { return Ok(()) };
+        if self.store.audit_instances().await?.len() > 1 {
+            // Those of data folders that are gone, as long as they are whole. What was settled stays as it was then.
+            let findings = self.verify().await?;
+            for chain in findings.chains.iter().filter(|chain| chain.instance != self.instance) {
+                while self.store.prune_audit(&chain.instance, before, &self.chain, now).await? > 0 {}
+            }
+            // Before what says that it is settled is pruned itself.
+            for settled in findings.settled.iter().filter(|settled| settled.at < before) {
+                let details = json!({ "act": FORGOTTEN, "by": "postern", "chain": settled.instance });
+                self.act(None, None, details).await?;
+                self.store.forget_audit(&settled.instance).await?;
+            }
+        }
         while self.store.prune_audit(&self.instance, before, &self.chain, now).await? > 0 {}
-        if self.store.audit_instances().await?.len() < 2 {
-            return Ok(());
-        }
-        // Those of data folders that are gone, as long as they are whole. What was settled stays as it was then.
-        let findings = self.verify().await?;
-        for chain in findings.chains.iter().filter(|chain| chain.instance != self.instance) {
-            while self.store.prune_audit(&chain.instance, before, &self.chain, now).await? > 0 {}
-        }
-        for settled in findings.settled.iter().filter(|settled| settled.at < before) {
-            self.store.forget_audit(&settled.instance).await?;
-        }
         Ok(())
     }
 }

@@ -95,7 +95,7 @@ async fn an_untouched_trail_is_intact_and_each_way_to_touch_it_shows() {
         let Findings { chains: verified, broken, .. } = audit.verify().await.unwrap();
         match number {
             _ if change.is_empty() => assert_eq!((verified[0].entries, broken), (5, Vec::new())),
-            // Where nothing of a chain is left, only the seal that was noted elsewhere tells.
+            // Where nothing of a chain is left, only the seal that was noted outside of the store tells.
             u64::MAX => assert_eq!((verified, broken), (Vec::new(), Vec::new())),
             number => assert!(broken.iter().any(|fault| fault.number == number), "{change}: {broken:?} {verified:?}"),
         }
@@ -173,6 +173,53 @@ async fn an_older_end_cannot_be_put_back_while_the_newest_is_noted_outside_of_th
     assert_eq!(begin().verify().await.unwrap().broken[0].number, 6, "a new process sees it");
     acts(&begin(), 5).await;
     assert!(!begin().verify().await.unwrap().broken.is_empty(), "and what is added makes it no better");
+    // Nor is what another process has written taken away from under one that runs.
+    let (store, _, clock, folder) = trail().await;
+    let mark = folder.path().join("audit-newest");
+    let begin = || {
+        let (store, mark) = (Arc::clone(&store) as _, Some(mark.clone()));
+        Audit::new(store, "one".to_owned(), &Secret::new([7; 32]), clock.clone(), mark)
+    };
+    let serve = begin();
+    acts(&serve, 3).await;
+    let mut intruder = self::intruder(folder.path()).await;
+    let mut change = async |change: &str| {
+        sqlx::query(sqlx::AssertSqlSafe(change.to_owned())).execute(&mut intruder).await.unwrap();
+    };
+    change("CREATE TABLE kept AS SELECT * FROM audit_end").await;
+    acts(&begin(), 1).await;
+    for statement in
+        ["DELETE FROM audit WHERE number > 3", "DELETE FROM audit_end", "INSERT INTO audit_end SELECT * FROM kept"]
+    {
+        change(statement).await;
+    }
+    acts(&serve, 2).await;
+    assert!(!begin().verify().await.unwrap().broken.is_empty(), "the act of the command line is gone");
+    // Nor what is noted behind one that was touched.
+    let (store, _, clock, folder) = trail().await;
+    let mark = folder.path().join("audit-newest");
+    let begin = || {
+        let (store, mark) = (Arc::clone(&store) as _, Some(mark.clone()));
+        Audit::new(store, "one".to_owned(), &Secret::new([7; 32]), clock.clone(), mark)
+    };
+    acts(&begin(), 3).await;
+    let mut intruder = self::intruder(folder.path()).await;
+    let mut change = async |change: &str| {
+        sqlx::query(sqlx::AssertSqlSafe(change.to_owned())).execute(&mut intruder).await.unwrap();
+    };
+    change("CREATE TABLE kept AS SELECT * FROM audit_end").await;
+    change("UPDATE audit_end SET own_seal = zeroblob(32)").await;
+    acts(&begin(), 3).await;
+    for statement in
+        ["DELETE FROM audit WHERE number > 3", "DELETE FROM audit_end", "INSERT INTO audit_end SELECT * FROM kept"]
+    {
+        change(statement).await;
+    }
+    assert_eq!(begin().verify().await.unwrap().broken[0].number, 6);
+    // Nor the whole chain.
+    change("DELETE FROM audit").await;
+    change("DELETE FROM audit_end").await;
+    assert!(begin().verify().await.unwrap().broken.iter().any(|fault| fault.number == 6));
     // One that says what Postern has not said.
     let (_store, audit, ..) = trail().await;
     acts(&audit, 1).await;
@@ -227,13 +274,29 @@ async fn what_was_settled_is_broken_again_only_where_something_more_is_changed()
     change("UPDATE audit SET details = '{ }' WHERE number = 2").await;
     let findings = next.verify().await.unwrap();
     assert_eq!((findings.broken[0].number, findings.settled), (2, Vec::new()));
+    assert_eq!(findings.broken[0].why, "something was changed since it was settled");
     change("UPDATE audit SET details = '{}' WHERE number = 2").await;
     assert_eq!(next.verify().await.unwrap().broken, []);
-    // When it is as old as what is forgotten, all of it goes.
+    // Nor is it made to vanish, or filled up in front.
+    change("CREATE TABLE kept AS SELECT * FROM audit WHERE instance = 'one'").await;
+    for gone in [
+        "DELETE FROM audit WHERE instance = 'one'",
+        "INSERT INTO audit SELECT instance, -7, at, kind, mailbox, password_id, details, seal FROM kept WHERE number = 1",
+    ] {
+        change(gone).await;
+        assert_eq!(next.verify().await.unwrap().broken[0].instance, "one", "{gone}");
+        change("DELETE FROM audit WHERE instance = 'one'").await;
+        change("INSERT INTO audit SELECT * FROM kept").await;
+        assert_eq!(next.verify().await.unwrap().broken, []);
+    }
+    // When it is as old as what is forgotten, all of it goes, also where other entries have come since.
+    acts(&next, 3).await;
     clock.turn(chrono::Duration::days(10));
+    acts(&next, 2).await;
     next.prune(Duration::from_secs(24 * 3600)).await.unwrap();
     assert_eq!(store.audit_instances().await.unwrap(), ["two"]);
-    assert_eq!(next.verify().await.unwrap().broken, []);
+    let findings = next.verify().await.unwrap();
+    assert_eq!((findings.broken, findings.chains[0].pruned), (Vec::new(), 4));
 }
 
 #[tokio::test]

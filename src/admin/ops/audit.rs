@@ -1,6 +1,8 @@
 //! The audit trail: read, verified, and who is noted in it.
 
 use crate::admin::ops::{Ops, OpsError};
+use crate::base::files::open_private;
+use crate::foundation::{self, FoundationError};
 use crate::store::{AuditFilter, AuditRecord};
 use crate::telemetry::audit::{Broken, Findings};
 
@@ -43,17 +45,33 @@ impl Ops {
     /// # Errors
     /// [`OpsError::Serving`] where a process writes to that chain; when the store cannot be written.
     pub async fn settle_audit(&mut self, reason: Option<&str>) -> Result<Vec<Broken>, OpsError> {
-        let mut broken = self.foundation.audit.verify().await?.broken;
-        broken.dedup_by(|one, before| one.instance == before.instance);
-        if broken.iter().any(|fault| fault.instance == self.foundation.audit.instance()) {
-            if let Some(running) = self.running()? {
-                return Err(OpsError::Serving { process: running.process });
+        let find = async || -> Result<Vec<Broken>, OpsError> {
+            let mut broken = self.foundation.audit.verify().await?.broken;
+            broken.dedup_by(|one, before| one.instance == before.instance);
+            Ok(broken)
+        };
+        let broken = find().await?;
+        if !broken.iter().any(|fault| fault.instance == self.foundation.audit.instance()) {
+            for fault in &broken {
+                self.foundation.audit.settle(fault, &actor(), reason).await?;
             }
-            self.foundation.begin_chain(&self.config)?;
+            return Ok(broken);
         }
+        // Nobody begins to serve meanwhile.
+        let path = foundation::running_lock(self.data_dir());
+        let lock = open_private(&path).map_err(|source| FoundationError::Instance { path: path.clone(), source })?;
+        if lock.try_lock().is_err() {
+            let process = self.running()?.map_or(0, |running| running.process);
+            return Err(OpsError::Serving { process });
+        }
+        // As it stands now that nobody writes to it. The other chain says so before it takes its place: broken off, this is done again.
+        let broken = find().await?;
+        let next = self.foundation.new_chain()?;
         for fault in &broken {
-            self.foundation.audit.settle(fault, &actor(), reason).await?;
+            next.settle(fault, &actor(), reason).await?;
         }
+        self.foundation.go_on_with(&self.config, &next)?;
+        drop(lock);
         Ok(broken)
     }
 }

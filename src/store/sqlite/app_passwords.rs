@@ -86,6 +86,28 @@ impl AppPasswords for SqliteStore {
         transaction.commit().await
     }
 
+    async fn note_in_use(&self, ids: &[String], at: DateTime<Utc>) -> Result<(), StoreError> {
+        let mut transaction = self.begin().await?;
+        for id in ids {
+            sqlx::query("UPDATE app_password SET last_used_at = MAX(COALESCE(last_used_at, 0), $2) WHERE id = $1")
+                .bind(id)
+                .bind(at.timestamp_millis())
+                .execute(transaction.connection()?)
+                .await
+                .map_err(failed)?;
+        }
+        transaction.commit().await
+    }
+
+    async fn forget_reminded(&self, id: &str) -> Result<(), StoreError> {
+        sqlx::query("UPDATE app_password SET reminded_days = NULL WHERE id = $1")
+            .bind(id)
+            .execute(&self.pool)
+            .await
+            .map_err(failed)?;
+        Ok(())
+    }
+
     async fn note_reminded(&self, id: &str, days: i64) -> Result<bool, StoreError> {
         let noted = sqlx::query(
             "UPDATE app_password SET reminded_days = $2 WHERE id = $1 AND (reminded_days IS NULL OR reminded_days > $2)",
@@ -105,6 +127,7 @@ impl AppPasswords for SqliteStore {
             "UPDATE app_password SET expires_at = $1 WHERE ends_unused_millis IS NOT NULL AND revoked_at IS NULL \
              AND (expires_at IS NULL OR expires_at > $1) AND EXISTS (SELECT 1 FROM app_password AS successor \
              WHERE successor.replaces = app_password.id AND successor.revoked_at IS NULL AND successor.last_used_at IS NOT NULL \
+             AND (successor.expires_at IS NULL OR successor.expires_at > $1) \
              AND $1 - MAX(COALESCE(app_password.last_used_at, 0), successor.created_at) >= app_password.ends_unused_millis) RETURNING *",
         )
         .bind(now.timestamp_millis())

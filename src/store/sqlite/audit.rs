@@ -76,7 +76,7 @@ impl Audited for SqliteStore {
         let end = AuditEndRecord { instance: instance.to_owned(), of: AuditEnd::Newest, number, seal, at, own_seal };
         note_end(changes.connection()?, &end).await?;
         changes.commit().await?;
-        Ok(Some(AuditAdded { tail: AuditTail { number, seal }, is_intact }))
+        Ok(Some(AuditAdded { tail: AuditTail { number, seal }, has_known: is_known, is_intact }))
     }
 
     async fn audit(&self, filter: &AuditFilter, most: u32) -> Result<Vec<AuditRecord>, StoreError> {

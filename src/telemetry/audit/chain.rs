@@ -81,10 +81,24 @@ pub(in crate::telemetry::audit) struct Digest<'a> {
 }
 
 impl Digest<'_> {
+    /// What stands around it: how many rows are in front of its beginning, and its ends as they are noted.
+    pub(in crate::telemetry::audit) fn begin(&mut self, in_front: u64, ends: [Option<&AuditEndRecord>; 2]) {
+        self.context.update(&in_front.to_be_bytes());
+        for end in ends {
+            let (number, seal, own) =
+                end.map_or((0, Seal::default(), Seal::default()), |end| (end.number, end.seal, end.own_seal));
+            self.context.update(&number.to_be_bytes());
+            self.context.update(&seal);
+            self.context.update(&own);
+        }
+    }
+
     pub(in crate::telemetry::audit) fn add(&mut self, record: &AuditRecord) {
         let of_content = self.chain.of_entry(&record.instance, record.number, &Seal::default(), &record.entry);
         self.context.update(&of_content);
+        self.context.update(&record.number.to_be_bytes());
         self.context.update(&record.seal);
+        self.context.update(&[u8::from(record.is_as_written)]);
     }
 
     pub(in crate::telemetry::audit) fn finish(self) -> String {

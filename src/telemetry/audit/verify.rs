@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::store::{AuditEnd, AuditEndRecord, AuditKind, AuditRecord, Seal, Sealer, StoreError};
 use crate::telemetry::audit::chain::hex;
 use crate::telemetry::audit::mark::Mark;
-use crate::telemetry::audit::{Audit, SETTLED};
+use crate::telemetry::audit::{Audit, FORGOTTEN, SETTLED};
 
 /// Entries that are looked at together.
 const PAGE: u32 = 1000;
@@ -80,34 +80,55 @@ struct Walked {
     verified: Verified,
     faults: Vec<Broken>,
     digest: String,
-    /// What it says of other chains that were settled.
-    settled: Vec<AuditRecord>,
+    /// What it says of other chains.
+    said: Vec<AuditRecord>,
 }
 
 impl Audit {
-    /// Looks through all chains of the store.
+    /// Looks through all chains of the store, and this one where it has left the store.
     ///
     /// # Errors
     /// When the store cannot be read.
     pub async fn verify(&self) -> Result<Findings, StoreError> {
-        let mut walked = Vec::new();
-        for instance in self.store.audit_instances().await? {
-            walked.push(self.walk(&instance).await?);
+        let mut instances = self.store.audit_instances().await?;
+        if !matches!(self.mark(), Mark::None) && !instances.contains(&self.instance) {
+            instances.push(self.instance.clone());
         }
-        let known: Vec<Settled> = walked
-            .iter()
-            .filter(|chain| chain.faults.is_empty())
-            .flat_map(|chain| &chain.settled)
-            .filter_map(|record| settled(record, &walked))
-            .collect();
+        let mut walked = Vec::new();
+        for instance in &instances {
+            walked.push(self.walk(instance).await?);
+        }
+        // What whole chains say of others; the newest word counts.
+        let whole = || walked.iter().filter(|chain| chain.faults.is_empty()).flat_map(|chain| &chain.said);
+        let settlements: Vec<Settlement> = whole().filter_map(Settlement::read).collect();
+        let forgotten: Vec<String> = whole().filter_map(|record| said_of(record, FORGOTTEN)).collect();
         let mut findings = Findings::default();
-        for chain in walked {
-            if chain.faults.is_empty() {
-                findings.chains.push(chain.verified);
-            } else if let Some(settled) = known.iter().rev().find(|one| one.instance == chain.verified.instance) {
-                findings.settled.push(settled.clone());
-            } else {
-                findings.broken.extend(chain.faults);
+        for chain in &walked {
+            let instance = &chain.verified.instance;
+            match settlements.iter().rev().find(|one| one.settled.instance == *instance) {
+                Some(one) if one.digest == chain.digest => findings.settled.push(one.settled.clone()),
+                Some(one) => {
+                    findings.broken.push(Broken {
+                        instance: instance.clone(),
+                        number: one.settled.number,
+                        why: "something was changed since it was settled",
+                    });
+                    findings.broken.extend(chain.faults.iter().cloned());
+                }
+                None if chain.faults.is_empty() => findings.chains.push(chain.verified.clone()),
+                None => findings.broken.extend(chain.faults.iter().cloned()),
+            }
+        }
+        for one in &settlements {
+            let instance = &one.settled.instance;
+            let is_told = findings.broken.iter().any(|fault| fault.instance == *instance);
+            if !instances.contains(instance) && !forgotten.contains(instance) && !is_told {
+                let number = one.settled.number;
+                findings.broken.push(Broken {
+                    instance: instance.clone(),
+                    number,
+                    why: "the chain that was settled is gone",
+                });
             }
         }
         Ok(findings)
@@ -153,6 +174,7 @@ impl Audit {
             }
             Some(_) => {}
         }
+        let pruned_end = pruned.clone();
         let pruned = match pruned {
             Some(pruned) if !self.chain.is_true(&pruned) => {
                 faults.add(0, "the note of where it begins was changed");
@@ -161,14 +183,16 @@ impl Audit {
             pruned => pruned,
         };
         let (mut number, mut seal) = pruned.map_or((0, Seal::default()), |pruned| (pruned.number, pruned.seal));
-        if self.store.audit_until(instance, number).await? > 0 {
+        let in_front = self.store.audit_until(instance, number).await?;
+        digest.begin(in_front, [newest.as_ref(), pruned_end.as_ref()]);
+        if in_front > 0 {
             faults.add(number, "an entry was put in front of where it begins");
         }
         let first = number;
         let mut entries = 0;
         let is_tail =
             |tail: Option<(u64, Seal)>, number: u64, seal: &Seal| tail.is_some_and(|tail| tail == (number, *seal));
-        let wanted = newest.map(|newest| (newest.number, newest.seal));
+        let wanted = newest.as_ref().map(|newest| (newest.number, newest.seal));
         let mut newest_was_met = wanted.is_none() || is_tail(wanted, number, &seal);
         let marked = match mark {
             Mark::Of(tail) => Some((tail.number, tail.seal)),
@@ -179,7 +203,7 @@ impl Audit {
             }
         };
         let mut mark_was_met = marked.is_none_or(|(at, _)| at <= number);
-        let mut settled = Vec::new();
+        let mut said = Vec::new();
         loop {
             let page = self.store.audit_behind(instance, number, PAGE).await?;
             for record in &page {
@@ -195,8 +219,8 @@ impl Audit {
                 (number, seal) = (record.number, record.seal);
                 newest_was_met |= is_tail(wanted, number, &seal);
                 mark_was_met |= is_tail(marked, number, &seal);
-                if record.entry.kind == AuditKind::Act && record.entry.details.contains(SETTLED) {
-                    settled.push(record.clone());
+                if [SETTLED, FORGOTTEN].iter().any(|act| said_of(record, act).is_some()) {
+                    said.push(record.clone());
                 }
             }
             if (page.len() as u64) < u64::from(PAGE) {
@@ -219,7 +243,7 @@ impl Audit {
             newest_seal: hex(seal.get(..8).unwrap_or_default()),
             pruned: first,
         };
-        Ok(Walked { verified, faults: faults.found, digest: digest.finish(), settled })
+        Ok(Walked { verified, faults: faults.found, digest: digest.finish(), said })
     }
 }
 
@@ -237,20 +261,37 @@ impl Faults<'_> {
     }
 }
 
-/// What an entry says of a chain that is as it was then.
-fn settled(record: &AuditRecord, walked: &[Walked]) -> Option<Settled> {
-    let details: Value = serde_json::from_str(&record.entry.details).ok()?;
-    let text = |name: &str| details.get(name).and_then(Value::as_str);
-    if text("act") != Some(SETTLED) {
+/// What an entry says of a chain.
+struct Settlement {
+    settled: Settled,
+    digest: String,
+}
+
+impl Settlement {
+    fn read(record: &AuditRecord) -> Option<Self> {
+        let instance = said_of(record, SETTLED)?;
+        let details: Value = serde_json::from_str(&record.entry.details).ok()?;
+        let text = |name: &str| details.get(name).and_then(Value::as_str).map(str::to_owned);
+        Some(Self {
+            digest: text("digest")?,
+            settled: Settled {
+                instance,
+                number: details.get("number").and_then(Value::as_u64).unwrap_or_default(),
+                why: text("why").unwrap_or_default(),
+                at: record.entry.at,
+                by: text("by").unwrap_or_default(),
+                reason: text("reason"),
+            },
+        })
+    }
+}
+
+/// The chain of which an entry says this.
+fn said_of(record: &AuditRecord, act: &str) -> Option<String> {
+    if record.entry.kind != AuditKind::Act || !record.entry.details.contains(act) {
         return None;
     }
-    let chain = walked.iter().find(|chain| text("chain") == Some(&chain.verified.instance))?;
-    (text("digest") == Some(&chain.digest)).then(|| Settled {
-        instance: chain.verified.instance.clone(),
-        number: details.get("number").and_then(Value::as_u64).unwrap_or_default(),
-        why: text("why").unwrap_or_default().to_owned(),
-        at: record.entry.at,
-        by: text("by").unwrap_or_default().to_owned(),
-        reason: text("reason").map(str::to_owned),
-    })
+    let details: Value = serde_json::from_str(&record.entry.details).ok()?;
+    let is_said = details.get("act").and_then(Value::as_str) == Some(act);
+    details.get("chain").and_then(Value::as_str).filter(|_| is_said).map(str::to_owned)
 }

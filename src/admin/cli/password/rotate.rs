@@ -93,7 +93,11 @@ async fn one(ops: &Ops, config: &Config, output: &Output, id: &str, how: &How) -
 async fn several(ops: &Ops, output: &Output, rows: &[PasswordRow], how: &How) -> Result<(), Failure> {
     let mut all = Vec::new();
     for row in rows {
-        let rotated = ops.rotate_password(&row.id, how).await?;
+        let rotated = match ops.rotate_password(&row.id, how).await {
+            Ok(rotated) => rotated,
+            // Nobody has seen those before it, where they are one document.
+            Err(error) => return Err(take_all_back(ops, &all, error.into()).await),
+        };
         if output.is_json() {
             all.push(rotated);
             continue;
@@ -116,11 +120,7 @@ async fn several(ops: &Ops, output: &Output, rows: &[PasswordRow], how: &How) ->
         let printed = output.json(&documents);
         drop(documents);
         if let Err(failure) = printed {
-            let mut told = failure;
-            for rotated in &all {
-                told = take_back(ops, rotated, told).await;
-            }
-            return Err(told);
+            return Err(take_all_back(ops, &all, failure).await);
         }
     }
     output.note(&format!(
@@ -128,6 +128,14 @@ async fn several(ops: &Ops, output: &Output, rows: &[PasswordRow], how: &How) ->
         rows.len()
     ));
     Ok(())
+}
+
+async fn take_all_back(ops: &Ops, all: &[Rotated], failure: Failure) -> Failure {
+    let mut told = failure;
+    for rotated in all {
+        told = take_back(ops, rotated, told).await;
+    }
+    told
 }
 
 /// Who used it after another one was issued in its place.

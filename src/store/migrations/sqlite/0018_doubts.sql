@@ -10,7 +10,7 @@ CREATE TABLE queued_doubt (
     PRIMARY KEY (message, attempt)
 );
 INSERT INTO queued_doubt (message, attempt, at, places)
-    SELECT id, unknown_attempt, COALESCE(unknown_at, accepted_at),
+    SELECT id, unknown_attempt, CASE WHEN attempt_at IS NULL THEN COALESCE(unknown_at, accepted_at) ELSE unknown_at END,
         COALESCE((SELECT group_concat(number) FROM queued_recipient WHERE message = queued_message.id AND queued_recipient.is_unknown), '')
     FROM queued_message WHERE is_unknown;
 ALTER TABLE queued_message DROP COLUMN is_unknown;
