@@ -107,6 +107,11 @@ impl World {
 
     /// As `start`, according to a plan.
     pub async fn planned(plan: Plan) -> World {
+        // Tests make many at once, and have them all on their stack.
+        Box::pin(Self::made(plan)).await
+    }
+
+    async fn made(plan: Plan) -> World {
         let sandbox = Sandbox::start(plan.sandbox.clone()).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         let config = configure(&sandbox, folder.path(), &plan);
@@ -133,7 +138,7 @@ impl World {
 
     /// Starts the proxy (again).
     pub async fn serve(&mut self) {
-        let app = App::build_with_clock(&self.config, self.clock.clone()).await.unwrap();
+        let app = Box::pin(App::build_with_clock(&self.config, self.clock.clone())).await.unwrap();
         self.bound = app.bound();
         self.metrics = app.metrics_address();
         self.ca_pem = app.ca().unwrap().pem.clone();

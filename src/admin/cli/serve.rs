@@ -42,7 +42,8 @@ impl Serve {
                 // Full means that one waits already, which is enough.
                 let _ = reload.try_send(());
             })?;
-            let app = App::build(&config).await?;
+            // Apart: where the main thread has little stack, what it takes to begin is not kept for good.
+            let app = Box::pin(App::build(&config)).await?;
             let bound = app.bound();
             // These lines are the answer to the command, so -q does not take them away: scripts wait for the last one.
             for listener in &bound {
@@ -78,7 +79,7 @@ impl Serve {
                 }
             }
             output.say("postern is ready");
-            app.run(async move { signals.stop().await }, reloads).await?;
+            Box::pin(app.run(async move { signals.stop().await }, reloads)).await?;
             Ok(())
         })
     }
