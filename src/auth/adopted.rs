@@ -66,9 +66,9 @@ pub(in crate::auth) struct Adopted {
     /// a key of this process: nothing in it can be tried offline once the process is gone.
     answers: DashMap<[u8; 32], Answered>,
     answers_key: hmac::Key,
-    known: Semaphore,
+    known: Arc<Semaphore>,
     known_in_line: Semaphore,
-    strangers: Semaphore,
+    strangers: Arc<Semaphore>,
     strangers_in_line: Semaphore,
     tries: DashMap<u64, Tries>,
     tries_key: RandomState,
@@ -100,9 +100,9 @@ impl Adopted {
             hasher: Arc::new(pepper.slow_hasher()),
             answers: DashMap::new(),
             answers_key: hmac::Key::new(hmac::HMAC_SHA256, &key),
-            known: Semaphore::new(KNOWN_AT_ONCE),
+            known: Arc::new(Semaphore::new(KNOWN_AT_ONCE)),
             known_in_line: Semaphore::new(KNOWN_WAITING),
-            strangers: Semaphore::new(STRANGERS_AT_ONCE),
+            strangers: Arc::new(Semaphore::new(STRANGERS_AT_ONCE)),
             strangers_in_line: Semaphore::new(STRANGERS_WAITING),
             tries: DashMap::new(),
             tries_key: RandomState::new(),
@@ -139,7 +139,8 @@ impl Adopted {
             false => (&self.strangers_in_line, &self.strangers),
         };
         let Ok(in_line) = line.try_acquire() else { return Checked::LeftOpen };
-        let Ok(Ok(turn)) = timeout(LONGEST_WAIT, at_once.acquire()).await else { return Checked::LeftOpen };
+        let turn = timeout(LONGEST_WAIT, Arc::clone(at_once).acquire_owned()).await;
+        let Ok(Ok(turn)) = turn else { return Checked::LeftOpen };
         drop(in_line);
         // Of many devices that come at once with the same secret, one has it worked out.
         if let Some(answer) = self.remembered(table, &key, mailbox, &is_admitted) {
@@ -152,6 +153,8 @@ impl Adopted {
             .filter_map(|record| record.slow_hash.clone().map(|hash| (record.id.clone(), hash)))
             .collect();
         let worked_out = tokio::task::spawn_blocking(move || {
+            // It goes on where the client has gone away meanwhile, and so does its turn.
+            let _turn = turn;
             let mut right = None;
             for (id, hash) in &hashes {
                 if hasher.is_of(hash, secret.expose()) && right.is_none() {
@@ -163,7 +166,6 @@ impl Adopted {
             right
         })
         .await;
-        drop(turn);
         let Ok(id) = worked_out else { return Checked::LeftOpen };
         if self.answers.len() >= MOST_ENTRIES {
             self.answers.retain(|_, answer| answer.id.is_some());

@@ -62,7 +62,7 @@ impl Pepper {
 pub struct SlowHasher(Secret<[u8; 32]>);
 
 impl SlowHasher {
-    /// The slow hash of a secret, octet by octet as it is, under a salt of its own: 19 MiB of memory and some 40 ms of one core.
+    /// The slow hash of a secret, octet by octet as it is, under a salt of its own: 19 MiB of memory and some 30 ms of one core.
     ///
     /// # Errors
     /// When the system has no randomness to give.

@@ -121,13 +121,28 @@ async fn an_old_one_ends_when_its_successor_is_used_and_it_is_not() {
     used("four", at(0) + hours(90)).await;
     used("one", at(0) + hours(60)).await;
     assert!(ended(at(0) + hours(107)).await.is_empty(), "the old one was used 47 hours ago");
+    // A session that logged in long ago is a use.
+    store.note_in_use(&["one".to_owned()], at(0) + hours(61)).await.unwrap();
+    assert!(ended(at(0) + hours(108)).await.is_empty());
     let before = store.revision().await.unwrap();
-    assert_eq!(ended(at(0) + hours(108)).await, ["one"]);
+    assert_eq!(ended(at(0) + hours(109)).await, ["one"]);
     assert!(store.revision().await.unwrap() > before, "which the gate has to hear");
-    assert!(ended(at(0) + hours(109)).await.is_empty(), "once");
+    assert!(ended(at(0) + hours(110)).await.is_empty(), "once");
+    // Nor does a successor that has ended itself end anything.
+    let record = |id, number| AppPasswordRecord { expires_at: None, ..password(id, "alice@contoso.test", number) };
+    store.add_app_password(&record("five", 5)).await.unwrap();
+    let successor = AppPasswordRecord {
+        replaces: Some("five".to_owned()),
+        created_at: at(0),
+        expires_at: Some(at(0) + hours(100)),
+        ..record("six", 6)
+    };
+    store.rotate_app_password(&successor, at(0) + hours(24 * 30), Some(hours(48))).await.unwrap();
+    used("six", at(0) + hours(90)).await;
+    assert!(ended(at(0) + hours(120)).await.is_empty());
     let records = store.app_passwords().await.unwrap();
     let end = |id: &str| records.iter().find(|record| record.id == id).unwrap().expires_at;
-    assert_eq!((end("one"), end("three")), (Some(at(0) + hours(108)), Some(at(0) + hours(24 * 30))));
+    assert_eq!((end("one"), end("three")), (Some(at(0) + hours(109)), Some(at(0) + hours(24 * 30))));
 }
 
 #[tokio::test]

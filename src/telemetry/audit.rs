@@ -184,6 +184,9 @@ impl Audit {
     }
 
     async fn add(&self, entries: &[AuditEntry]) -> Result<(), StoreError> {
+        if entries.is_empty() {
+            return Ok(());
+        }
         let mut known = *self.known.lock().unwrap_or_else(PoisonError::into_inner);
         // Another process may have written behind that.
         if let Mark::Of(tail) = self.mark()

@@ -5,7 +5,7 @@ use zxcvbn::zxcvbn;
 use crate::store::AppPasswordRecord;
 
 /// What a secret has to withstand, as a power of ten: the limits of `auth` let strangers try some thousands a day, so that this many
-/// last for longer than anybody tries; and should store and keys ever be stolen together, at some 40 ms each for twelve years of a core.
+/// last for longer than anybody tries; and should store and keys ever be stolen together, at some 30 ms each for ten years of a core.
 const LEAST_GUESSES_LOG10: f64 = 10.0;
 
 /// The longest secret in octets: no device has a longer field.

@@ -92,6 +92,41 @@ async fn strangers_use_their_tries_up_together_and_whoever_is_known_goes_free() 
 }
 
 #[tokio::test]
+async fn the_ways_to_spell_a_name_have_no_tries_of_their_own() {
+    let gate = adopted(|_| {}).await;
+    for name in [ALICE, "nobody@contoso.test"] {
+        for number in 0..60 {
+            let login = format!("{number}\\{}", if number % 2 == 0 { name.to_owned() } else { name.to_uppercase() });
+            assert_eq!(told(&gate, &login, &format!("guess {number}"), &format!("203.0.{number}.1")).await, WRONG);
+        }
+        for login in [name.to_owned(), format!("x/{name}")] {
+            assert_eq!(told(&gate, &login, "one more", "203.0.113.1").await, TOO_MANY, "{login}");
+            // What was found wrong is told again without a try, whether the name means a mailbox or not.
+            assert_eq!(told(&gate, &login, "guess 1", "203.0.114.1").await, WRONG, "{login}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_right_one_in_the_wrong_place_is_told_like_a_wrong_one_when_no_tries_are_left() {
+    let gate = adopted(|record| record.networks = vec!["192.0.2.0/24".parse().unwrap()]).await;
+    assert_eq!(told(&gate, ALICE, SECRET, "203.0.1.1").await, WRONG);
+    for number in 0..59 {
+        told(&gate, ALICE, &format!("guess {number}"), &format!("203.0.{number}.2")).await.unwrap_err();
+    }
+    for password in [SECRET, "guess 1"] {
+        assert_eq!(told(&gate, ALICE, password, "203.0.113.1").await, WRONG, "{password}: it is remembered");
+    }
+    // Anything that changes the store makes both forgotten.
+    gate.store.halt(&crate::store::Halt { tenant: None, at: gate.clock.now(), reason: None }).await.unwrap();
+    gate.store.resume(None).await.unwrap();
+    for password in [SECRET, "guess 1"] {
+        assert_eq!(told(&gate, ALICE, password, "203.0.113.3").await, TOO_MANY, "{password}");
+    }
+    assert_eq!(told(&gate, ALICE, SECRET, "192.0.2.1").await, Ok(()), "where it may be used it is let in");
+}
+
+#[tokio::test]
 async fn a_generated_one_is_let_in_however_many_guess() {
     let gate = adopted(|_| {}).await;
     let mut generated = gate.store.app_passwords().await.unwrap().remove(0);
