@@ -262,6 +262,7 @@ impl App {
             routes: Arc::new(routes(config)),
             sent_folders: Arc::new(sent_folders(config)),
             without_copies: Arc::new(without_copies(config)),
+            dropped_copies: crate::delivery::DroppedCopies::default(),
             traffic: Traffic::new(clock_of_road.clone(), mailbox_limits(config)),
             keeping: Keeping {
                 spool,

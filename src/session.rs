@@ -37,7 +37,7 @@ use crate::telemetry::{Incidents, Whom};
 use crate::upstream::{Opened, Upstream};
 use crate::wire::imap::welcome_capabilities;
 use crate::wire::sasl::Claim;
-use crate::wire::watch::{Watch, reading_capabilities};
+use crate::wire::watch::{SentWatch, Watch, legible_capabilities, reading_capabilities};
 
 pub use self::tls_wanted::TlsPort;
 
@@ -304,7 +304,11 @@ async fn converse(road: &Road, incoming: Incoming, before_login: BeforeLogin) ->
                             capabilities: way
                                 .as_ref()
                                 .map(|way| welcome_capabilities(&way.capabilities))
-                                .map(|shown| if permit.is_read_only() { reading_capabilities(shown) } else { shown })
+                                .map(|shown| match () {
+                                    () if permit.is_read_only() => reading_capabilities(shown),
+                                    () if permit.drops_sent_copies() => legible_capabilities(shown),
+                                    () => shown,
+                                })
                                 .unwrap_or_default(),
                         };
                         match way {
@@ -499,10 +503,23 @@ async fn write(client: &mut ClientStream, octets: &[u8]) -> std::io::Result<()> 
     .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
 }
 
+/// The watcher of a session, where the app password wants one.
+fn watch_of(road: &Road, permit: &Permit, capabilities: &[String]) -> Option<Watch> {
+    if permit.is_read_only() {
+        return Watch::of(permit.protocol());
+    }
+    if !permit.drops_sent_copies() || permit.protocol() != Protocol::Imap {
+        return None;
+    }
+    let takes_unasked = capabilities.iter().any(|word| word.eq_ignore_ascii_case("LITERAL+"));
+    let folder = road.delivery.sent_folder(permit)?;
+    Some(Watch::Sent(Box::new(SentWatch::new(folder, takes_unasked))))
+}
+
 /// The relay, from login to goodbye.
 async fn join(road: &Road, joined: Joined, protocol: Protocol) {
     let Joined { client, opened, rest, permit, since } = joined;
-    let watch = if permit.is_read_only() { Watch::of(protocol) } else { None };
+    let watch = watch_of(road, &permit, &opened.capabilities);
     drop(opened.capabilities); // told at the login, and of no more use
     let mut ended = None;
     let stop = async {
@@ -516,13 +533,19 @@ async fn join(road: &Road, joined: Joined, protocol: Protocol) {
     let client = End { stream: client, already_read: rest };
     let server = End { stream: opened.stream, already_read: opened.left_over };
     let settings = relay::Settings::of(protocol);
-    let (outcome, refused_commands) = match watch {
+    let (outcome, watch) = match watch {
         None => (relay::join(client, server, settings, stop).await, None),
         Some(watch) => {
-            let (outcome, refused) = relay::join_watched(client, server, watch, settings, stop).await;
-            (outcome, Some(refused))
+            let is_filed = |copy| {
+                let (delivery, permit) = (road.delivery.clone(), Arc::clone(&permit));
+                async move { delivery.has_filed(&permit, &copy).await }
+            };
+            let (outcome, watch) = Box::pin(relay::join_watched(client, server, watch, is_filed, settings, stop)).await;
+            (outcome, Some(watch))
         }
     };
+    let refused_commands = watch.as_ref().filter(|_| permit.is_read_only()).map(Watch::refused);
+    let dropped_copies = watch.as_ref().filter(|_| permit.drops_sent_copies()).map(Watch::dropped);
     let why = match ended {
         Some(ending) if outcome.why == Why::Stopped => ending.to_string(),
         _ => outcome.why.name().to_owned(),
@@ -533,6 +556,7 @@ async fn join(road: &Road, joined: Joined, protocol: Protocol) {
         up_octets = outcome.up_octets,
         down_octets = outcome.down_octets,
         refused_commands,
+        dropped_copies,
         took_ms = whole_ms(since.elapsed()),
         "session ended: {why}"
     );

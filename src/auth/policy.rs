@@ -29,6 +29,7 @@ pub struct Permit {
     senders: SenderScope,
     recipients: Vec<String>,
     read_only: bool,
+    drop_sent_append: bool,
     session: SessionGuard,
 }
 
@@ -50,6 +51,7 @@ impl Permit {
             senders: password.senders.clone(),
             recipients: password.scope.recipients.clone(),
             read_only: password.scope.read_only,
+            drop_sent_append: password.scope.drop_sent_append,
             session,
         }
     }
@@ -68,6 +70,7 @@ impl Permit {
             senders: SenderScope::default(),
             recipients: Vec::new(),
             read_only: false,
+            drop_sent_append: false,
             session: SessionGuard::detached(),
         }
     }
@@ -128,6 +131,11 @@ impl Permit {
     /// Whether the mailbox may be read and nothing in it changed.
     pub fn is_read_only(&self) -> bool {
         self.read_only
+    }
+
+    /// Whether copies of sent messages are dropped that a mail program files beside Exchange's own.
+    pub fn drops_sent_copies(&self) -> bool {
+        self.drop_sent_append
     }
 
     /// Whether a message may go to this address; `None` is the postmaster here.

@@ -7,6 +7,7 @@ mod by_graph;
 mod composing;
 pub mod courier;
 mod direct;
+mod filed;
 pub mod governor;
 mod late;
 pub mod live;
@@ -48,6 +49,7 @@ use crate::wire::smtp::{MailFrom, RcptTo, Reply};
 pub use self::assured::Assured;
 pub use self::courier::Courier;
 pub use self::direct::Direct;
+pub use self::filed::DroppedCopies;
 pub use self::late::LateAnswers;
 pub use self::notice::Notice;
 
@@ -72,6 +74,8 @@ pub struct Delivery {
     pub sent_folders: Arc<HashMap<TenantName, String>>,
     /// The tenants whose mailboxes keep no copies of what they send.
     pub without_copies: Arc<HashSet<TenantName>>,
+    /// The copies of mail programs that were dropped.
+    pub dropped_copies: DroppedCopies,
     /// What Exchange takes from each mailbox, and the connections to it.
     pub traffic: Traffic,
     /// Where messages are kept that Exchange cannot take now.

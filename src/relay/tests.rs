@@ -191,10 +191,11 @@ fn watched(protocol: Protocol, from_client: &[u8], from_server: &[u8]) -> Ends {
     let (early_up, early_down) = (from_client.to_vec(), from_server.to_vec());
     let watch = Watch::of(protocol).unwrap();
     let relay = tokio::spawn(async move {
-        let (outcome, refused) = join_watched(
+        let (outcome, watch) = join_watched(
             End { stream: client_end, already_read: early_up },
             End { stream: server_end, already_read: early_down },
             watch,
+            |_| std::future::ready(false),
             Settings::of(protocol),
             async {
                 stopped.cancelled().await;
@@ -202,7 +203,7 @@ fn watched(protocol: Protocol, from_client: &[u8], from_server: &[u8]) -> Ends {
             },
         )
         .await;
-        assert!(refused <= 1, "{refused}");
+        assert!(watch.refused() <= 1, "{}", watch.refused());
         outcome
     });
     Ends { client, server, relay, stop }
@@ -270,4 +271,56 @@ async fn a_client_that_breaks_a_command_off_is_parted_with() {
     hears(&mut ends.client, b"* BYE ").await;
     drop(ends.client);
     assert_eq!(ends.relay.await.unwrap().why, Why::Refused);
+}
+
+#[tokio::test]
+async fn while_somebody_is_asked_about_a_message_the_server_is_heard_and_the_client_waits() {
+    use crate::wire::watch::{SentFolder, SentWatch};
+
+    let (mut client, client_end) = duplex(64);
+    let (mut server, server_end) = duplex(64);
+    let (tell, told) = tokio::sync::watch::channel(None);
+    let watch = Watch::Sent(Box::new(SentWatch::new(SentFolder::Named("Sent".to_owned()), true)));
+    let relay = tokio::spawn(async move {
+        join_watched(
+            End { stream: client_end, already_read: b"a1 APPEND Sent {24}\r\n".to_vec() },
+            End { stream: server_end, already_read: Vec::new() },
+            watch,
+            |copy| {
+                let mut told = told.clone();
+                async move {
+                    assert_eq!((copy.message_id.as_str(), copy.octets), ("1@x", 24));
+                    told.wait_for(Option::is_some).await.unwrap().unwrap()
+                }
+            },
+            Settings::of(Protocol::Imap),
+            std::future::pending(),
+        )
+        .await
+    });
+    let message = b"Message-ID: <1@x>\r\n\r\nbod\r\n";
+    hears(&mut client, b"+ Ready for the message\r\n").await;
+    client.write_all(message).await.unwrap();
+    client.write_all(b"a2 NOOP\r\n").await.unwrap();
+    server.write_all(b"* 7 EXISTS\r\n").await.unwrap();
+    hears(&mut client, b"* 7 EXISTS\r\n").await;
+    tell.send(Some(true)).unwrap();
+    hears(&mut client, b"a1 OK APPEND completed, with the copy that Exchange files\r\n").await;
+    hears(&mut server, b"a2 NOOP\r\n").await;
+    server.write_all(b"a2 OK done\r\n").await.unwrap();
+    hears(&mut client, b"a2 OK done\r\n").await;
+    // Now one that is not filed.
+    tell.send(None).unwrap();
+    client.write_all(&[&b"a3 APPEND Sent {24+}\r\n"[..], message].concat()).await.unwrap();
+    server.write_all(b"* 8 EXISTS\r\n").await.unwrap();
+    hears(&mut client, b"* 8 EXISTS\r\n").await;
+    tell.send(Some(false)).unwrap();
+    hears(&mut server, &[&b"a3 APPEND Sent {24+}\r\n"[..], message].concat()).await;
+    drop(client);
+    let mut rest = Vec::new();
+    server.read_to_end(&mut rest).await.unwrap();
+    assert_eq!(rest, b"");
+    drop(server);
+    let (outcome, watch) = relay.await.unwrap();
+    assert_eq!((outcome.why, watch.dropped()), (Why::ClientClosed, 1));
 }

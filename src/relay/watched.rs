@@ -1,6 +1,7 @@
 //! A relay that lets through what a [`Watch`] allows. The far side's octets pass as they are; an answer of ours is put between two of its
-//! responses. Such sessions are few (backup programs), so each has buffers of its own.
+//! responses. Such sessions are few, so each has buffers of its own.
 
+use std::future::pending;
 use std::pin::pin;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
@@ -9,7 +10,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::base::{Answer, Protocol};
 use crate::relay::{End, FLUSH_TIME, Outcome, Settings, Why, finish};
 use crate::wire::answer;
-use crate::wire::watch::{Watch, WatchEnd};
+use crate::wire::watch::{SentCopy, Watch, WatchEnd};
 
 /// Octets that are read at a time, and that may wait for a writer.
 const BUFFER_OCTETS: usize = 16 * 1024;
@@ -60,17 +61,20 @@ impl Waiting {
     }
 }
 
-/// Joins two ends as [`join`](super::join) does, with a watcher of what the client says. Also returns how many commands it has refused.
-pub async fn join_watched<C, S>(
+/// Joins two ends as [`join`](super::join) does, with a watcher of what the client says, which is returned. `is_filed` tells of a message
+/// whether there is a copy of it already; meanwhile the client waits.
+pub async fn join_watched<C, S, F>(
     client: End<C>,
     server: End<S>,
     mut watch: Watch,
+    is_filed: impl Fn(SentCopy) -> F,
     settings: Settings,
     stop: impl Future<Output = Answer>,
-) -> (Outcome, u64)
+) -> (Outcome, Watch)
 where
     C: AsyncRead + AsyncWrite + Unpin,
     S: AsyncRead + AsyncWrite + Unpin,
+    F: Future<Output = bool>,
 {
     let (mut from_client, mut to_client) = split(client.stream);
     let (mut from_server, mut to_server) = split(server.stream);
@@ -85,11 +89,15 @@ where
     let mut farewell = Answer::GoodBye;
     let mut last_moved = Instant::now();
     let mut stop = pin!(stop);
+    let mut asked = None;
 
     let why = loop {
         if up.is_empty() {
             let taken = watch.client(&said, up.room());
             said.drain(..taken);
+        }
+        if let Some(copy) = watch.question() {
+            asked = Some(Box::pin(is_filed(copy)));
         }
         if down.is_empty()
             && let Some(answer) = watch.answer()
@@ -142,6 +150,15 @@ where
                 Ok(count) => down_octets += count,
                 Err(_) => break Why::Broken,
             },
+            is_filed = async {
+                match &mut asked {
+                    Some(asked) => asked.await,
+                    None => pending().await,
+                }
+            } => {
+                asked = None;
+                watch.told(is_filed);
+            }
             answer = &mut stop => {
                 farewell = answer;
                 break Why::Stopped;
@@ -171,5 +188,5 @@ where
     let mut server = from_server.unsplit(to_server);
     let hang_up = async move { drop(timeout(FLUSH_TIME, server.shutdown()).await) };
     tokio::join!(finish(from_client.unsplit(to_client), &last_words, usize::MAX), hang_up);
-    (Outcome { up_octets, down_octets, why }, watch.refused())
+    (Outcome { up_octets, down_octets, why }, watch)
 }

@@ -195,6 +195,8 @@ pub struct NotedUse {
 pub struct UseScope {
     /// IMAP and POP3 may read and change nothing.
     pub read_only: bool,
+    /// What a mail program files of sent messages by IMAP is dropped where Exchange has filed it.
+    pub drop_sent_append: bool,
     /// To whom it may send: addresses, and domains with `@` in front; empty: to anybody.
     pub recipients: Vec<String>,
     /// When it begins to work.

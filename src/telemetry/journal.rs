@@ -17,12 +17,14 @@ const MOST_WAITING: usize = 20_000;
 pub struct Journal {
     store: Arc<dyn Store>,
     waiting: Mutex<VecDeque<JournalEntry>>,
+    /// Held while something is written, so that whoever wants all of it to be waits for what somebody else has begun.
+    writing: tokio::sync::Mutex<()>,
 }
 
 impl Journal {
     /// Gathers for this store.
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, waiting: Mutex::default() }
+        Self { store, waiting: Mutex::default(), writing: tokio::sync::Mutex::default() }
     }
 
     /// Notes what became of a message.
@@ -45,11 +47,12 @@ impl Journal {
         Ok(())
     }
 
-    /// Writes what is waiting.
+    /// Writes what is waiting. Behind this it can be read.
     ///
     /// # Errors
     /// When the store cannot be written; what was waiting waits on, as long as there is room.
     pub async fn upkeep(&self) -> Result<(), StoreError> {
+        let _writing = self.writing.lock().await;
         let taken: Vec<JournalEntry> = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect();
         if taken.is_empty() {
             return Ok(());

@@ -1,6 +1,7 @@
 //! The languages: bytes ↔ values. No socket, no clock, no store.
 
 pub mod answer;
+pub mod folder_name;
 pub mod header;
 pub mod imap;
 pub mod line;

@@ -260,6 +260,7 @@ fn an_app_password_lives_from_issue_to_revocation_in_fixed_documents() {
         ("upstream_refusals", 0.into()),
         ("recipients", serde_json::json!([])),
         ("bind_first_use", false.into()),
+        ("drop_sent_append", false.into()),
     ] {
         assert_eq!(shown.as_object_mut().unwrap().remove(name), Some(empty), "{name}");
     }

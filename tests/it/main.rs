@@ -37,6 +37,7 @@ mod rotation;
 mod scopes;
 mod secrets;
 mod senders;
+mod sent_copies;
 mod setup;
 mod shutdown;
 mod sign_in;

@@ -309,6 +309,7 @@ fn what_for(record: &AppPasswordRecord) -> serde_json::Value {
         "force_from": record.senders.force_from,
         "recipients": scope.recipients,
         "read_only": scope.read_only,
+        "drop_sent_append": scope.drop_sent_append,
         "max_per_minute": scope.max_per_minute,
         "max_per_day": scope.max_per_day,
         "max_sessions": scope.max_sessions,

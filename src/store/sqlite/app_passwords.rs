@@ -252,8 +252,8 @@ async fn insert(connection: &mut SqliteConnection, record: &AppPasswordRecord) -
     let done = sqlx::query(
         "INSERT INTO app_password (id, mailbox, label, verifier, protocols, networks, delivery, created_at, \
          expires_at, revoked_at, last_used_at, senders, force_from, replaces, read_only, recipients, starts_at, max_per_minute, max_per_day, \
-         max_sessions, binds_network, binds_protocol, activate_by, owner, note, created_by, slow_hash) \
-         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27 \
+         max_sessions, binds_network, binds_protocol, activate_by, owner, note, created_by, slow_hash, drop_sent_append) \
+         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28 \
          WHERE EXISTS (SELECT 1 FROM mailbox WHERE address = $2)",
     )
     .bind(&record.id)
@@ -283,6 +283,7 @@ async fn insert(connection: &mut SqliteConnection, record: &AppPasswordRecord) -
     .bind(record.tracking.note.as_deref())
     .bind(record.tracking.created_by.as_deref())
     .bind(record.slow_hash.as_ref().map(|hash| hash.0.as_str()))
+    .bind(record.scope.drop_sent_append)
     .execute(connection)
     .await
     .map_err(failed)?;
@@ -356,6 +357,7 @@ fn app_password(row: &SqliteRow) -> Result<AppPasswordRecord, StoreError> {
         },
         scope: UseScope {
             read_only: column(row, "read_only")?,
+            drop_sent_append: column(row, "drop_sent_append")?,
             recipients: column::<String>(row, "recipients")?.lines().map(str::to_owned).collect(),
             starts_at: optional_time(row, "starts_at")?,
             max_per_minute: number(row, "max_per_minute")?,

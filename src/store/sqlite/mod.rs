@@ -167,6 +167,7 @@ fn migrations() -> Migrator {
         migration(19, "disuse", include_str!("../migrations/sqlite/0019_disuse.sql")),
         migration(20, "bans", include_str!("../migrations/sqlite/0020_bans.sql")),
         migration(21, "reminded", include_str!("../migrations/sqlite/0021_reminded.sql")),
+        migration(22, "sent_copies", include_str!("../migrations/sqlite/0022_sent_copies.sql")),
     ])
 }
 

@@ -299,6 +299,15 @@ pub fn header_of(message: &[u8]) -> &[u8] {
     message.get(..end).unwrap_or(message)
 }
 
+/// The Message-ID, without angle brackets, of a message that a program files as a copy of what it has sent. Not of one that a program for
+/// synchronisation files: it looks for its copy afterwards, by a field of its own (mbsync's `X-TUID`, OfflineIMAP's `X-OfflineIMAP`).
+pub fn copied_message_id(message: &[u8]) -> Option<String> {
+    let found = fields(header_of(message));
+    let is_looked_for = found.iter().any(|field| field.is("x-tuid") || field.is("x-offlineimap"));
+    let ids = found.iter().filter(|field| field.is("message-id")).count();
+    if is_looked_for || ids != 1 { None } else { fields::message_id(&found) }
+}
+
 /// A `Bcc` with these, one a line.
 pub fn bcc(addresses: &[String]) -> Vec<u8> {
     if addresses.is_empty() {

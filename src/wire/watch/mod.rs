@@ -1,4 +1,7 @@
-//! What an app password for reading only lets a client say behind its login.
+//! Sessions whose commands are looked at behind the login: those of app passwords for reading only, and those that are to file no copies of
+//! what they have sent ([`SentWatch`]).
+//!
+//! What is for reading only lets a client say little.
 //!
 //! The client's side is an allow-list: whole lines are read, and what changes nothing goes on; SELECT goes on as EXAMINE. Everything else is
 //! answered here. The server's side passes as it is, and is followed only as far as it takes to know what it has answered and where it
@@ -8,21 +11,26 @@
 //! read in two ways: no bare CR or LF, no quoted string that does not end, no literal that the server may not read as one, and nothing
 //! behind a literal or IDLE before the server has said whether it takes it.
 
+mod command;
 mod imap;
 mod pop3;
+mod sent;
 
 pub use self::imap::ImapWatch;
 pub use self::pop3::Pop3Watch;
+pub use self::sent::{SentCopy, SentFolder, SentWatch};
 
 use crate::base::Protocol;
 
 /// A watcher of a session behind its login. It does no I/O: octets in, octets out.
 #[derive(Debug)]
 pub enum Watch {
-    /// Of IMAP.
+    /// IMAP, for reading only.
     Imap(Box<ImapWatch>),
-    /// Of POP3.
+    /// POP3, for reading only.
     Pop3(Pop3Watch),
+    /// IMAP, without copies of what was sent.
+    Sent(Box<SentWatch>),
 }
 
 /// Why a session that is watched ends.
@@ -35,7 +43,7 @@ pub enum WatchEnd {
 }
 
 impl Watch {
-    /// One for a session by this protocol; none for SMTP, which has no session behind the login that could be watched.
+    /// One for a session by this protocol that may only read; none for SMTP, which has no session behind the login that could be watched.
     pub fn of(protocol: Protocol) -> Option<Self> {
         match protocol {
             Protocol::Imap => Some(Self::Imap(Box::default())),
@@ -50,6 +58,7 @@ impl Watch {
         match self {
             Self::Imap(watch) => watch.client(octets, onward),
             Self::Pop3(watch) => watch.client(octets, onward),
+            Self::Sent(watch) => watch.client(octets, onward),
         }
     }
 
@@ -58,6 +67,7 @@ impl Watch {
         match self {
             Self::Imap(watch) => watch.server(octets),
             Self::Pop3(watch) => watch.server(octets),
+            Self::Sent(watch) => watch.server(octets),
         }
     }
 
@@ -66,6 +76,7 @@ impl Watch {
         match self {
             Self::Imap(watch) => watch.answer(),
             Self::Pop3(watch) => watch.answer(),
+            Self::Sent(watch) => watch.answer(),
         }
     }
 
@@ -74,6 +85,7 @@ impl Watch {
         match self {
             Self::Imap(watch) => watch.between_responses(),
             Self::Pop3(watch) => watch.between_responses(),
+            Self::Sent(watch) => watch.between_responses(),
         }
     }
 
@@ -82,6 +94,7 @@ impl Watch {
         match self {
             Self::Imap(watch) => watch.is_over().then_some(WatchEnd::Refused),
             Self::Pop3(watch) => watch.quits().then_some(WatchEnd::Quit),
+            Self::Sent(_) => None,
         }
     }
 
@@ -90,6 +103,7 @@ impl Watch {
         match self {
             Self::Imap(watch) => watch.is_behind(),
             Self::Pop3(watch) => watch.is_behind(),
+            Self::Sent(watch) => watch.is_behind(),
         }
     }
 
@@ -98,7 +112,25 @@ impl Watch {
         match self {
             Self::Imap(watch) => watch.refused(),
             Self::Pop3(watch) => watch.refused(),
+            Self::Sent(_) => 0,
         }
+    }
+
+    /// A message of which it has to be known whether it is filed already, before anything more is said: see [`told`](Self::told).
+    pub fn question(&mut self) -> Option<SentCopy> {
+        if let Self::Sent(watch) = self { watch.question() } else { None }
+    }
+
+    /// Whether the message that was asked about is filed already.
+    pub fn told(&mut self, is_filed: bool) {
+        if let Self::Sent(watch) = self {
+            watch.told(is_filed);
+        }
+    }
+
+    /// How many copies of sent messages were dropped.
+    pub fn dropped(&self) -> u64 {
+        if let Self::Sent(watch) = self { watch.dropped() } else { 0 }
     }
 }
 
@@ -111,5 +143,16 @@ pub fn reading_capabilities(shown: Vec<String>) -> Vec<String> {
     shown.into_iter().filter(|word| !is_of_no_use(word)).collect()
 }
 
+/// The same for a client whose copies of sent messages are looked at: without what would hide them.
+pub fn legible_capabilities(shown: Vec<String>) -> Vec<String> {
+    let hides = |word: &String| {
+        let word = word.to_ascii_uppercase();
+        word.starts_with("COMPRESS=") || matches!(word.as_str(), "BINARY" | "CATENATE" | "MULTIAPPEND")
+    };
+    shown.into_iter().filter(|word| !hides(word)).collect()
+}
+
+#[cfg(test)]
+mod sent_tests;
 #[cfg(test)]
 mod tests;

@@ -13,11 +13,13 @@ fn pop3() -> Watch {
     Watch::of(Protocol::Pop3).unwrap()
 }
 
-/// A conversation: `C:` the client says, `S:` the server says, `>` the server has got, `<` the client is told by us.
-fn play(mut watch: Watch, conversation: &str, piece: usize) {
+/// A conversation: `C:` the client says, `S:` the server says, `>` the server has got, `<` the client is told by us; `?` a message is asked
+/// about (Message-ID, octets, and whether it is filed already). `\e` is an empty line.
+pub(super) fn play(mut watch: Watch, conversation: &str, piece: usize) {
     let (mut got, mut client) = (Vec::new(), Vec::new());
     let octets = |text: &str| {
-        format!("{}\r\n", text.replace("\\r", "\r").replace("\\t", "\t").replace("\\0", "\0")).into_bytes()
+        format!("{}\r\n", text.replace("\\r", "\r").replace("\\t", "\t").replace("\\0", "\0").replace("\\e", ""))
+            .into_bytes()
     };
     for line in conversation.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let (who, text) = line.split_at(2);
@@ -35,6 +37,14 @@ fn play(mut watch: Watch, conversation: &str, piece: usize) {
                 let told = watch.answer().map(|told| String::from_utf8_lossy(&told).into_owned());
                 assert_eq!(told, Some(String::from_utf8(text).unwrap()), "{line}");
             }
+            "? " => {
+                step(&mut watch, &mut client, &mut got, piece);
+                let [id, octets, is_filed] = line[2..].split(' ').collect::<Vec<_>>().try_into().unwrap();
+                let copy = SentCopy { message_id: id.to_owned(), octets: octets.parse().unwrap() };
+                assert_eq!(watch.question(), Some(copy), "{line}");
+                assert!(watch.is_behind());
+                watch.told(is_filed == "yes");
+            }
             _ => panic!("{line}"),
         }
     }
@@ -43,7 +53,7 @@ fn play(mut watch: Watch, conversation: &str, piece: usize) {
     assert_eq!(watch.answer(), None);
 }
 
-fn step(watch: &mut Watch, client: &mut Vec<u8>, got: &mut Vec<u8>, piece: usize) {
+pub(super) fn step(watch: &mut Watch, client: &mut Vec<u8>, got: &mut Vec<u8>, piece: usize) {
     loop {
         let piece = client.get(..piece.min(client.len())).unwrap().to_vec();
         let taken = watch.client(&piece, got);

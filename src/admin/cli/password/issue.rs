@@ -75,6 +75,12 @@ impl WhatFor {
                     .to_owned(),
             ));
         }
+        let files = self.protocols.is_empty() || self.protocols.contains(&Protocol::Imap);
+        if self.scope.drops_sent_copies() && !files {
+            return Err(Failure::Usage(
+                "--drop-sent-append: mail programs file copies by IMAP, which --protocol leaves out".to_owned(),
+            ));
+        }
         Ok(IssueRequest {
             scope: self.scope.scope(!self.protocols.is_empty(), now),
             mailbox: self.address,

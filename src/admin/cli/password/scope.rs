@@ -16,6 +16,9 @@ pub(super) struct ScopeOptions {
     /// IMAP and POP3 may read and change nothing, and nothing may be sent: for backup programs
     #[arg(long)]
     read_only: bool,
+    /// Drop what its mail program files in Sent Items of messages that it has sent through Postern: Exchange files them itself
+    #[arg(long, conflicts_with = "read_only")]
+    drop_sent_append: bool,
     /// To whom it may send: addresses, or @contoso.com for a whole domain [default: anybody]
     #[arg(long = "recipient", value_name = "ADDRESS-or-@DOMAIN", value_delimiter = ',', value_parser = values::sender)]
     recipients: Vec<String>,
@@ -44,6 +47,11 @@ impl ScopeOptions {
         self.read_only
     }
 
+    /// Whether copies of what it sends are dropped.
+    pub(super) fn drops_sent_copies(&self) -> bool {
+        self.drop_sent_append
+    }
+
     /// Whether something is said of what it sends.
     pub(super) fn is_about_sending(&self) -> bool {
         !self.recipients.is_empty() || self.max_per_minute.is_some() || self.max_per_day.is_some()
@@ -53,6 +61,7 @@ impl ScopeOptions {
         let starts_at = self.not_before.map(|start| start.moment(now));
         UseScope {
             read_only: self.read_only,
+            drop_sent_append: self.drop_sent_append,
             recipients: unique(self.recipients),
             starts_at,
             max_per_minute: self.max_per_minute,
@@ -66,11 +75,17 @@ impl ScopeOptions {
     }
 }
 
+/// What `--drop-sent-append` comes to.
+const ONE_COPY: &str = "is filed by Exchange; the copy of the mail program is dropped";
+
 /// The lines of the card that goes with a new one.
 pub(super) fn card_lines(scope: &UseScope) -> Vec<String> {
     let mut lines = Vec::new();
     if scope.read_only {
         lines.push("  may        read, and change nothing".to_owned());
+    }
+    if scope.drop_sent_append {
+        lines.push(format!("  sent mail  {ONE_COPY}"));
     }
     if !scope.recipients.is_empty() {
         lines.push(format!("  sends to   {}", scope.recipients.join(", ")));
@@ -97,6 +112,9 @@ pub(super) fn cells(row: &PasswordRow) -> Vec<Vec<Entry>> {
     let scope = &row.scope;
     if scope.read_only {
         cells.push(vec!["may".into(), "read, and change nothing".into()]);
+    }
+    if scope.drop_sent_append {
+        cells.push(vec!["sent mail".into(), ONE_COPY.into()]);
     }
     if !scope.recipients.is_empty() {
         cells.push(vec!["sends to".into(), scope.recipients.join(", ").into()]);
@@ -198,6 +216,7 @@ fn limits(scope: &UseScope) -> Option<String> {
 /// The same for programs, in `password show`.
 #[derive(Debug, Serialize)]
 pub(in crate::admin::cli) struct ScopeDocument {
+    drop_sent_append: bool,
     recipients: Vec<String>,
     not_before: Option<String>,
     max_per_minute: Option<u32>,
@@ -215,6 +234,7 @@ impl From<&PasswordRow> for ScopeDocument {
         let scope = &row.scope;
         let first = row.first_use.as_ref();
         Self {
+            drop_sent_append: scope.drop_sent_append,
             recipients: scope.recipients.clone(),
             not_before: scope.starts_at.map(timestamp),
             max_per_minute: scope.max_per_minute,

@@ -1,0 +1,122 @@
+//! Which of the messages that a mail program files as sent Exchange has filed already.
+//!
+//! Exchange files each message that it takes, and many programs file a copy of their own behind it. One is dropped only where nothing can be
+//! lost by it: the journal has a message of this mailbox with this Message-ID that Exchange has taken minutes ago, the copy is no smaller than
+//! what was sent, and it is the first. A later one may be an edited one (Thunderbird that takes attachments off, mutt's `edit-message`), which
+//! the program files before it deletes the other.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tokio::time::timeout;
+use tracing::{debug, warn};
+
+use crate::auth::Permit;
+use crate::base::{Fault, Mailbox};
+use crate::delivery::Delivery;
+use crate::store::{JournalFilter, JournalOutcome, StoreError};
+use crate::upstream::reader::SENT_NAMES;
+use crate::wire::watch::{SentCopy, SentFolder};
+
+/// Copies are filed within moments behind the message.
+const MOST_AGE: chrono::Duration = chrono::Duration::minutes(10);
+
+/// What we have put in front of a message that a client handed in, which its copy does not have, is shorter.
+const OUR_HEADER_OCTETS: u64 = 1024;
+
+/// As long as a client waits for the journal.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// So many messages with one Message-ID are looked at.
+const MOST_ENTRIES: u32 = 100;
+
+/// The copies that were dropped in the last minutes.
+#[derive(Clone, Debug, Default)]
+pub struct DroppedCopies(Arc<Mutex<HashMap<MessageOf, DateTime<Utc>>>>);
+
+/// A mailbox, and a Message-ID.
+type MessageOf = (Mailbox, String);
+
+impl DroppedCopies {
+    /// Whether this one is the first.
+    fn note(&self, mailbox: &Mailbox, message_id: &str, now: DateTime<Utc>) -> bool {
+        let mut dropped = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Longer than the journal is asked for, as its entry may be a moment younger than this.
+        dropped.retain(|_, at| now.signed_duration_since(*at) < MOST_AGE * 2);
+        dropped.insert((mailbox.clone(), message_id.to_owned()), now).is_none()
+    }
+}
+
+impl Delivery {
+    /// The folder in which Exchange files what this mailbox sends; none where it files nothing.
+    pub fn sent_folder(&self, permit: &Permit) -> Option<SentFolder> {
+        if self.without_copies.contains(permit.tenant()) {
+            return None;
+        }
+        Some(match self.sent_folders.get(permit.tenant()) {
+            Some(name) => SentFolder::Named(name.clone()),
+            None => SentFolder::OneOf(SENT_NAMES),
+        })
+    }
+
+    /// Whether a copy that a mail program files can be dropped, as Exchange has filed the message itself. That it can is said once.
+    pub async fn has_filed(&self, permit: &Permit, copy: &SentCopy) -> bool {
+        let is_delivered = match timeout(PATIENCE, self.has_delivered(permit, copy)).await {
+            Ok(Ok(is_delivered)) => is_delivered,
+            Ok(Err(error)) => {
+                warn!(
+                    code = error.code(),
+                    remedy = error.remedy(),
+                    "a copy of a sent message is filed, as the journal cannot be read: {error}"
+                );
+                false
+            }
+            Err(_) => {
+                warn!("a copy of a sent message is filed, as the journal could not be read in time");
+                false
+            }
+        };
+        let now = self.keeping.clock.now();
+        let is_first = is_delivered && self.dropped_copies.note(permit.mailbox(), &copy.message_id, now);
+        debug!(message.id = copy.message_id, octets = copy.octets, dropped = is_first, "a copy of a sent message came");
+        is_first
+    }
+
+    async fn has_delivered(&self, permit: &Permit, copy: &SentCopy) -> Result<bool, StoreError> {
+        // What was sent a moment ago is not written yet.
+        self.journal.upkeep().await?;
+        let filter = JournalFilter {
+            since: self.keeping.clock.now().checked_sub_signed(MOST_AGE),
+            mailbox: Some(permit.mailbox().clone()),
+            outcome: Some(JournalOutcome::Delivered),
+            with: Some(copy.message_id.clone()),
+            ..JournalFilter::default()
+        };
+        let entries = self.keeping.store.journal(&filter, MOST_ENTRIES).await?;
+        Ok(entries.iter().any(|entry| {
+            entry.message_id.as_ref() == Some(&copy.message_id)
+                && copy.octets.saturating_add(OUR_HEADER_OCTETS) >= entry.size_octets
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_first_copy_is_one_too_many() {
+        let (dropped, now) = (DroppedCopies::default(), Utc::now());
+        let [alice, bob] = ["alice@contoso.test", "bob@contoso.test"].map(|name| name.parse::<Mailbox>().unwrap());
+        assert!(dropped.note(&alice, "1@x", now));
+        assert!(!dropped.note(&alice, "1@x", now + MOST_AGE));
+        assert!(dropped.note(&alice, "2@x", now));
+        assert!(dropped.note(&bob, "1@x", now));
+        assert_eq!(dropped.0.lock().unwrap().len(), 3);
+        // By then the journal is not asked any more.
+        dropped.note(&bob, "9@x", now + MOST_AGE * 4);
+        assert_eq!(dropped.0.lock().unwrap().len(), 1);
+    }
+}
