@@ -67,3 +67,30 @@ check "everything is in it" holds "$WORLD/by-pops"
 sed -i 's/^set smtp_pass=.*/set smtp_pass="wrong" imap_pass="wrong" pop_pass="wrong"/' "$WORLD/muttrc"
 check_refused "a wrong password sends nothing" '[Aa]uthentication failed' \
     send "smtp://$alice@localhost:$SMTP_PORT" plain "wrong" "$WORLD/picture.bin"
+
+# mutt files a copy of what it has sent, and so does the tenant, as Exchange does.
+sent_copies() { # SUBJECT
+    python3 - "$1" <<'PYTHON'
+import imaplib, os, ssl, sys
+trust = ssl.create_default_context(cafile=os.environ["CA"])
+client = imaplib.IMAP4_SSL("localhost", int(os.environ["IMAPS_PORT"]), ssl_context=trust)
+client.login(os.environ["ALICE"], os.environ["ALICE_PASSWORD"])
+assert client.select('"Sent Items"', readonly=True)[0] == "OK"
+found = client.search(None, "SUBJECT", sys.argv[1])[1][0].split()
+print(len(found))
+client.logout()
+PYTHON
+}
+
+send_and_file() { # PASSWORD SUBJECT
+    printf 'text\n' | timeout "$PATIENCE_SECONDS" mutt -F "$WORLD/muttrc" \
+        -e "set smtp_url=\"smtp://$alice@localhost:$SMTP_PORT\" smtp_pass=\"$1\" imap_pass=\"$1\"" \
+        -e "set copy=yes record=\"imaps://$alice@localhost:$IMAPS_PORT/Sent Items\"" -s "$2" -- "$BOB"
+}
+
+check "a message is sent and filed" send_and_file "$ALICE_PASSWORD" "twofold"
+check "its copy is there twice" sent_copies twofold
+check_said "its copy is there twice" '^2$'
+check "a message is sent and filed with --drop-sent-append" send_and_file "$(issue "$ALICE" --drop-sent-append)" "single"
+check "its copy is there once" sent_copies single
+check_said "its copy is there once" '^1$'

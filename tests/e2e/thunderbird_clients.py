@@ -88,6 +88,7 @@ def accounts():
         of_identity = {
             "fullName": user.partition("@")[0].title(), "useremail": user, "smtpServer": f"smtp{number}", "valid": True,
             "fcc": user == ALICE, "fcc_folder": f"imap://{ALICE.replace('@', '%40')}@localhost/Sent Items",
+            "draft_folder": f"imap://{ALICE.replace('@', '%40')}@localhost/Drafts",
             "compose_html": False,
         }  # fmt: skip
         for group, values in [
@@ -263,15 +264,15 @@ def messages_are_flagged_moved_and_deleted():
         assert list(subjects(client, "INBOX")) == ["with a report"]
 
 
-@check
-def a_message_is_sent_and_its_copy_is_filed():
+def compose(subject, mode):
+    """A message from Alice to Bob that is sent (nsMsgDeliverNow) or kept (nsMsgSaveAsDraft), and what becomes of its copy."""
     program.does(
         """
         const fields = Cc["@mozilla.org/messengercompose/composefields;1"].createInstance(Ci.nsIMsgCompFields);
         const identity = MailServices.accounts.getIdentity("id1");
         fields.from = identity.email;
         fields.to = given[0];
-        fields.subject = "Grüße from Thunderbird";
+        fields.subject = given[1];
         const send = Cc["@mozilla.org/messengercompose/send;1"].createInstance(Ci.nsIMsgSend);
         const [status, text] = await new Promise((resolve, reject) => {
             const listener = {
@@ -284,21 +285,31 @@ def a_message_is_sent_and_its_copy_is_filed():
                 onStopCopy: why => resolve([why, "the copy"]),
             };
             const text = "Written by a person.\\n.\\nA dot stands above.\\n";
-            send.createAndSendMessage(null, identity, "account1", fields, false, false, Ci.nsIMsgSend.nsMsgDeliverNow,
+            send.createAndSendMessage(null, identity, "account1", fields, false, false, Ci.nsIMsgSend[given[2]],
                 null, "text/plain", text, null, null, listener, "", "", Ci.nsIMsgCompType.New);
         });
         if (status) throw new Error(`not sent: ${status} ${text}`);
         """,
         BOB,
+        subject,
+        mode,
     )
+
+
+@check
+def a_message_is_sent_and_there_is_one_copy_of_it():
+    compose("Grüße from Thunderbird", "nsMsgDeliverNow")
     with imap(BOB, "BOB") as client:
         assert client.select("INBOX")[0] == "OK"
         found = email.message_from_bytes(client.fetch("1", "(BODY.PEEK[])")[1][0][1])
         assert str(email.header.make_header(email.header.decode_header(found["Subject"]))) == "Grüße from Thunderbird"
         assert b".\r\nA dot stands above." in found.get_payload(decode=True)
     with imap(ALICE, "ALICE") as client:
-        # One by the tenant itself, as Exchange does, and one by Thunderbird.
-        assert [len(found) for found in subjects(client, "Sent Items").values()] == [2]
+        # By the tenant itself; Thunderbird's was taken for it.
+        assert [len(found) for found in subjects(client, "Sent Items").values()] == [1]
+    compose("not sent yet", "nsMsgSaveAsDraft")
+    with imap(ALICE, "ALICE") as client:
+        assert list(subjects(client, "Drafts")) == ["not sent yet"]
 
 
 @check
