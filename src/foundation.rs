@@ -19,7 +19,7 @@ use crate::broker::vault::{Change, KeySource, Settled, Vault, VaultError};
 use crate::broker::{Access, Credential, SecretSource, TenantSettings};
 use crate::config::{self, Config, Route, SmtpTls};
 use crate::store::{SqliteStore, Store, StoreError};
-use crate::telemetry::audit::Audit;
+use crate::telemetry::audit::{Audit, is_name};
 use crate::upstream;
 
 /// The store and the keys of a data folder.
@@ -171,7 +171,7 @@ fn instance(data_dir: &Path) -> Result<String, FoundationError> {
     let failed = |source: std::io::Error| FoundationError::Instance { path: path.clone(), source };
     let read = || std::fs::read_to_string(&path).map(|text| text.trim().to_owned());
     match read() {
-        Ok(name) if !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric()) => return Ok(name),
+        Ok(name) if is_name(&name) => return Ok(name),
         Ok(_) => {
             let wrong = std::io::Error::new(std::io::ErrorKind::InvalidData, "there is no name in it");
             return Err(failed(wrong));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chrono::Utc;
 use serde_json::json;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
@@ -89,7 +89,8 @@ async fn end_disused(store: &dyn crate::store::Store, road: &Road) {
 
 /// Forgets what the journal and the audit trail need not know any more.
 pub(in crate::app) async fn look_after_journal(road: Arc<Road>, keep: Duration, keep_audit: Duration) {
-    let mut hourly = interval(KEEP_ALIVE_TIME);
+    // Not at once: a machine may start with a clock that is years ahead, which the network puts right within minutes.
+    let mut hourly = interval_at(Instant::now() + KEEP_ALIVE_TIME, KEEP_ALIVE_TIME);
     hourly.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         hourly.tick().await;

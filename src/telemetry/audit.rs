@@ -110,7 +110,8 @@ pub struct LoginSeen<'a> {
 }
 
 impl Audit {
-    /// The trail of this instance in this store. Its newest entry is also noted in `mark_file`, outside of the store.
+    /// The trail of this instance in this store. Its newest entry is also noted in `mark_file`, outside of the store; beside it lies
+    /// `instance`, with the name of the instance.
     pub fn new(
         store: Arc<dyn Store>,
         instance: String,
@@ -118,10 +119,14 @@ impl Audit {
         clock: Clock,
         mark_file: Option<PathBuf>,
     ) -> Self {
+        Self::on(store, instance, Chain::new(key), clock, mark_file)
+    }
+
+    fn on(store: Arc<dyn Store>, instance: String, chain: Chain, clock: Clock, mark_file: Option<PathBuf>) -> Self {
         let audit = Self {
             store,
             instance,
-            chain: Chain::new(key),
+            chain,
             clock,
             waiting: Mutex::default(),
             known: Mutex::default(),
@@ -172,6 +177,9 @@ impl Audit {
         password_id: Option<&str>,
         details: Value,
     ) -> Result<(), StoreError> {
+        if let Some(next) = self.successor() {
+            return Box::pin(next.act(mailbox, password_id, details)).await;
+        }
         let now = self.clock.now();
         let entry = AuditEntry {
             at: now,
@@ -181,6 +189,23 @@ impl Audit {
             details: details.to_string(),
         };
         self.add(&[entry]).await
+    }
+
+    /// The chain that another process has put in the place of this one (`audit settle`), while this one waited for somebody's sign-in.
+    fn successor(&self) -> Option<Self> {
+        let mark_file = self.mark_file.as_ref()?;
+        let named = std::fs::read_to_string(mark_file.with_file_name("instance")).ok()?;
+        let instance = named.trim();
+        let is_another = is_name(instance) && instance != self.instance;
+        is_another.then(|| {
+            Self::on(
+                Arc::clone(&self.store),
+                instance.to_owned(),
+                self.chain.clone(),
+                self.clock.clone(),
+                self.mark_file.clone(),
+            )
+        })
     }
 
     async fn add(&self, entries: &[AuditEntry]) -> Result<(), StoreError> {
@@ -368,6 +393,11 @@ impl Audit {
         while self.store.prune_audit(&self.instance, before, &self.chain, now).await? > 0 {}
         Ok(())
     }
+}
+
+/// Whether it can be the name of an instance.
+pub fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric())
 }
 
 impl Waiting {

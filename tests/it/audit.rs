@@ -300,6 +300,57 @@ async fn what_was_settled_is_broken_again_only_where_something_more_is_changed()
 }
 
 #[tokio::test]
+async fn what_stands_in_front_of_a_settled_chain_is_settled_as_it_reads() {
+    let (store, audit, clock, folder) = trail().await;
+    acts(&audit, 3).await;
+    let change = async |change: &'static str| {
+        sqlx::query(change).execute(&mut intruder(folder.path()).await).await.unwrap();
+    };
+    change("CREATE TABLE kept AS SELECT * FROM audit").await;
+    clock.turn(chrono::Duration::days(10));
+    acts(&audit, 1).await;
+    audit.prune(Duration::from_secs(24 * 3600)).await.unwrap();
+    change("INSERT INTO audit SELECT * FROM kept WHERE number = 2").await;
+    let next = Audit::new(Arc::clone(&store) as _, "two".to_owned(), &Secret::new([7; 32]), clock.clone(), None);
+    let broken = next.verify().await.unwrap().broken;
+    assert_eq!((broken[0].number, broken[0].why), (3, "an entry was put in front of where it begins"));
+    next.settle(&broken[0], "root", None).await.unwrap();
+    assert_eq!(next.verify().await.unwrap().broken, []);
+    change("UPDATE audit SET details = '{}' WHERE number = 2").await;
+    assert_eq!(next.verify().await.unwrap().broken[0].why, "something was changed since it was settled");
+    change("UPDATE audit SET details = (SELECT details FROM kept WHERE number = 2) WHERE number = 2").await;
+    assert_eq!(next.verify().await.unwrap().broken, []);
+}
+
+#[tokio::test]
+async fn who_waited_while_a_chain_was_settled_writes_into_the_next_one() {
+    let (store, _audit, clock, folder) = trail().await;
+    let (mark, named) = (folder.path().join("audit-newest"), folder.path().join("instance"));
+    let begin = |name: &str, mark| {
+        Audit::new(Arc::clone(&store) as _, name.to_owned(), &Secret::new([7; 32]), clock.clone(), mark)
+    };
+    std::fs::write(&named, "one").unwrap();
+    let waits = begin("one", Some(mark.clone()));
+    acts(&waits, 2).await;
+    // As `postern audit settle` does it, in another process.
+    let next = begin("two", None);
+    sqlx::query("UPDATE audit SET details = '{}' WHERE number = 2")
+        .execute(&mut intruder(folder.path()).await)
+        .await
+        .unwrap();
+    let broken = next.verify().await.unwrap().broken;
+    next.settle(&broken[0], "root", None).await.unwrap();
+    std::fs::write(&named, "two").unwrap();
+    std::fs::remove_file(&mark).unwrap();
+    acts(&waits, 1).await;
+    for audit in [&next, &begin("two", Some(mark.clone()))] {
+        let findings = audit.verify().await.unwrap();
+        assert_eq!((findings.broken, findings.settled.len()), (Vec::new(), 1));
+        assert_eq!((findings.chains[0].instance.as_str(), findings.chains[0].entries), ("two", 2));
+    }
+}
+
+#[tokio::test]
 async fn who_breaks_the_writing_off_loses_nothing() {
     let (store, audit, _clock, _folder) = trail().await;
     for _ in 0..50 {

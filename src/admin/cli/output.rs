@@ -173,15 +173,7 @@ impl Output {
 
     /// One document for stdout.
     pub(super) fn json(&self, value: &impl Serialize) -> Result<(), Failure> {
-        // One of the documents holds a new app password, so what it was made in is wiped.
-        match serde_json::to_string(value).map(Zeroizing::new) {
-            Ok(text) => self.data(&Zeroizing::new(format!("{}\n", text.as_str()))),
-            Err(error) => Err(Failure::operation(
-                "output",
-                format!("the document cannot be made: {error}"),
-                "Run it without --json.",
-            )),
-        }
+        self.data(&Zeroizing::new(format!("{}\n", text_of(value)?.as_str())))
     }
 
     /// A table for stdout: as wide as the terminal there, whole lines elsewhere.
@@ -293,6 +285,37 @@ impl Output {
         }
         bar.enable_steady_tick(Duration::from_millis(120));
         Spinner(Some(bar))
+    }
+}
+
+/// A document, as text.
+fn text_of(value: &impl Serialize) -> Result<Zeroizing<String>, Failure> {
+    // One of the documents holds a new app password, so what it was made in is wiped.
+    serde_json::to_string(value).map(Zeroizing::new).map_err(|error| {
+        Failure::operation("output", format!("the document cannot be made: {error}"), "Run it without --json.")
+    })
+}
+
+/// A JSON array for stdout of which each element is printed at once: whoever breaks the command off has those that were done.
+pub(super) struct JsonArray<'a> {
+    output: &'a Output,
+    is_begun: bool,
+}
+
+impl<'a> JsonArray<'a> {
+    pub(super) fn new(output: &'a Output) -> Self {
+        Self { output, is_begun: false }
+    }
+
+    pub(super) fn push(&mut self, element: &impl Serialize) -> Result<(), Failure> {
+        let separator = if self.is_begun { ",\n" } else { "[" };
+        self.output.data(&Zeroizing::new(format!("{separator}{}", text_of(element)?.as_str())))?;
+        self.is_begun = true;
+        Ok(())
+    }
+
+    pub(super) fn end(self) -> Result<(), Failure> {
+        self.output.data(if self.is_begun { "]\n" } else { "[]\n" })
     }
 }
 

@@ -7,6 +7,7 @@ use crate::base::Secret;
 use crate::store::{AuditEnd, AuditEndRecord, AuditEntry, AuditRecord, AuditTail, Seal, Sealer};
 
 /// Makes the seals of a chain.
+#[derive(Clone)]
 pub struct Chain(hmac::Key);
 
 impl Chain {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::store::{AuditEnd, AuditEndRecord, AuditKind, AuditRecord, Seal, Sealer, StoreError};
-use crate::telemetry::audit::chain::hex;
+use crate::telemetry::audit::chain::{Digest, hex};
 use crate::telemetry::audit::mark::Mark;
 use crate::telemetry::audit::{Audit, FORGOTTEN, SETTLED};
 
@@ -187,6 +187,7 @@ impl Audit {
         digest.begin(in_front, [newest.as_ref(), pruned_end.as_ref()]);
         if in_front > 0 {
             faults.add(number, "an entry was put in front of where it begins");
+            self.digest_in_front(instance, number, &mut digest).await?;
         }
         let first = number;
         let mut entries = 0;
@@ -244,6 +245,22 @@ impl Audit {
             pruned: first,
         };
         Ok(Walked { verified, faults: faults.found, digest: digest.finish(), said })
+    }
+}
+
+impl Audit {
+    /// What stands in front of where a chain begins; nothing does, where nobody has put it there.
+    async fn digest_in_front(&self, instance: &str, begin: u64, digest: &mut Digest<'_>) -> Result<(), StoreError> {
+        let mut number = 0;
+        loop {
+            let page = self.store.audit_behind(instance, number, PAGE).await?;
+            let in_front = page.iter().take_while(|record| record.number <= begin);
+            in_front.clone().for_each(|record| digest.add(record));
+            match page.last().filter(|_| in_front.count() == PAGE as usize) {
+                Some(last) => number = last.number,
+                None => return Ok(()),
+            }
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use clap::Args;
 use zeroize::Zeroizing;
 
 use crate::admin::cli::failure::{Failure, with_causes};
-use crate::admin::cli::output::{Entry, Output};
+use crate::admin::cli::output::{Entry, JsonArray, Output};
 use crate::admin::cli::password::issue::{document, hand_out};
 use crate::admin::cli::password::selection::Selection;
 use crate::admin::cli::password::{list, selected};
@@ -91,51 +91,44 @@ async fn one(ops: &Ops, config: &Config, output: &Output, id: &str, how: &How) -
 
 /// Each is printed before the next is rotated: whoever breaks this off has those that were changed.
 async fn several(ops: &Ops, output: &Output, rows: &[PasswordRow], how: &How) -> Result<(), Failure> {
-    let mut all = Vec::new();
+    let mut array = output.is_json().then(|| JsonArray::new(output));
+    let mut failed = None;
     for row in rows {
         let rotated = match ops.rotate_password(&row.id, how).await {
             Ok(rotated) => rotated,
-            // Nobody has seen those before it, where they are one document.
-            Err(error) => return Err(take_all_back(ops, &all, error.into()).await),
+            Err(error) => {
+                failed = Some(error.into());
+                break;
+            }
         };
-        if output.is_json() {
-            all.push(rotated);
-            continue;
-        }
         let new = &rotated.issued;
-        let line = Zeroizing::new(format!(
-            "{}\t{}\t{}\t{}\t{}\n",
-            new.row.mailbox,
-            new.row.label,
-            row.id,
-            new.row.id,
-            new.password.expose()
-        ));
-        if let Err(failure) = output.data(&line) {
+        let printed = match &mut array {
+            Some(array) => array.push(&document(new)),
+            None => output.data(&Zeroizing::new(format!(
+                "{}\t{}\t{}\t{}\t{}\n",
+                new.row.mailbox,
+                new.row.label,
+                row.id,
+                new.row.id,
+                new.password.expose()
+            ))),
+        };
+        if let Err(failure) = printed {
             return Err(take_back(ops, &rotated, failure).await);
         }
     }
-    if output.is_json() {
-        let documents: Vec<_> = all.iter().map(|rotated| document(&rotated.issued)).collect();
-        let printed = output.json(&documents);
-        drop(documents);
-        if let Err(failure) = printed {
-            return Err(take_all_back(ops, &all, failure).await);
-        }
+    // Those before it are printed.
+    if let Some(array) = array {
+        array.end()?;
+    }
+    if let Some(failure) = failed {
+        return Err(failure);
     }
     output.note(&format!(
         "{} rotated; the old ones work for a while (`postern password list` shows who still uses them)",
         rows.len()
     ));
     Ok(())
-}
-
-async fn take_all_back(ops: &Ops, all: &[Rotated], failure: Failure) -> Failure {
-    let mut told = failure;
-    for rotated in all {
-        told = take_back(ops, rotated, told).await;
-    }
-    told
 }
 
 /// Who used it after another one was issued in its place.
