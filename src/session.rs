@@ -546,6 +546,7 @@ async fn join(road: &Road, joined: Joined, protocol: Protocol) {
     };
     let refused_commands = watch.as_ref().filter(|_| permit.is_read_only()).map(Watch::refused);
     let dropped_copies = watch.as_ref().filter(|_| permit.drops_sent_copies()).map(Watch::dropped);
+    let copies_pass = watch.as_ref().is_some_and(Watch::has_given_up).then_some(true);
     let why = match ended {
         Some(ending) if outcome.why == Why::Stopped => ending.to_string(),
         _ => outcome.why.name().to_owned(),
@@ -557,6 +558,7 @@ async fn join(road: &Road, joined: Joined, protocol: Protocol) {
         down_octets = outcome.down_octets,
         refused_commands,
         dropped_copies,
+        copies_pass,
         took_ms = whole_ms(since.elapsed()),
         "session ended: {why}"
     );

@@ -85,6 +85,11 @@ impl Composing {
         self.editor.message_id()
     }
 
+    /// Whether the message is encrypted, once the header is through.
+    pub(in crate::delivery) fn is_encrypted(&self) -> bool {
+        self.editor.is_encrypted()
+    }
+
     fn take(
         &mut self,
         edit: impl FnOnce(&mut HeaderEditor, &mut Vec<u8>) -> Result<(), crate::wire::header::Unfit>,

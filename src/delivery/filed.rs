@@ -2,8 +2,8 @@
 //!
 //! Exchange files each message that it takes, and many programs file a copy of their own behind it. One is dropped only where nothing can be
 //! lost by it: the journal has a message of this mailbox with this Message-ID that Exchange has taken minutes ago, the copy is no smaller than
-//! what was sent, and it is the first. A later one may be an edited one (Thunderbird that takes attachments off, mutt's `edit-message`), which
-//! the program files before it deletes the other.
+//! what was sent, and it is the first. A later one, as one that has been on a server before, may be an edited one, which the program files before
+//! it deletes the other.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// So many messages with one Message-ID are looked at.
 const MOST_ENTRIES: u32 = 100;
 
-/// The copies that were dropped in the last minutes.
+/// The copies of which one was dropped in the last minutes, and those of which none is to be.
 #[derive(Clone, Debug, Default)]
 pub struct DroppedCopies(Arc<Mutex<HashMap<MessageOf, DateTime<Utc>>>>);
 
@@ -50,9 +50,10 @@ impl DroppedCopies {
 }
 
 impl Delivery {
-    /// The folder in which Exchange files what this mailbox sends; none where it files nothing.
+    /// The folder in which Exchange files what this mailbox sends; none where it files nothing, or perhaps elsewhere.
     pub fn sent_folder(&self, permit: &Permit) -> Option<SentFolder> {
-        if self.without_copies.contains(permit.tenant()) {
+        // What is sent under somebody else's sign-in may be filed in that one's mailbox.
+        if self.without_copies.contains(permit.tenant()) || permit.account() != permit.mailbox() {
             return None;
         }
         Some(match self.sent_folders.get(permit.tenant()) {
@@ -82,6 +83,12 @@ impl Delivery {
         let is_first = is_delivered && self.dropped_copies.note(permit.mailbox(), &copy.message_id, now);
         debug!(message.id = copy.message_id, octets = copy.octets, dropped = is_first, "a copy of a sent message came");
         is_first
+    }
+
+    /// The copy of this message is not to be dropped: what Exchange files of one that is encrypted its own sender may not be able to read, and
+    /// mail programs file it in the clear (Claws Mail, mutt's `fcc_clear`).
+    pub(in crate::delivery) fn spare_copy(&self, mailbox: &Mailbox, message_id: &str) {
+        self.dropped_copies.note(mailbox, message_id, self.keeping.clock.now());
     }
 
     async fn has_delivered(&self, permit: &Permit, copy: &SentCopy) -> Result<bool, StoreError> {

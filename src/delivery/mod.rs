@@ -74,7 +74,7 @@ pub struct Delivery {
     pub sent_folders: Arc<HashMap<TenantName, String>>,
     /// The tenants whose mailboxes keep no copies of what they send.
     pub without_copies: Arc<HashSet<TenantName>>,
-    /// The copies of mail programs that were dropped.
+    /// The copies of mail programs that were dropped, or are not to be.
     pub dropped_copies: DroppedCopies,
     /// What Exchange takes from each mailbox, and the connections to it.
     pub traffic: Traffic,
@@ -429,6 +429,11 @@ impl Delivering {
     /// The Message-ID is known.
     fn identify(&mut self) {
         let id = self.composing.as_ref().and_then(Composing::message_id).map(str::to_owned);
+        if let Some(id) = id.as_deref()
+            && self.composing.as_ref().is_some_and(Composing::is_encrypted)
+        {
+            self.delivery.spare_copy(self.permit.mailbox(), id);
+        }
         match &mut self.mode {
             Mode::Assured(assured) => assured.identify(id),
             Mode::Direct(direct) => direct.identify(id),

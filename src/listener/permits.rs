@@ -110,6 +110,18 @@ mod tests {
     }
 
     #[test]
+    fn those_that_are_turned_away_are_bounded_too_and_cost_the_others_nothing() {
+        let permits = Permits::new(2, 100);
+        let turned_away: Vec<Admission> = (0..300).map(|_| permits.turn_away()).collect();
+        let are_told = turned_away.iter().filter(|one| matches!(one, Admission::TurnedAway(_))).count();
+        let are_dropped = turned_away.iter().filter(|one| matches!(one, Admission::Dropped)).count();
+        assert_eq!((are_told, are_dropped), (256, 44));
+        assert!(matches!(permits.admit("192.0.2.2".parse().unwrap()), Admission::Admitted(..)));
+        drop(turned_away);
+        assert!(matches!(permits.turn_away(), Admission::TurnedAway(_)), "the places are given back");
+    }
+
+    #[test]
     fn connections_in_all_are_bounded_and_given_back() {
         let permits = Permits::new(1, 100);
         let only = permits.admit("192.0.2.1".parse().unwrap());

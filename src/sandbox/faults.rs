@@ -154,6 +154,8 @@ faults! {
     ImapAuthReject "imap-auth-reject" Kind::Times, "IMAP refuses good tokens";
     ImapTokenExpires "imap-token-expires" Kind::NeedsNumber, "IMAP sessions end with AccessTokenExpired this many seconds after login, however long the token lives";
     ImapThrottle "imap-throttle" Kind::Number(299_609), "commands after login are throttled for this many milliseconds, then the connection is closed";
+    ImapSearchRefused "imap-search-refused" Kind::Times, "SEARCH is answered `NO Server Unavailable. 15`";
+    ImapSlowAnswers "imap-slow-answers" Kind::NeedsNumber, "commands after login wait for this many milliseconds, or until the fault is cleared";
     ImapLoginReply "imap-login-reply" Kind::Text, "a good login is answered with this, such as `NO Server Unavailable. 15` (with `* BYE ...` the connection is closed)";
     ImapReply "imap-reply" Kind::Text, "every command after login is answered with this, such as `BAD Command Argument Error. 11`";
     ImapByeGreeting "imap-bye-greeting" Kind::Times, "IMAP greets with BYE and closes";

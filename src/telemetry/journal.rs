@@ -47,11 +47,17 @@ impl Journal {
         Ok(())
     }
 
-    /// Writes what is waiting. Behind this it can be read.
+    /// Writes what is waiting. Behind this it can be read. Whoever drops this in its middle waits no more, and nothing is lost.
     ///
     /// # Errors
     /// When the store cannot be written; what was waiting waits on, as long as there is room.
-    pub async fn upkeep(&self) -> Result<(), StoreError> {
+    pub async fn upkeep(self: &Arc<Self>) -> Result<(), StoreError> {
+        let journal = Arc::clone(self);
+        // It fails only where the process ends in the middle of it.
+        tokio::spawn(async move { journal.write().await }).await.unwrap_or(Ok(()))
+    }
+
+    async fn write(&self) -> Result<(), StoreError> {
         let _writing = self.writing.lock().await;
         let taken: Vec<JournalEntry> = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect();
         if taken.is_empty() {

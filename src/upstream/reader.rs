@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use async_imap::types::NameAttribute;
-use futures::TryStreamExt;
+use async_imap::error::Error;
+use async_imap::imap_proto::{AttributeValue, MailboxDatum, NameAttribute, Response, Status};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
@@ -74,7 +74,7 @@ pub enum ReadError {
     Road(#[from] UpstreamError),
     /// What the server or the library said.
     #[error("{0}")]
-    Said(#[from] async_imap::error::Error),
+    Said(#[from] Error),
     /// The connection ended before the greeting.
     #[error("there was no greeting")]
     NoGreeting,
@@ -115,7 +115,7 @@ impl Upstream {
         let stream = self.connect(permit).await?;
         let mut client = async_imap::Client::new(stream);
         let logged_in = timeout(patience, async {
-            client.read_response().await.map_err(async_imap::error::Error::from)?.ok_or(ReadError::NoGreeting)?;
+            client.read_response().await.map_err(Error::from)?.ok_or(ReadError::NoGreeting)?;
             Ok(client
                 .authenticate("XOAUTH2", Bearer::new(permit.mailbox(), token))
                 .await
@@ -125,22 +125,82 @@ impl Upstream {
     }
 }
 
+/// A folder, as the server lists it.
+#[derive(Clone, Debug)]
+pub struct Folder {
+    /// Its name, as it stands in commands.
+    pub name: String,
+    /// What the server says of it.
+    pub attributes: Vec<NameAttribute<'static>>,
+}
+
+/// Gives a command and takes what the server says to it. async-imap takes a refusal of LIST, SEARCH and FETCH for an answer with nothing in
+/// it, so that what Exchange would not look for, as it throttles, would not be there.
+async fn ask(session: &mut Session, command: &str, mut take: impl FnMut(&Response<'_>)) -> Result<(), ReadError> {
+    let tag = session.run_command(command).await?;
+    while let Some(said) = session.read_response().await.map_err(Error::from)? {
+        match said.parsed() {
+            Response::Done { tag: of, status, outcome } if *of == tag => {
+                let words = || outcome.information.as_deref().unwrap_or_default().to_owned();
+                return match status {
+                    Status::Ok => Ok(()),
+                    Status::No => Err(Error::No(words()).into()),
+                    _ => Err(Error::Bad(words()).into()),
+                };
+            }
+            said => take(said),
+        }
+    }
+    Err(Error::ConnectionLost.into())
+}
+
+/// All folders.
+///
+/// # Errors
+/// [`ReadError`].
+pub async fn folders(session: &mut Session) -> Result<Vec<Folder>, ReadError> {
+    let mut listed = Vec::new();
+    ask(session, "LIST \"\" \"*\"", |said| {
+        if let Response::MailboxData(MailboxDatum::List(data)) = said {
+            let attributes = data.name_attributes.iter().map(|one| one.clone().into_owned()).collect();
+            listed.push(Folder { name: data.name.to_string(), attributes });
+        }
+    })
+    .await?;
+    Ok(listed)
+}
+
 /// The name of the folder of sent messages, as the server writes it: the one that is configured, else by its attribute (RFC 6154), else by
 /// its name.
 ///
 /// # Errors
 /// [`ReadError`].
 pub async fn sent_folder(session: &mut Session, configured: Option<&str>) -> Result<Option<String>, ReadError> {
-    let listed: Vec<_> = session.list(Some(""), Some("*")).await?.try_collect().await?;
-    let named = |name: &str| listed.iter().find(|listed| decoded(listed.name()) == name);
+    let listed = folders(session).await?;
+    let named = |name: &str| listed.iter().find(|listed| decoded(&listed.name) == name);
     let found = match configured {
         Some(name) => named(name),
         None => listed
             .iter()
-            .find(|name| name.attributes().contains(&NameAttribute::Sent))
+            .find(|name| name.attributes.contains(&NameAttribute::Sent))
             .or_else(|| SENT_NAMES.iter().chain(&[COMMON_NAME]).find_map(|name| named(name))),
     };
-    Ok(found.map(|name| name.name().to_owned()))
+    Ok(found.map(|folder| folder.name.clone()))
+}
+
+/// The UIDs of the messages with this Message-ID (without angle brackets, [`is_searchable`]) in the folder that is open.
+///
+/// # Errors
+/// [`ReadError`].
+pub async fn uids_of(session: &mut Session, message_id: &str) -> Result<Vec<u32>, ReadError> {
+    let mut found = Vec::new();
+    ask(session, &format!("UID SEARCH HEADER Message-ID \"<{message_id}>\""), |said| {
+        if let Response::MailboxData(MailboxDatum::Search(uids)) = said {
+            found.extend(uids);
+        }
+    })
+    .await?;
+    Ok(found)
 }
 
 /// The headers of the messages with this Message-ID (without angle brackets) in the folder that is open; `MOST_COPIES` at most.
@@ -148,13 +208,21 @@ pub async fn sent_folder(session: &mut Session, configured: Option<&str>) -> Res
 /// # Errors
 /// [`ReadError`].
 pub async fn copies(session: &mut Session, message_id: &str) -> Result<Vec<Vec<u8>>, ReadError> {
-    let found = session.uid_search(format!("HEADER Message-ID \"<{message_id}>\"")).await?;
+    let found = uids_of(session, message_id).await?;
     if found.is_empty() {
         return Ok(Vec::new());
     }
     let uids: Vec<String> = found.iter().take(MOST_COPIES).map(u32::to_string).collect();
-    let fetched: Vec<_> = session.uid_fetch(uids.join(","), "(UID BODY.PEEK[HEADER])").await?.try_collect().await?;
-    Ok(fetched.iter().filter_map(|one| one.header().map(<[u8]>::to_vec)).collect())
+    let mut headers = Vec::new();
+    ask(session, &format!("UID FETCH {} (UID BODY.PEEK[HEADER])", uids.join(",")), |said| {
+        let Response::Fetch(_, values) = said else { return };
+        headers.extend(values.iter().filter_map(|value| match value {
+            AttributeValue::BodySection { data: Some(data), .. } => Some(data.to_vec()),
+            _ => None,
+        }));
+    })
+    .await?;
+    Ok(headers)
 }
 
 /// Whether a Message-ID can stand in a SEARCH as it is.

@@ -208,3 +208,36 @@ async fn what_cannot_be_noted_when_an_attempt_ends_is_noted_later_and_nothing_is
     let looked = world.sandbox.tally().logins.contains_key(&postern::base::Protocol::Imap);
     assert!(!looked, "nothing had to be looked for");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_noted_when_an_attempt_ends_is_noted_while_the_process_ends() {
+    use sqlx::ConnectOptions;
+
+    let (mut world, clock) = with_queue(&[BOB]).await;
+    let file = world.config.data_dir.join(postern::store::SqliteStore::FILE);
+    let mut store = sqlx::sqlite::SqliteConnectOptions::new().filename(file).connect().await.unwrap();
+    world.fault("smtp-slow-data=1500");
+    clock.turn(chrono::Duration::seconds(61));
+    eventually("the final dot", async || waiting(&world).await[0].is_unknown()).await;
+    for (name, act) in [("no_update", "UPDATE"), ("no_delete", "DELETE")] {
+        let trigger =
+            format!("CREATE TRIGGER {name} BEFORE {act} ON queued_message BEGIN SELECT RAISE(ABORT, 'not now'); END");
+        sqlx::query(sqlx::AssertSqlSafe(trigger)).execute(&mut store).await.unwrap();
+    }
+    eventually("it to arrive", async || arrived(&world) == [[BOB]]).await;
+    assert!(waiting(&world).await[0].is_unknown(), "it could not be noted");
+    let mends = async {
+        for name in ["no_update", "no_delete"] {
+            let mend = format!("DROP TRIGGER {name}");
+            sqlx::query(sqlx::AssertSqlSafe(mend)).execute(&mut store).await.unwrap();
+        }
+    };
+    // The end begins before the store takes anything again.
+    tokio::join!(world.stop_serving(), mends);
+    assert!(waiting(&world).await.is_empty(), "it is noted");
+    world.serve().await;
+    all_go_out(&world).await;
+    assert_eq!(arrived(&world), [[BOB]], "once");
+    let looked = world.sandbox.tally().logins.contains_key(&postern::base::Protocol::Imap);
+    assert!(!looked, "nothing had to be looked for");
+}

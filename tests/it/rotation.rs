@@ -4,6 +4,7 @@ use chrono::Duration;
 use postern::admin::ops::{OpsError, PasswordState, Rotate};
 use postern::base::Protocol;
 use postern::store::{DeliveryMode, SenderScope};
+use sqlx::ConnectOptions;
 
 use crate::common::{Plan, World, eventually, plain};
 
@@ -155,11 +156,42 @@ async fn who_uses_it_from_where_and_by_what_can_be_seen_and_what_nobody_uses_is_
 
 /// Writes to the store past everything, as if time had gone by.
 async fn aged(world: &World, change: &'static str) {
-    use sqlx::ConnectOptions;
-
     let file = world.config.data_dir.join(postern::store::SqliteStore::FILE);
     let mut store = sqlx::sqlite::SqliteConnectOptions::new().filename(file).connect().await.unwrap();
     sqlx::query(change).execute(&mut store).await.unwrap();
+}
+
+/// How often the audit trail says that one ends.
+async fn reminders(world: &World) -> usize {
+    let acts = world.ops.audit(&postern::store::AuditFilter::default(), 50).await.unwrap();
+    acts.iter().filter(|record| record.entry.details.contains("\"password ends\"")).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reminder_that_could_not_be_queued_is_sent_another_time() {
+    let mut world = World::start().await;
+    let issued =
+        world.issue_with(ALICE, |request| request.expires_at = Some(chrono::Utc::now() + Duration::days(5))).await;
+    aged(&world, "UPDATE app_password SET created_at = created_at - 5184000000").await;
+    aged(&world, "CREATE TRIGGER full BEFORE INSERT ON queued_message BEGIN SELECT RAISE(ABORT, 'not now'); END").await;
+    world.stop_serving().await;
+    world.serve().await;
+    eventually("it to be noted", async || reminders(&world).await == 1).await;
+    eventually("that to be taken back", async || {
+        let file = world.config.data_dir.join(postern::store::SqliteStore::FILE);
+        let mut store = sqlx::sqlite::SqliteConnectOptions::new().filename(file).connect().await.unwrap();
+        let row = sqlx::query("SELECT COUNT(reminded_days) FROM app_password").fetch_one(&mut store).await.unwrap();
+        sqlx::Row::get::<i64, _>(&row, 0) == 0
+    })
+    .await;
+    world.stop_serving().await;
+    assert_eq!(world.sandbox.submissions().len(), 0);
+    aged(&world, "DROP TRIGGER full").await;
+    world.serve().await;
+    eventually("the mail to go", async || world.sandbox.submissions().len() == 1).await;
+    let text = String::from_utf8_lossy(&world.sandbox.submissions()[0].content).into_owned();
+    assert!(text.contains(&format!("postern password rotate {}", issued.row.id)), "{text}");
+    assert_eq!(reminders(&world).await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -186,11 +218,7 @@ async fn a_mail_says_once_that_one_ends() {
         for _ in 0..2 {
             world.stop_serving().await;
             world.serve().await;
-            let noted = async || {
-                let acts = world.ops.audit(&postern::store::AuditFilter::default(), 50).await.unwrap();
-                acts.iter().filter(|record| record.entry.details.contains("\"password ends\"")).count()
-            };
-            eventually("both to be noted", async || noted().await == 2).await;
+            eventually("both to be noted", async || reminders(&world).await == 2).await;
             eventually("the mail to go", async || world.ops.queue().await.unwrap().is_empty()).await;
         }
         let sent = world.sandbox.submissions();

@@ -1,7 +1,7 @@
 //! What mail programs file of messages that they have sent, beside the copies of Exchange (`--drop-sent-append`).
 
 use chrono::Duration;
-use postern::base::Clock;
+use postern::base::{Clock, Mailbox};
 use postern::store::{DeliveryMode, UseScope};
 use tokio::net::TcpStream;
 
@@ -72,7 +72,7 @@ async fn what_exchange_has_filed_is_filed_once() {
             assert!(send(&world, &password, &sent).await.starts_with("250 2.0.0 "));
             eventually("Exchange to have filed it", async || copies(&world, "Sent Items") == before + 1).await;
             // With what mail programs add to theirs.
-            let copy = format!("X-Mozilla-Status: 0001\r\nBcc: carol@contoso.test\r\n{sent}");
+            let copy = format!("X-Mozilla-Status: 0001\r\nBcc: \r\n{sent}");
             let told = file(&mut imap, "\"Sent Items\"", &copy, asks).await;
             assert_eq!(told, DROPPED);
             let told = imap.imap("a2 NOOP").await;
@@ -124,15 +124,31 @@ async fn what_may_be_the_only_copy_is_filed() {
     assert_eq!(copies(&world, "Drafts"), 2);
     is_filed(&mut imap, "\"Sent Items\"", &message("big@client.test", "text")).await;
     assert_eq!(copies(&world, "Sent Items"), 7);
+    // One that was fetched and edited: the program deletes the other next.
+    let fetched = String::from_utf8(world.sandbox.messages(ALICE, "Sent Items")[4].clone()).unwrap();
+    assert!(fetched.contains("<big@client.test>"));
+    is_filed(&mut imap, "\"Sent Items\"", &fetched.replace("Subject: hello", "Subject: hello again, edited")).await;
+    assert_eq!(copies(&world, "Sent Items"), 9);
+    // Whom it went to beside them stands in it alone; and what Exchange has of this one its sender may not be able to read.
+    let hidden = message("hidden@client.test", "text");
+    assert!(send(&world, &password, &hidden).await.starts_with("250 2.0.0 "));
+    let secret = message("secret@client.test", "text");
+    let encrypted =
+        secret.replace("Subject: hello", "Content-Type: Multipart/Encrypted; protocol=\"application/pgp-encrypted\"");
+    assert!(send(&world, &password, &encrypted).await.starts_with("250 2.0.0 "));
+    eventually("Exchange to have filed them", async || copies(&world, "Sent Items") == 11).await;
+    is_filed(&mut imap, "\"Sent Items\"", &format!("Bcc: carol@contoso.test\r\n{hidden}")).await;
+    is_filed(&mut imap, "\"Sent Items\"", &secret).await;
+    assert_eq!(copies(&world, "Sent Items"), 15);
     world.fault("smtp-message-reply=451 4.4.0 Not now");
     let waits = message("waits@client.test", "text");
     let told = send(&world, &password, &waits).await;
     assert!(told.starts_with("250 2.0.0 ") && told.contains("queued as"), "{told}");
     is_filed(&mut imap, "\"Sent Items\"", &waits).await;
-    assert_eq!(copies(&world, "Sent Items"), 9);
+    assert_eq!(copies(&world, "Sent Items"), 17);
     clock.turn(Duration::minutes(11));
     is_filed(&mut imap, "\"Sent Items\"", &big).await;
-    assert_eq!(copies(&world, "Sent Items"), 11);
+    assert_eq!(copies(&world, "Sent Items"), 19);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -152,4 +168,65 @@ async fn the_folder_is_the_one_that_is_configured() {
     let sent = message("2@client.test", "text");
     assert!(send(&world, &password, &sent).await.starts_with("250 2.0.0 "));
     assert!(file(&mut imap, "&AMk-lus", &sent, true).await.contains("APPENDUID"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_be_filed_in_another_mailbox_is_filed_here() {
+    const SHARED: &str = "shared@contoso.test";
+    let world = World::planned(Plan { grant: "authorization_code", ..Plan::default() }).await;
+    let (alice, shared): (Mailbox, Mailbox) = (ALICE.parse().unwrap(), SHARED.parse().unwrap());
+    let token = postern::base::Secret::new(world.sandbox.refresh_token_for(ALICE));
+    world.ops.connect_with_refresh_token(&alice, token).await.unwrap();
+    world.ops.remove_mailbox(&shared).await.unwrap();
+    world.ops.add_mailbox(&shared, None, &[], Some(&alice)).await.unwrap();
+    world.fault("smtp-shared-refused");
+    let issued = world
+        .issue_with(SHARED, |request| {
+            request.scope = UseScope { drop_sent_append: true, ..UseScope::default() };
+        })
+        .await;
+    let password = issued.password.expose();
+    let sent = message("1@client.test", "text").replace(ALICE, SHARED);
+    let mut smtp = world.smtp(SHARED, password).await;
+    assert!(smtp.smtp(&format!("MAIL FROM:<{SHARED}>")).await.starts_with("250 "));
+    assert!(smtp.smtp(&format!("RCPT TO:<{BOB}>")).await.starts_with("250 "));
+    assert!(smtp.smtp("DATA").await.starts_with("354 "));
+    smtp.send(format!("{sent}.\r\n")).await;
+    assert!(smtp.reply().await.starts_with("250 2.0.0 "));
+    let (mut imap, told) = world.imap(SHARED, password).await;
+    assert!(told.starts_with("in OK "), "{told}");
+    assert!(file(&mut imap, "\"Sent Items\"", &sent, true).await.contains("APPENDUID"));
+    assert_eq!(world.sandbox.messages(SHARED, "Sent Items").len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_goes_away_while_the_journal_is_asked_takes_nothing_of_it_along() {
+    use postern::store::{JournalEntry, JournalFilter, JournalOutcome, Journaled, SqliteStore};
+    use std::sync::Arc;
+
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(SqliteStore::open(folder.path()).await.unwrap());
+    let journal = Arc::new(postern::telemetry::Journal::new(Arc::clone(&store) as _));
+    for _ in 0..50 {
+        journal.note(JournalEntry {
+            at: chrono::Utc::now(),
+            mailbox: ALICE.parse().unwrap(),
+            password_id: String::new(),
+            queue_id: None,
+            sender: ALICE.to_owned(),
+            recipients: vec![BOB.to_owned()],
+            size_octets: 1,
+            message_id: None,
+            route: None,
+            outcome: JournalOutcome::Delivered,
+            reply: None,
+        });
+        tokio::select! {
+            biased;
+            done = journal.upkeep() => panic!("it does not end at once: {done:?}"),
+            () = tokio::task::yield_now() => {}
+        }
+    }
+    journal.upkeep().await.unwrap();
+    assert_eq!(store.journal(&JournalFilter::default(), 100).await.unwrap().len(), 50);
 }

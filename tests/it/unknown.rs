@@ -1,7 +1,7 @@
 //! Connections that are lost behind the final dot: the message is looked for before it is sent again.
 
 use chrono::Duration;
-use postern::base::Clock;
+use postern::base::{Clock, Protocol};
 use postern::store::{DeliveryMode, QueueState, QueuedMessage, RecipientState};
 use tokio::net::TcpStream;
 
@@ -98,6 +98,23 @@ async fn a_message_that_is_missing_where_earlier_ones_are_is_sent_again() {
     settled(&world).await;
     assert!(!waits(&world, &id).await);
     assert_eq!(world.sandbox.messages(BOB, "INBOX").len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_exchange_does_not_look_for_is_not_missing() {
+    let (world, clock, mut smtp) = world("", |text| text).await;
+    assert_eq!(send(&mut smtp, 1, &[BOB]).await, "", "it went at once");
+    clock.turn(Duration::seconds(1));
+    world.fault("smtp-drop-after-data=1");
+    let id = send(&mut smtp, 2, &[BOB]).await;
+    // The first SEARCH only; the earlier message is found.
+    world.fault("imap-search-refused=1");
+    clock.turn(Duration::minutes(3));
+    eventually("a look in vain", async || world.ops.queued(&id).await.unwrap().next_at > clock.now()).await;
+    assert!(world.ops.queued(&id).await.unwrap().is_unknown(), "it is looked for again");
+    settled(&world).await;
+    assert!(!waits(&world, &id).await, "it was found");
+    assert_eq!(world.sandbox.messages(BOB, "INBOX").len(), 2, "and is not sent again");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -370,6 +387,62 @@ async fn after_an_outage_of_hours_a_look_is_worth_more_than_one_try() {
     world.sandbox.faults().clear_all();
     settled(&world).await;
     assert_eq!(world.sandbox.submissions().len(), 1, "it was found");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_hour_of_looks_begins_anew_where_nobody_looked_for_a_while() {
+    let (world, clock, mut smtp) = world("\n[delivery]\nunknown_outcome = \"hold\"\n", |text| text).await;
+    world.fault("smtp-drop-after-data=1");
+    let id = send(&mut smtp, 1, &[BOB]).await;
+    world.fault("imap-reply=NO Server Unavailable. 15");
+    clock.turn(Duration::minutes(3));
+    let looks_in_vain = async || {
+        eventually("a look in vain", async || {
+            let left = world.ops.queued(&id).await.unwrap();
+            left.state != QueueState::Waiting || left.next_at > clock.now()
+        })
+        .await;
+        world.ops.queued(&id).await.unwrap().state
+    };
+    assert_eq!(looks_in_vain().await, QueueState::Waiting);
+    // A night in which nobody looks.
+    clock.turn(Duration::hours(9));
+    assert_eq!(looks_in_vain().await, QueueState::Waiting, "another hour");
+    world.sandbox.faults().clear_all();
+    settled(&world).await;
+    assert!(!waits(&world, &id).await, "it was found");
+    assert_eq!(world.sandbox.submissions().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_disabled_while_it_is_looked_for_is_not_sent() {
+    let (world, clock, mut smtp) = world("", |text| text).await;
+    assert_eq!(send(&mut smtp, 1, &[BOB]).await, "", "it went at once");
+    world.fault("smtp-drop-lost=1");
+    let id = send(&mut smtp, 2, &[BOB]).await;
+    world.fault("imap-slow-answers=600000");
+    let logins = || world.sandbox.tally().logins.get(&Protocol::Imap).copied().unwrap_or_default();
+    let before = logins();
+    clock.turn(Duration::minutes(3));
+    eventually("a look to begin", async || {
+        drop(world.ops.retry_queued(&id).await);
+        logins() > before
+    })
+    .await;
+    let alice = ALICE.parse().unwrap();
+    world.ops.disable_mailbox(&alice).await.unwrap();
+    world.sandbox.faults().clear_all();
+    eventually("it to be known that it is missing", async || !world.ops.queued(&id).await.unwrap().is_unknown()).await;
+    eventually("it to be held", async || {
+        drop(world.ops.retry_queued(&id).await);
+        world.ops.queued(&id).await.unwrap().state == QueueState::HeldForSetup
+    })
+    .await;
+    assert_eq!(world.sandbox.messages(BOB, "INBOX").len(), 1, "it was not sent");
+    world.ops.enable_mailbox(&alice).await.unwrap();
+    settled(&world).await;
+    assert!(!waits(&world, &id).await);
+    assert_eq!(world.sandbox.messages(BOB, "INBOX").len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

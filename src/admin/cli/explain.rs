@@ -34,6 +34,9 @@ pub(super) struct Explain {
 /// The most that is read from stdin.
 const MOST_OCTETS: u64 = 1024 * 1024;
 
+/// What happened stands in front of what to do in so many characters, and in full behind it.
+const LONGEST_REASON: usize = 300;
+
 /// Of this many causes or fewer that share a code each is told in full.
 const MOST_IN_FULL: usize = 10;
 
@@ -234,7 +237,11 @@ impl Page {
         whom.extend(incident.mailbox.as_ref().map(ToString::to_string));
         whom.extend(incident.password_id.as_ref().map(|id| format!("app password {id}")));
         self.paragraph(page, "", &self.bold(&format!("{}: {}", incident.reference, whom.join(", "))));
-        self.paragraph(page, "  ", &harmless(&format!("{} ({})", incident.reason, incident.code)));
+        // Some of Exchange's replies are pages long.
+        let begin: String = incident.reason.chars().take(LONGEST_REASON).collect();
+        let is_whole = begin.len() == incident.reason.len();
+        let shown = if is_whole { begin } else { format!("{begin}…, in full below") };
+        self.paragraph(page, "  ", &harmless(&format!("{shown} ({})", incident.code)));
         if let Some(remedy) = &incident.remedy {
             page.push('\n');
             self.heading(page, "What to do");
@@ -243,6 +250,11 @@ impl Page {
         if !explained.search.found.is_empty() {
             page.push('\n');
             page.push_str(&self.all(&explained.search));
+        }
+        if !is_whole {
+            page.push('\n');
+            self.heading(page, "In full");
+            self.paragraph(page, "    ", &harmless(&incident.reason));
         }
     }
 

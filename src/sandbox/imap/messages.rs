@@ -37,6 +37,9 @@ impl Session {
         let outcome = match command.as_str() {
             "FETCH" => self.fetch(selected, &mut parser).await?,
             "STORE" => self.store(selected, &mut parser),
+            "SEARCH" if self.tenant.faults.strikes(FaultName::ImapSearchRefused) => {
+                Some(Outcome::No("Server Unavailable. 15".into()))
+            }
             "SEARCH" => self.search(tag, selected, &mut parser),
             "COPY" | "MOVE" => self.copy(selected, &mut parser, command == "MOVE"),
             "EXPUNGE" => self.expunge(selected, &mut parser),

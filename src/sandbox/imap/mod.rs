@@ -171,6 +171,7 @@ impl Session {
     }
 
     async fn command(&mut self, tag: &str, name: &str, mut parser: Parser<'_>) -> Result<Outcome, Ended> {
+        self.dawdle().await;
         if name != "LOGOUT"
             && let Some(outcome) = self.fault_after_login(tag)
         {
@@ -221,6 +222,16 @@ impl Session {
             },
             (_, false) => INVALID_STATE,
         })
+    }
+
+    async fn dawdle(&self) {
+        let began = tokio::time::Instant::now();
+        while self.login.is_some()
+            && let Some(millis) = self.tenant.faults.number(FaultName::ImapSlowAnswers)
+            && began.elapsed() < std::time::Duration::from_millis(millis)
+        {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
     }
 
     fn capabilities(&self) -> &'static str {

@@ -18,6 +18,12 @@ impl<'a> Field<'a> {
         own.trim_ascii_end().eq_ignore_ascii_case(name.as_bytes())
     }
 
+    /// Whether its name begins like this (in lower case).
+    pub(super) fn begins(&self, name: &str) -> bool {
+        let own = self.octets.get(..self.name_octets).unwrap_or_default();
+        own.get(..name.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(name.as_bytes()))
+    }
+
     /// What stands behind the colon, with the last CRLF.
     pub(super) fn value(&self) -> &'a [u8] {
         self.octets.get(self.name_octets + 1..).unwrap_or_default()

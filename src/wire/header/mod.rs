@@ -72,12 +72,21 @@ pub struct HeaderEditor {
     searched: usize,
     is_through: bool,
     message_id: Option<String>,
+    is_encrypted: bool,
 }
 
 impl HeaderEditor {
     /// For one message.
     pub fn new(rules: Rules) -> Self {
-        Self { rules, held: Vec::new(), has_begun: false, searched: 0, is_through: false, message_id: None }
+        Self {
+            rules,
+            held: Vec::new(),
+            has_begun: false,
+            searched: 0,
+            is_through: false,
+            message_id: None,
+            is_encrypted: false,
+        }
     }
 
     /// Whether the header is through, so that what comes passes as it is.
@@ -88,6 +97,11 @@ impl HeaderEditor {
     /// The Message-ID without angle brackets: its own, or the one that was added. Known once the header is through.
     pub fn message_id(&self) -> Option<&str> {
         self.message_id.as_deref()
+    }
+
+    /// Whether the message as a whole is encrypted (RFC 3156, RFC 8551). Known once the header is through.
+    pub fn is_encrypted(&self) -> bool {
+        self.is_encrypted
     }
 
     /// Takes a piece and adds to `out` what goes on.
@@ -153,6 +167,7 @@ impl HeaderEditor {
         let is_forced = self.rules.force_from.is_some();
         let forced = self.rules.force_from.as_ref().and_then(|address| forced(&found, address));
         self.message_id = fields::message_id(&found);
+        self.is_encrypted = is_encrypted(&found);
         self.begin(out);
         if !found.iter().any(|field| field.is("from")) {
             let from = self.rules.force_from.as_ref().unwrap_or(&self.rules.from);
@@ -199,7 +214,7 @@ impl HeaderEditor {
             return Err(Unfit::UnclearSender);
         }
         // One that is missing so far may still come, and two would be wrong (RFC 5322, section 3.6): none is added.
-        self.message_id = fields::message_id(&found);
+        (self.message_id, self.is_encrypted) = (fields::message_id(&found), is_encrypted(&found));
         self.begin(out);
         out.append(&mut self.held);
         self.is_through = true;
@@ -299,13 +314,31 @@ pub fn header_of(message: &[u8]) -> &[u8] {
     message.get(..end).unwrap_or(message)
 }
 
-/// The Message-ID, without angle brackets, of a message that a program files as a copy of what it has sent. Not of one that a program for
-/// synchronisation files: it looks for its copy afterwards, by a field of its own (mbsync's `X-TUID`, OfflineIMAP's `X-OfflineIMAP`).
+/// The Message-ID, without angle brackets, of a message that a program files as a copy of what it has sent.
+///
+/// Not of one that has been on a server before, which has a `Received`: the program has edited it, and deletes the other one next
+/// (Thunderbird that takes attachments off, mutt's `edit-message`). Nor of one with a `Bcc`, which stands nowhere else; nor of one that a program
+/// for synchronisation looks for afterwards, by a field of its own (mbsync's `X-TUID`).
 pub fn copied_message_id(message: &[u8]) -> Option<String> {
-    let found = fields(header_of(message));
-    let is_looked_for = found.iter().any(|field| field.is("x-tuid") || field.is("x-offlineimap"));
+    let header = header_of(message);
+    // With other ends of lines the body could be taken for a part of it.
+    let has_bare_lf = memchr::memchr_iter(b'\n', header).any(|at| at == 0 || header.get(at - 1) != Some(&b'\r'));
+    let found = fields(header);
+    let is_more = |field: &Field<'_>| {
+        ["received", "x-tuid"].iter().any(|name| field.is(name))
+            || field.begins("x-ms-exchange-")
+            || (field.is("bcc") && !field.value().trim_ascii().is_empty())
+    };
     let ids = found.iter().filter(|field| field.is("message-id")).count();
-    if is_looked_for || ids != 1 { None } else { fields::message_id(&found) }
+    if has_bare_lf || ids != 1 || found.iter().any(is_more) { None } else { fields::message_id(&found) }
+}
+
+fn is_encrypted(found: &[Field<'_>]) -> bool {
+    const TYPES: [&[u8]; 3] = [b"multipart/encrypted", b"application/pkcs7-mime", b"application/x-pkcs7-mime"];
+    let kinds = found.iter().filter(|field| field.is("content-type")).map(|field| field.value().trim_ascii_start());
+    kinds.into_iter().any(|kind| {
+        TYPES.iter().any(|known| kind.get(..known.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(known)))
+    })
 }
 
 /// A `Bcc` with these, one a line.

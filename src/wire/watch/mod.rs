@@ -128,6 +128,11 @@ impl Watch {
         }
     }
 
+    /// Whether everything passes, as what was said could not be followed with certainty.
+    pub fn has_given_up(&self) -> bool {
+        if let Self::Sent(watch) = self { watch.has_given_up() } else { false }
+    }
+
     /// How many copies of sent messages were dropped.
     pub fn dropped(&self) -> u64 {
         if let Self::Sent(watch) = self { watch.dropped() } else { 0 }

@@ -11,9 +11,7 @@ use memchr::{memchr, memmem};
 use crate::wire::folder_name::decoded;
 use crate::wire::header::copied_message_id;
 use crate::wire::imap::Boundary;
-use crate::wire::watch::command::{
-    LONGEST_LINE_OCTETS, LONGEST_TAG_OCTETS, MOST_UNANSWERED, announced, is_tag, literal_of, split,
-};
+use crate::wire::watch::command::{LONGEST_LINE_OCTETS, MOST_UNANSWERED, announced, is_tag, literal_of, split};
 
 /// As much of a message is held back until its header has ended.
 const LONGEST_HEADER_OCTETS: usize = 64 * 1024;
@@ -69,6 +67,8 @@ pub struct SentWatch {
     unanswered: Vec<Vec<u8>>,
     /// The client has said IDLE, and not DONE.
     idles: bool,
+    /// What is said cannot be followed with certainty.
+    gives_up: bool,
     filing: Filing,
     question: Option<SentCopy>,
     /// What the client is to be told, once everything before is answered.
@@ -92,8 +92,6 @@ struct Filing {
 enum State {
     /// In a line, the first of a command or one behind a literal.
     Line { is_first: bool },
-    /// In one that is too long, and goes on already.
-    LongLine,
     /// The server is to say whether it takes a literal of so many octets.
     AwaitLiteral(u64),
     /// Within a literal that goes on.
@@ -129,6 +127,7 @@ impl SentWatch {
             tag: Vec::new(),
             unanswered: Vec::new(),
             idles: false,
+            gives_up: false,
             filing: Filing::default(),
             question: None,
             answer: None,
@@ -140,6 +139,9 @@ impl SentWatch {
         let mut taken = 0;
         loop {
             let rest = octets.get(taken..).unwrap_or_default();
+            if self.gives_up {
+                self.give_up(onward);
+            }
             match self.state {
                 State::AwaitLiteral(_) | State::Invite | State::Asked => return taken,
                 // Whoever waits for an answer of ours says nothing more before it.
@@ -170,16 +172,6 @@ impl SentWatch {
                     taken += now;
                     self.drops(left - now as u64);
                 }
-                State::LongLine => {
-                    let now = line_of(rest);
-                    onward.extend_from_slice(now);
-                    taken += now.len();
-                    if self.keep_tail(now) {
-                        let tail = std::mem::take(&mut self.line);
-                        // Of what stands before it nothing is known any more.
-                        self.state = if tail.ends_with(b"}\r\n") { State::Open } else { COMMAND };
-                    }
-                }
                 State::DropBehind => {
                     let now = line_of(rest);
                     taken += now.len();
@@ -190,7 +182,8 @@ impl SentWatch {
                 State::Line { is_first } => {
                     let now = line_of(rest);
                     if self.line.len() + now.len() > LONGEST_LINE_OCTETS {
-                        self.too_long(rest, onward);
+                        // What a server does with such a line is not known.
+                        self.gives_up = true;
                         continue;
                     }
                     self.line.extend_from_slice(now);
@@ -207,12 +200,15 @@ impl SentWatch {
     fn line_ends(&mut self, line: &[u8], is_first: bool, onward: &mut Vec<u8>) {
         let text = line.strip_suffix(b"\r\n").unwrap_or_default();
         let is_plain = line.ends_with(b"\r\n") && !text.iter().any(|octet| matches!(octet, b'\r' | b'\n' | 0));
+        let ends_idle = std::mem::take(&mut self.idles);
         let (Ok(literal), true) = (announced(text), is_plain) else {
-            onward.extend_from_slice(line);
-            self.state = State::Open;
+            self.passes_with_all(line, onward);
             return;
         };
-        let ends_idle = std::mem::take(&mut self.idles);
+        if ends_idle && literal.is_some() {
+            self.passes_with_all(line, onward);
+            return;
+        }
         if is_first && !ends_idle {
             let (tag, rest) = split(text);
             let (verb, arguments) = split(rest);
@@ -223,8 +219,7 @@ impl SentWatch {
                 || (literal.is_some() && !is_command)
                 || self.unanswered.len() >= MOST_UNANSWERED;
             if is_the_end {
-                onward.extend_from_slice(line);
-                self.state = State::Open;
+                self.passes_with_all(line, onward);
                 return;
             }
             self.tag = tag.to_vec();
@@ -251,6 +246,13 @@ impl SentWatch {
         }
     }
 
+    /// A line goes on, and so does everything behind it.
+    fn passes_with_all(&mut self, line: &[u8], onward: &mut Vec<u8>) {
+        onward.extend_from_slice(line);
+        self.gives_up = true;
+        self.state = State::Open;
+    }
+
     /// So much of a literal that goes on is still to come.
     fn literal(&mut self, left: u64) {
         self.state = if left > 0 { State::Literal(left) } else { BEHIND };
@@ -261,14 +263,19 @@ impl SentWatch {
         self.state = if left > 0 { State::Drop(left) } else { State::DropBehind };
     }
 
-    fn too_long(&mut self, rest: &[u8], onward: &mut Vec<u8>) {
-        let head: Vec<u8> = self.line.iter().chain(rest).take(LONGEST_TAG_OCTETS + 1).copied().collect();
-        let (tag, _) = split(&head);
-        if self.state == COMMAND && is_tag(tag) {
-            self.unanswered.push(tag.to_vec());
+    /// From now on everything passes; a message that is held back is dealt with first.
+    fn give_up(&mut self, onward: &mut Vec<u8>) {
+        match self.state {
+            State::Line { .. } => onward.append(&mut self.line),
+            // Nobody has been asked for it yet.
+            State::Invite => {
+                onward.append(&mut self.filing.line);
+                onward.extend_from_slice(b"\r\n");
+            }
+            State::AwaitLiteral(_) | State::Literal(_) => {}
+            State::Open | State::Head | State::Asked | State::GoesOn | State::Drop(_) | State::DropBehind => return,
         }
-        onward.extend_from_slice(&self.line);
-        self.state = State::LongLine;
+        self.state = State::Open;
     }
 
     /// Keeps the end of a line of which the rest is of no use. True: that is its end.
@@ -338,28 +345,40 @@ impl SentWatch {
     }
 
     pub(super) fn server(&mut self, octets: &[u8]) {
-        let (state, unanswered, said, idles) = (&mut self.state, &mut self.unanswered, &self.tag, &mut self.idles);
+        let (state, unanswered, said) = (&mut self.state, &mut self.unanswered, &self.tag);
+        let (idles, gives_up) = (&mut self.idles, &mut self.gives_up);
         self.boundary.follow(octets, |head| match (head.first(), *state) {
             (Some(b'+'), State::AwaitLiteral(0)) => *state = BEHIND,
             (Some(b'+'), State::AwaitLiteral(octets)) => *state = State::Literal(octets),
+            // Some command has no other answer than this.
+            (Some(b'*'), _) if head.get(..6).is_some_and(|begin| begin.eq_ignore_ascii_case(b"* BAD ")) => {
+                *gives_up = true
+            }
             (Some(b'*' | b'+') | None, _) => {}
             (Some(_), _) => {
                 let (tag, _) = split(head);
                 let Some(place) = unanswered.iter().position(|one| one == tag) else { return };
                 unanswered.remove(place);
-                *idles &= tag != said;
-                if matches!(state, State::AwaitLiteral(_)) && tag == said && !unanswered.contains(said) {
-                    *state = COMMAND;
+                if tag != said {
+                    return;
+                }
+                *idles = false;
+                match state {
+                    State::AwaitLiteral(_) if !unanswered.contains(said) => *state = COMMAND,
+                    // Answered before all of it was said; where the next one begins is not certain.
+                    State::Literal(_) | State::Line { is_first: false } => *gives_up = true,
+                    _ => {}
                 }
             }
         });
     }
 
     pub(super) fn answer(&mut self) -> Option<Vec<u8>> {
-        if !self.unanswered.is_empty() || !self.boundary.between_responses() {
+        let is_its_turn = self.unanswered.is_empty() || self.gives_up;
+        if !is_its_turn || !self.boundary.between_responses() {
             return None;
         }
-        if self.state == State::Invite {
+        if self.state == State::Invite && !self.gives_up {
             self.state = State::Head;
             return Some(b"+ Ready for the message\r\n".to_vec());
         }
@@ -373,6 +392,11 @@ impl SentWatch {
     /// How many copies were dropped.
     pub(super) fn dropped(&self) -> u64 {
         self.dropped
+    }
+
+    /// Whether it follows what is said no more.
+    pub(super) fn has_given_up(&self) -> bool {
+        self.gives_up
     }
 
     pub(super) fn is_behind(&self) -> bool {

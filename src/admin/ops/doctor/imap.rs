@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use futures::TryStreamExt;
 use tokio::time::timeout;
 
 use crate::admin::ops::doctor::login::{Failed, PATIENCE, in_one_line};
 use crate::auth::Permit;
 use crate::broker::AccessToken;
 use crate::upstream::Upstream;
-use crate::upstream::reader::{ReadError, Session};
+use crate::upstream::reader::{self, ReadError, Session};
 
 /// Opens a session.
 pub(in crate::admin::ops::doctor) async fn session(
@@ -38,7 +37,7 @@ pub(in crate::admin::ops::doctor) async fn inbox(
 ) -> Result<String, Failed> {
     let mut session = session(upstream, permit, token).await?;
     let selected = within(session.select("INBOX")).await?;
-    let folders: Vec<_> = within(async { session.list(Some(""), Some("*")).await?.try_collect().await }).await?;
+    let folders = read(reader::folders(&mut session)).await?;
     end(session).await;
     Ok(format!("{} messages; {} folders", selected.exists, folders.len()))
 }
@@ -52,6 +51,13 @@ pub(in crate::admin::ops::doctor) async fn within<T>(
         Ok(Err(error)) => Err(failed(&error)),
         Err(_) => Err(Failed::Silent),
     }
+}
+
+/// The same for what is read by our own reader.
+pub(in crate::admin::ops::doctor) async fn read<T>(
+    work: impl Future<Output = Result<T, ReadError>>,
+) -> Result<T, Failed> {
+    timeout(PATIENCE, work).await.unwrap_or(Err(ReadError::Silent)).map_err(unread)
 }
 
 /// Logs out; whether anybody hears it does not matter.

@@ -8,7 +8,7 @@ use lettre::Message;
 use lettre::message::Mailbox as Correspondent;
 use tokio::time::{Instant, sleep};
 
-use crate::admin::ops::doctor::login::{Failed, PATIENCE, Patient};
+use crate::admin::ops::doctor::login::{Failed, Patient};
 use crate::admin::ops::doctor::smtp::Sender;
 use crate::admin::ops::doctor::step::{Check, Outcome};
 use crate::admin::ops::doctor::{graph, imap};
@@ -16,7 +16,7 @@ use crate::auth::Permit;
 use crate::base::{Mailbox, Protocol};
 use crate::broker::AccessToken;
 use crate::config::SmtpTls;
-use crate::upstream::reader::{self, ReadError, Session};
+use crate::upstream::reader::{self, Session};
 
 /// How long the test mail is looked for.
 const ARRIVAL_TIME: Duration = Duration::from_secs(60);
@@ -204,25 +204,24 @@ fn message(from: &Mailbox, to: &Mailbox, id: &str) -> Result<Message, String> {
 
 /// The folder of sent mails.
 async fn sent_folder(session: &mut Session, configured: Option<&str>) -> Result<Option<String>, Failed> {
-    let found = tokio::time::timeout(PATIENCE, reader::sent_folder(session, configured)).await;
-    found.unwrap_or(Err(ReadError::Silent)).map_err(imap::unread)
+    imap::read(reader::sent_folder(session, configured)).await
 }
 
 /// The name of one of Exchange's own folders.
 async fn folder(session: &mut Session, known: &Known) -> Result<Option<String>, Failed> {
-    let listed: Vec<_> = imap::within(async { session.list(Some(""), Some("*")).await?.try_collect().await }).await?;
-    let by_attribute = listed.iter().find(|name| name.attributes().contains(&known.attribute));
-    let by_name = || known.names.iter().find_map(|name| listed.iter().find(|listed| listed.name() == *name));
-    Ok(by_attribute.or_else(by_name).map(|name| name.name().to_owned()))
+    let listed = imap::read(reader::folders(session)).await?;
+    let by_attribute = listed.iter().find(|folder| folder.attributes.contains(&known.attribute));
+    let by_name = || known.names.iter().find_map(|name| listed.iter().find(|folder| folder.name == *name));
+    Ok(by_attribute.or_else(by_name).map(|folder| folder.name.clone()))
 }
 
 /// Where a message with this Message-ID is.
 async fn search(session: &mut Session, folders: &[String], id: &str) -> Result<Option<Place>, Failed> {
     for folder in folders {
         imap::within(session.select(folder)).await?;
-        let found = imap::within(session.uid_search(format!("HEADER Message-ID \"<{id}>\""))).await?;
+        let found = imap::read(reader::uids_of(session, id)).await?;
         if !found.is_empty() {
-            return Ok(Some(Place { folder: folder.clone(), uids: found.into_iter().collect() }));
+            return Ok(Some(Place { folder: folder.clone(), uids: found }));
         }
     }
     Ok(None)
