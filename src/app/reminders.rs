@@ -6,14 +6,12 @@ use chrono::{DateTime, Utc};
 use serde_json::json;
 use tracing::{info, warn};
 
+use crate::auth::reminder_stage;
 use crate::base::{Fault, Protocol};
 use crate::config;
 use crate::delivery::{Delivery, Notice};
 use crate::store::{AppPasswordRecord, Store};
 use crate::telemetry::audit::Audit;
-
-/// The days before the end at which to speak of it.
-const REMIND_AT_DAYS: [i64; 3] = [30, 7, 1];
 
 /// Who is told.
 pub(in crate::app) struct Reminders {
@@ -39,7 +37,7 @@ impl Reminders {
             }
         };
         for record in &records {
-            let Some(stage) = stage(record, &records, now) else { continue };
+            let Some(stage) = reminder_stage(record, &records, now) else { continue };
             match store.note_reminded(&record.id, stage).await {
                 Ok(true) => self.tell(record, now).await,
                 Ok(false) => {}
@@ -133,85 +131,4 @@ fn text(record: &AppPasswordRecord, end: DateTime<Utc>, when: &str) -> String {
         String::new(),
     ]);
     lines.join("\r\n")
-}
-
-/// The day of [`REMIND_AT_DAYS`] that has come for one that somebody uses, and that has no successor yet.
-fn stage(record: &AppPasswordRecord, all: &[AppPasswordRecord], now: DateTime<Utc>) -> Option<i64> {
-    let end = record.expires_at.filter(|end| *end > now && record.revoked_at.is_none())?;
-    let has_successor = all.iter().any(|other| {
-        other.replaces.as_ref() == Some(&record.id)
-            && other.revoked_at.is_none()
-            && other.expires_at.is_none_or(|other_end| other_end > end)
-    });
-    if has_successor {
-        return None;
-    }
-    // One that was issued for a short time from the start is no surprise at its first stages.
-    let life = end - record.created_at;
-    let left = end - now;
-    REMIND_AT_DAYS.into_iter().rev().find(|days| {
-        let days = chrono::Duration::days(*days);
-        left <= days && life > days
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::base::Protocol;
-    use crate::store::{DeliveryMode, SenderScope, Tracking, UseScope, Verifier};
-
-    fn record(life_days: i64, left_hours: i64, now: DateTime<Utc>) -> AppPasswordRecord {
-        let end = now + chrono::Duration::hours(left_hours);
-        AppPasswordRecord {
-            id: "old".to_owned(),
-            mailbox: "alice@contoso.test".parse().unwrap(),
-            label: "scanner".to_owned(),
-            verifier: Verifier([0; 32]),
-            slow_hash: None,
-            protocols: Protocol::ALL.to_vec(),
-            networks: Vec::new(),
-            delivery: DeliveryMode::Assured,
-            senders: SenderScope::default(),
-            scope: UseScope::default(),
-            first_use: None,
-            ends_unused: None,
-            created_at: end - chrono::Duration::days(life_days),
-            expires_at: Some(end),
-            revoked_at: None,
-            last_used_at: None,
-            replaces: None,
-            tracking: Tracking::default(),
-        }
-    }
-
-    #[test]
-    fn it_is_spoken_of_a_month_a_week_and_a_day_ahead_unless_there_is_a_successor() {
-        let now = Utc::now();
-        for (life, left, expected) in [
-            (90, 31 * 24, None),
-            (90, 30 * 24, Some(30)),
-            (90, 8 * 24, Some(30)),
-            (90, 7 * 24, Some(7)),
-            (90, 24, Some(1)),
-            (90, 1, Some(1)),
-            (90, 0, None),
-            (14, 10 * 24, None),
-            (14, 5 * 24, Some(7)),
-            (1, 5, None),
-        ] {
-            let record = record(life, left, now);
-            assert_eq!(stage(&record, std::slice::from_ref(&record), now), expected, "{life} {left}");
-        }
-        let old = record(90, 24, now);
-        let new = AppPasswordRecord {
-            id: "new".to_owned(),
-            replaces: Some("old".to_owned()),
-            expires_at: None,
-            ..old.clone()
-        };
-        assert_eq!(stage(&old, &[old.clone(), new.clone()], now), None);
-        let revoked = AppPasswordRecord { revoked_at: Some(now), ..new };
-        assert_eq!(stage(&old, &[old.clone(), revoked], now), Some(1));
-    }
 }

@@ -5,6 +5,7 @@
 mod adopted;
 pub mod app_password;
 mod bans;
+mod ending;
 mod error;
 mod policy;
 mod quota;
@@ -29,6 +30,7 @@ use crate::store::{AppPasswordRecord, BanRecord, FirstUse, LastUse, MailboxRecor
 use crate::wire::sasl::Claim;
 use crate::wire::smtp::RcptTo;
 
+pub use self::ending::reminder_stage;
 pub use self::error::{AuthError, Refusal};
 pub use self::policy::{Cleared, Permit};
 pub use self::quota::Counted;

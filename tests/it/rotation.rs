@@ -126,16 +126,7 @@ async fn who_uses_it_from_where_and_by_what_can_be_seen_and_what_nobody_uses_is_
     assert_eq!(row.tracking.owner.as_deref(), Some("Facility"));
     assert!(row.tracking.created_by.is_some_and(|by| !by.is_empty()));
     assert_eq!(row.tracking.last.unwrap().address.to_string(), "127.0.0.1");
-    let run = |arguments: &[&str]| {
-        let output = std::process::Command::new(env!("CARGO_BIN_EXE_postern"))
-            .arg("--config")
-            .arg(world.config_file())
-            .args(arguments)
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{output:?}");
-        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-    };
+    let run = |arguments: &[&str]| run(&world, arguments);
     let shown = run(&["password", "show", &id]);
     for part in ["IMAP from 127.0.0.1, without TLS", "could not be opened 2 times", "Facility", "second floor"] {
         assert!(shown.contains(part), "{part}: {shown}");
@@ -152,6 +143,18 @@ async fn who_uses_it_from_where_and_by_what_can_be_seen_and_what_nobody_uses_is_
     assert!(said.contains(&id) && said.contains(&other) && !said.contains(&kept), "{said}");
     assert!(!world.ops.password(&other).await.unwrap().state.is_in_force());
     assert!(world.ops.password(&kept).await.unwrap().state.is_in_force());
+}
+
+/// What a command line says that succeeds.
+fn run(world: &World, arguments: &[&str]) -> String {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_postern"))
+        .arg("--config")
+        .arg(world.config_file())
+        .args(arguments)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 /// Writes to the store past everything, as if time had gone by.
@@ -172,7 +175,10 @@ async fn a_reminder_that_could_not_be_queued_is_sent_another_time() {
     let mut world = World::start().await;
     let issued =
         world.issue_with(ALICE, |request| request.expires_at = Some(chrono::Utc::now() + Duration::days(5))).await;
+    let soon = "one of them ends within 30 days, and nothing is there in its place: `postern password rotate ID`";
+    assert!(!run(&world, &["password", "list"]).contains("ends within"), "it was issued for so short a time");
     aged(&world, "UPDATE app_password SET created_at = created_at - 5184000000").await;
+    assert!(run(&world, &["password", "list"]).contains(soon));
     aged(&world, "CREATE TRIGGER full BEFORE INSERT ON queued_message BEGIN SELECT RAISE(ABORT, 'not now'); END").await;
     world.stop_serving().await;
     world.serve().await;
@@ -192,6 +198,8 @@ async fn a_reminder_that_could_not_be_queued_is_sent_another_time() {
     let text = String::from_utf8_lossy(&world.sandbox.submissions()[0].content).into_owned();
     assert!(text.contains(&format!("postern password rotate {}", issued.row.id)), "{text}");
     assert_eq!(reminders(&world).await, 2);
+    run(&world, &["password", "rotate", &issued.row.id, "--expires", "90d"]);
+    assert!(!run(&world, &["password", "list"]).contains("ends within"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -262,13 +262,31 @@ fn list(output: &Output, rows: &[PasswordRow]) -> Result<(), Failure> {
         Column::fixed("STATE", rows.iter().map(|row| state(row.state))),
         Column::loose("PROTOCOLS", rows.iter().map(bound_protocols)),
         Column::loose("NETWORKS", rows.iter().map(bound_networks)),
-        Column::loose("ENDS", rows.iter().map(|row| or_never(row.expires_at))),
+        Column::loose("ENDS", rows.iter().map(ends)),
         Column::loose("LAST USED", rows.iter().map(|row| or_never(row.last_used_at))),
     ];
     if rows.iter().any(|row| row.state == PasswordState::Rotating) {
         columns.push(Column::loose("STILL USES THE OLD ONE", rows.iter().map(rotate::still_uses)));
     }
-    listing::print(output, columns)
+    listing::print(output, columns)?;
+    let soon = rows.iter().filter(|row| row.ends_within_days.is_some()).count();
+    match soon {
+        0 => {}
+        1 => output
+            .note("one of them ends within 30 days, and nothing is there in its place: `postern password rotate ID`"),
+        count => output.note(&format!(
+            "{count} of them end within 30 days, and nothing is there in their place: `postern password rotate ID`"
+        )),
+    }
+    Ok(())
+}
+
+/// When it ends; whoever has to do something about it sees that.
+fn ends(row: &PasswordRow) -> Entry {
+    match (row.expires_at, row.ends_within_days) {
+        (Some(end), Some(_)) => Entry::Bad(timestamp(end)),
+        (end, _) => or_never(end),
+    }
 }
 
 fn senders(row: &PasswordRow) -> Entry {
@@ -305,7 +323,7 @@ fn show(output: &Output, row: &PasswordRow) -> Result<(), Failure> {
     cells.extend(scope::cells(row));
     cells.extend([
         vec!["issued".into(), timestamp(row.created_at).into()],
-        vec!["ends".into(), or_never(row.expires_at)],
+        vec!["ends".into(), ends(row)],
         vec!["last used".into(), or_never(row.last_used_at)],
     ]);
     cells.extend(scope::tracking_cells(row));

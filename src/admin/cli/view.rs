@@ -163,6 +163,7 @@ mod tests {
             first_use: None,
             created_at: moment,
             expires_at: None,
+            ends_within_days: None,
             revoked_at: None,
             last_used_at: Some(moment),
             replaces: None,

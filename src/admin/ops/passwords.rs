@@ -5,7 +5,7 @@ use crate::admin::ops::strength::{Strength, unfit};
 use crate::admin::ops::{
     Adopted, IssueRequest, Issued, Ops, OpsError, PasswordRow, PasswordState, RevokeOutcome, Rotate, Rotated, Undo,
 };
-use crate::auth::app_password;
+use crate::auth::{app_password, reminder_stage};
 use crate::base::{Protocol, Secret};
 use crate::store::{AppPasswordRecord, Rotation, Tracking, UseScope, Verifier};
 
@@ -229,6 +229,7 @@ impl Ops {
         let successor = all.iter().find(has_its_place);
         let (replaced_by, replaced_at) =
             (successor.map(|other| other.id.clone()), successor.map(|other| other.created_at));
+        let ends_within_days = reminder_stage(&record, all, now);
         let has_lapsed = record.first_use.is_none() && record.scope.activate_by.is_some_and(|by| by <= now);
         let state = if record.revoked_at.is_some() {
             PasswordState::Revoked
@@ -252,6 +253,7 @@ impl Ops {
             first_use: record.first_use,
             created_at: record.created_at,
             expires_at: record.expires_at,
+            ends_within_days,
             revoked_at: record.revoked_at,
             last_used_at: record.last_used_at,
             replaces: record.replaces,

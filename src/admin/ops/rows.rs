@@ -143,6 +143,8 @@ pub struct PasswordRow {
     pub created_at: DateTime<Utc>,
     /// Its end.
     pub expires_at: Option<DateTime<Utc>>,
+    /// It ends within so many days (30, 7 or 1), and nothing is there in its place.
+    pub ends_within_days: Option<i64>,
     /// When it was revoked.
     pub revoked_at: Option<DateTime<Utc>>,
     /// Its last successful login.

@@ -114,6 +114,7 @@ mod tests {
             first_use: None,
             created_at: DateTime::UNIX_EPOCH,
             expires_at: None,
+            ends_within_days: None,
             revoked_at: None,
             last_used_at: None,
             replaces: None,

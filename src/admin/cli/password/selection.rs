@@ -87,6 +87,7 @@ mod tests {
             first_use: None,
             created_at: now - days(100),
             expires_at: None,
+            ends_within_days: None,
             revoked_at: None,
             last_used_at: last_used.map(|ago| now - days(ago)),
             replaces: None,
