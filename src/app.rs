@@ -203,8 +203,12 @@ impl App {
     /// # Errors
     /// [`AppError`], each variant.
     pub async fn build_with_clock(config: &Config, clock_of_road: Clock) -> Result<Self, AppError> {
-        let foundation = Foundation::open(config).await?;
+        let mut foundation = Foundation::open(config).await?;
         let lock = lock(config).await?;
+        // Whoever had the lock until now may have settled the audit trail.
+        if foundation.is_superseded(config)? {
+            foundation = Foundation::open(config).await?;
+        }
         let material = material(config)?;
         let tls = ServerTls::new(&material)?;
         let trust = foundation::trust(config)?;

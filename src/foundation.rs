@@ -127,6 +127,14 @@ impl Foundation {
         Ok(Self { store, vault: Arc::new(vault), pepper, audit: Arc::new(audit) })
     }
 
+    /// Whether another process has begun another chain of the audit trail since this was opened (`audit settle`).
+    ///
+    /// # Errors
+    /// [`FoundationError::Instance`].
+    pub fn is_superseded(&self, config: &Config) -> Result<bool, FoundationError> {
+        Ok(instance(&config.data_dir)? != self.audit.instance())
+    }
+
     /// Another chain of the audit trail, under a name that nobody has yet.
     ///
     /// # Errors

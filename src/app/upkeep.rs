@@ -87,10 +87,13 @@ async fn end_disused(store: &dyn crate::store::Store, road: &Road) {
     }
 }
 
+/// How long a machine may take to have its clock put right.
+const CLOCK_TIME: Duration = Duration::from_secs(600);
+
 /// Forgets what the journal and the audit trail need not know any more.
 pub(in crate::app) async fn look_after_journal(road: Arc<Road>, keep: Duration, keep_audit: Duration) {
     // Not at once: a machine may start with a clock that is years ahead, which the network puts right within minutes.
-    let mut hourly = interval_at(Instant::now() + KEEP_ALIVE_TIME, KEEP_ALIVE_TIME);
+    let mut hourly = interval_at(Instant::now() + CLOCK_TIME, KEEP_ALIVE_TIME);
     hourly.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         hourly.tick().await;

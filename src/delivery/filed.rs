@@ -32,7 +32,16 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// So many messages with one Message-ID are looked at.
 const MOST_ENTRIES: u32 = 100;
 
-/// The copies of which one was dropped in the last minutes, and those of which none is to be.
+/// How long it is known that one was dropped: longer than the journal is asked for, as its entry may be a moment younger.
+const KNOWN_TIME: chrono::Duration = chrono::Duration::minutes(20);
+
+/// How long it is known that none is to be dropped, for messages that wait in the queue: five days, if nothing else is configured.
+const SPARED_TIME: chrono::Duration = chrono::Duration::days(6);
+
+/// Of so many messages something is known. Of no other one a copy is dropped meanwhile.
+const MOST_KNOWN: usize = 100_000;
+
+/// The copies of which one was dropped in the last minutes, and those of which none is to be; until when that is known.
 #[derive(Clone, Debug, Default)]
 pub struct DroppedCopies(Arc<Mutex<HashMap<MessageOf, DateTime<Utc>>>>);
 
@@ -40,12 +49,21 @@ pub struct DroppedCopies(Arc<Mutex<HashMap<MessageOf, DateTime<Utc>>>>);
 type MessageOf = (Mailbox, String);
 
 impl DroppedCopies {
-    /// Whether this one is the first.
-    fn note(&self, mailbox: &Mailbox, message_id: &str, now: DateTime<Utc>) -> bool {
-        let mut dropped = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Longer than the journal is asked for, as its entry may be a moment younger than this.
-        dropped.retain(|_, at| now.signed_duration_since(*at) < MOST_AGE * 2);
-        dropped.insert((mailbox.clone(), message_id.to_owned()), now).is_none()
+    /// Whether this one is the first, and the next one will be known not to be.
+    fn note(&self, mailbox: &Mailbox, message_id: &str, now: DateTime<Utc>, time: chrono::Duration) -> bool {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|_, until| now < *until);
+        if known.len() >= MOST_KNOWN {
+            return false;
+        }
+        let message = (mailbox.clone(), message_id.to_owned());
+        let until = now + time;
+        let before = known.insert(message.clone(), until);
+        // What is known for longer stays so.
+        if let Some(before) = before.filter(|before| *before > until) {
+            known.insert(message, before);
+        }
+        before.is_none()
     }
 }
 
@@ -80,7 +98,7 @@ impl Delivery {
             }
         };
         let now = self.keeping.clock.now();
-        let is_first = is_delivered && self.dropped_copies.note(permit.mailbox(), &copy.message_id, now);
+        let is_first = is_delivered && self.dropped_copies.note(permit.mailbox(), &copy.message_id, now, KNOWN_TIME);
         debug!(message.id = copy.message_id, octets = copy.octets, dropped = is_first, "a copy of a sent message came");
         is_first
     }
@@ -88,7 +106,7 @@ impl Delivery {
     /// The copy of this message is not to be dropped: what Exchange files of one that is encrypted its own sender may not be able to read, and
     /// mail programs file it in the clear (Claws Mail, mutt's `fcc_clear`).
     pub(in crate::delivery) fn spare_copy(&self, mailbox: &Mailbox, message_id: &str) {
-        self.dropped_copies.note(mailbox, message_id, self.keeping.clock.now());
+        self.dropped_copies.note(mailbox, message_id, self.keeping.clock.now(), SPARED_TIME);
     }
 
     async fn has_delivered(&self, permit: &Permit, copy: &SentCopy) -> Result<bool, StoreError> {
@@ -103,7 +121,9 @@ impl Delivery {
         };
         let entries = self.keeping.store.journal(&filter, MOST_ENTRIES).await?;
         Ok(entries.iter().any(|entry| {
-            entry.message_id.as_ref() == Some(&copy.message_id)
+            // What is sent as somebody else may be filed in that one's mailbox.
+            entry.sender.eq_ignore_ascii_case(permit.mailbox().as_str())
+                && entry.message_id.as_ref() == Some(&copy.message_id)
                 && copy.octets.saturating_add(OUR_HEADER_OCTETS) >= entry.size_octets
         }))
     }
@@ -117,13 +137,21 @@ mod tests {
     fn only_the_first_copy_is_one_too_many() {
         let (dropped, now) = (DroppedCopies::default(), Utc::now());
         let [alice, bob] = ["alice@contoso.test", "bob@contoso.test"].map(|name| name.parse::<Mailbox>().unwrap());
-        assert!(dropped.note(&alice, "1@x", now));
-        assert!(!dropped.note(&alice, "1@x", now + MOST_AGE));
-        assert!(dropped.note(&alice, "2@x", now));
-        assert!(dropped.note(&bob, "1@x", now));
-        assert_eq!(dropped.0.lock().unwrap().len(), 3);
-        // By then the journal is not asked any more.
-        dropped.note(&bob, "9@x", now + MOST_AGE * 4);
-        assert_eq!(dropped.0.lock().unwrap().len(), 1);
+        let note = |mailbox, id, after| dropped.note(mailbox, id, now + after, KNOWN_TIME);
+        let minutes = chrono::Duration::minutes;
+        assert!(note(&alice, "1@x", minutes(0)));
+        assert!(!note(&alice, "1@x", MOST_AGE));
+        assert!(note(&alice, "2@x", minutes(0)));
+        assert!(note(&bob, "1@x", minutes(0)));
+        // One of which none is to be dropped, however often somebody tries.
+        dropped.note(&bob, "secret@x", now, SPARED_TIME);
+        assert!(!note(&bob, "secret@x", minutes(1)));
+        assert!(!note(&bob, "secret@x", chrono::Duration::days(5)));
+        assert_eq!(dropped.0.lock().unwrap().len(), 1, "of the others the journal is not asked any more");
+        // Nothing is forgotten for want of room.
+        let until = now + SPARED_TIME;
+        dropped.0.lock().unwrap().extend((0..MOST_KNOWN).map(|number| ((bob.clone(), number.to_string()), until)));
+        assert!(!note(&bob, "new@x", chrono::Duration::days(5)));
+        assert!(!dropped.0.lock().unwrap().contains_key(&(bob, "new@x".to_owned())));
     }
 }

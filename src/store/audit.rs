@@ -169,6 +169,15 @@ pub trait Audited: Send + Sync {
     /// How many entries of a chain stand at this place or in front of it.
     async fn audit_until(&self, instance: &str, number: u64) -> Result<u64, StoreError>;
 
+    /// Those entries in their order, `most` at most behind the first `skipped`.
+    async fn audit_in_front(
+        &self,
+        instance: &str,
+        number: u64,
+        skipped: u64,
+        most: u32,
+    ) -> Result<Vec<AuditRecord>, StoreError>;
+
     /// The instances that have entries, or had.
     async fn audit_instances(&self) -> Result<Vec<String>, StoreError>;
 

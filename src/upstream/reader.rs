@@ -81,6 +81,9 @@ pub enum ReadError {
     /// The server did not answer in time.
     #[error("there was no answer in time")]
     Silent,
+    /// The server has searched and not said what it found.
+    #[error("the server says that it has searched, and not what it has found")]
+    Unanswered,
 }
 
 /// XOAUTH2: `user={user}^Aauth=Bearer {token}^A^A` once, then nothing, so that a refusal is said in full.
@@ -140,6 +143,7 @@ async fn ask(session: &mut Session, command: &str, mut take: impl FnMut(&Respons
     let tag = session.run_command(command).await?;
     while let Some(said) = session.read_response().await.map_err(Error::from)? {
         match said.parsed() {
+            Response::Data { status: Status::Bye, .. } => break,
             Response::Done { tag: of, status, outcome } if *of == tag => {
                 let words = || outcome.information.as_deref().unwrap_or_default().to_owned();
                 return match status {
@@ -193,17 +197,19 @@ pub async fn sent_folder(session: &mut Session, configured: Option<&str>) -> Res
 /// # Errors
 /// [`ReadError`].
 pub async fn uids_of(session: &mut Session, message_id: &str) -> Result<Vec<u32>, ReadError> {
-    let mut found = Vec::new();
+    let mut found = None;
     ask(session, &format!("UID SEARCH HEADER Message-ID \"<{message_id}>\""), |said| {
         if let Response::MailboxData(MailboxDatum::Search(uids)) = said {
-            found.extend(uids);
+            found.get_or_insert_with(Vec::new).extend(uids);
         }
     })
     .await?;
-    Ok(found)
+    // Where nothing is found that is said as well (RFC 3501, section 6.4.4).
+    found.ok_or(ReadError::Unanswered)
 }
 
-/// The headers of the messages with this Message-ID (without angle brackets) in the folder that is open; `MOST_COPIES` at most.
+/// The headers of the messages with this Message-ID (without angle brackets) in the folder that is open; `MOST_COPIES` at most. Of one that is
+/// there, and of which nothing can be read, as it is moved away at this moment, it is empty.
 ///
 /// # Errors
 /// [`ReadError`].
@@ -222,6 +228,7 @@ pub async fn copies(session: &mut Session, message_id: &str) -> Result<Vec<Vec<u
         }));
     })
     .await?;
+    headers.resize(headers.len().max(uids.len()), Vec::new());
     Ok(headers)
 }
 

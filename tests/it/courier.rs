@@ -213,28 +213,39 @@ async fn what_cannot_be_noted_when_an_attempt_ends_is_noted_later_and_nothing_is
 async fn what_cannot_be_noted_when_an_attempt_ends_is_noted_while_the_process_ends() {
     use sqlx::ConnectOptions;
 
-    let (mut world, clock) = with_queue(&[BOB]).await;
+    let mut world = World::start().await;
+    let issued = world.issue_with(ALICE, |request| request.delivery = DeliveryMode::Assured).await;
+    let serving = crate::common::child::Serving::instead_of(&mut world, &[]).await;
+    let mut smtp: Peer<TcpStream> = world.smtp(ALICE, issued.password.expose()).await;
+    world.fault("smtp-message-reply=451 4.4.0 Not now");
+    for command in [&format!("MAIL FROM:<{ALICE}>"), &format!("RCPT TO:<{BOB}>"), "DATA"] {
+        smtp.smtp(command).await;
+    }
+    smtp.send("From: alice@contoso.test\r\n\r\ntext\r\n.\r\n").await;
+    let told = smtp.reply().await;
+    let id = told.rsplit_once("queued as ").unwrap().1.trim_end().to_owned();
+    world.sandbox.faults().clear_all();
+    // From when its final dot has gone nothing can be noted of it.
+    world.fault("smtp-slow-data=1500");
+    world.ops.retry_queued(&id).await.unwrap();
+    eventually("the final dot", async || waiting(&world).await[0].is_unknown()).await;
     let file = world.config.data_dir.join(postern::store::SqliteStore::FILE);
     let mut store = sqlx::sqlite::SqliteConnectOptions::new().filename(file).connect().await.unwrap();
-    world.fault("smtp-slow-data=1500");
-    clock.turn(chrono::Duration::seconds(61));
-    eventually("the final dot", async || waiting(&world).await[0].is_unknown()).await;
     for (name, act) in [("no_update", "UPDATE"), ("no_delete", "DELETE")] {
         let trigger =
             format!("CREATE TRIGGER {name} BEFORE {act} ON queued_message BEGIN SELECT RAISE(ABORT, 'not now'); END");
         sqlx::query(sqlx::AssertSqlSafe(trigger)).execute(&mut store).await.unwrap();
     }
-    eventually("it to arrive", async || arrived(&world) == [[BOB]]).await;
-    assert!(waiting(&world).await[0].is_unknown(), "it could not be noted");
-    let mends = async {
-        for name in ["no_update", "no_delete"] {
-            let mend = format!("DROP TRIGGER {name}");
-            sqlx::query(sqlx::AssertSqlSafe(mend)).execute(&mut store).await.unwrap();
-        }
-    };
-    // The end begins before the store takes anything again.
-    tokio::join!(world.stop_serving(), mends);
-    assert!(waiting(&world).await.is_empty(), "it is noted");
+    serving.says("what became of a message cannot be noted").await;
+    assert_eq!(arrived(&world), [[BOB]]);
+    assert!(waiting(&world).await[0].is_unknown());
+    serving.signal(nix::sys::signal::Signal::SIGTERM);
+    for name in ["no_update", "no_delete"] {
+        sqlx::query(sqlx::AssertSqlSafe(format!("DROP TRIGGER {name}"))).execute(&mut store).await.unwrap();
+    }
+    let (status, said) = serving.ended().await;
+    assert!(status.success(), "{said}");
+    assert!(waiting(&world).await.is_empty(), "it is noted: {said}");
     world.serve().await;
     all_go_out(&world).await;
     assert_eq!(arrived(&world), [[BOB]], "once");

@@ -71,6 +71,12 @@ impl Ops {
             next.settle(fault, &actor(), reason).await?;
         }
         self.foundation.go_on_with(&self.config, &next)?;
+        // A command that waited for somebody may have written to the old one until now.
+        let mut late = self.foundation.audit.verify().await?.broken;
+        late.dedup_by(|one, before| one.instance == before.instance);
+        for fault in &late {
+            self.foundation.audit.settle(fault, &actor(), reason).await?;
+        }
         drop(lock);
         Ok(broken)
     }

@@ -116,6 +116,25 @@ impl Audited for SqliteStore {
         Ok(u64::try_from(column::<i64>(&row, "count")?).unwrap_or_default())
     }
 
+    async fn audit_in_front(
+        &self,
+        instance: &str,
+        number: u64,
+        skipped: u64,
+        most: u32,
+    ) -> Result<Vec<AuditRecord>, StoreError> {
+        let rows =
+            sqlx::query("SELECT * FROM audit WHERE instance = $1 AND number <= $2 ORDER BY number LIMIT $3 OFFSET $4")
+                .bind(instance)
+                .bind(whole(number))
+                .bind(most)
+                .bind(whole(skipped))
+                .fetch_all(&self.pool)
+                .await
+                .map_err(failed)?;
+        rows.iter().map(record).collect()
+    }
+
     async fn audit_instances(&self) -> Result<Vec<String>, StoreError> {
         sqlx::query("SELECT instance FROM audit_end UNION SELECT DISTINCT instance FROM audit ORDER BY 1")
             .fetch_all(&self.pool)

@@ -251,14 +251,13 @@ impl Audit {
 impl Audit {
     /// What stands in front of where a chain begins; nothing does, where nobody has put it there.
     async fn digest_in_front(&self, instance: &str, begin: u64, digest: &mut Digest<'_>) -> Result<(), StoreError> {
-        let mut number = 0;
+        let mut seen = 0;
         loop {
-            let page = self.store.audit_behind(instance, number, PAGE).await?;
-            let in_front = page.iter().take_while(|record| record.number <= begin);
-            in_front.clone().for_each(|record| digest.add(record));
-            match page.last().filter(|_| in_front.count() == PAGE as usize) {
-                Some(last) => number = last.number,
-                None => return Ok(()),
+            let page = self.store.audit_in_front(instance, begin, seen, PAGE).await?;
+            page.iter().for_each(|record| digest.add(record));
+            seen += page.len() as u64;
+            if (page.len() as u64) < u64::from(PAGE) {
+                return Ok(());
             }
         }
     }

@@ -351,7 +351,7 @@ impl SentWatch {
             (Some(b'+'), State::AwaitLiteral(0)) => *state = BEHIND,
             (Some(b'+'), State::AwaitLiteral(octets)) => *state = State::Literal(octets),
             // Some command has no other answer than this.
-            (Some(b'*'), _) if head.get(..6).is_some_and(|begin| begin.eq_ignore_ascii_case(b"* BAD ")) => {
+            (Some(b'*'), _) if head.get(..5).is_some_and(|begin| begin.eq_ignore_ascii_case(b"* BAD")) => {
                 *gives_up = true
             }
             (Some(b'*' | b'+') | None, _) => {}

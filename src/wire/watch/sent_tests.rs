@@ -346,6 +346,7 @@ proptest! {
         ]), 0..12),
         verdict: bool,
         piece in 1usize..50,
+        bad in 0usize..20,
     ) {
         let (mut watch, mut onward) = (sent(), Vec::new());
         let mut client = [commands.concat().into_bytes(), octets].concat();
@@ -357,6 +358,9 @@ proptest! {
             }
             watch.server(said);
             watch.answer();
+            if said.starts_with(b"a4") && bad < commands.len() {
+                watch.server(b"\r\n* BAD what\r\n");
+            }
         }
         prop_assert!(watch.end().is_none());
         if verdict {
@@ -367,5 +371,9 @@ proptest! {
         let asking = |octets: &[u8]| String::from_utf8_lossy(octets).replace("+}\r\n", "}\r\n");
         let (got, whole) = (asking(&onward), asking(&said_by_client));
         prop_assert!(whole.starts_with(got.trim_end_matches('\u{fffd}')), "{:?} {:?}", got, whole);
+        // Once it is given up, nothing stays behind but a message that is not complete.
+        if watch.has_given_up() && !commands.iter().any(|command| command.contains("APPEND")) {
+            prop_assert_eq!((got.as_str(), client.len()), (whole.as_str(), 0));
+        }
     }
 }

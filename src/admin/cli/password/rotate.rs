@@ -118,12 +118,11 @@ async fn several(ops: &Ops, output: &Output, rows: &[PasswordRow], how: &How) ->
         }
     }
     // Those before it are printed.
-    if let Some(array) = array {
-        array.end()?;
-    }
+    let ended = array.map_or(Ok(()), JsonArray::end);
     if let Some(failure) = failed {
         return Err(failure);
     }
+    ended?;
     output.note(&format!(
         "{} rotated; the old ones work for a while (`postern password list` shows who still uses them)",
         rows.len()

@@ -26,6 +26,7 @@ pub(in crate::admin::ops::doctor) fn unread(error: ReadError) -> Failed {
         ReadError::Said(error) => failed(&error),
         ReadError::NoGreeting => in_words("there was no greeting"),
         ReadError::Silent => Failed::Silent,
+        error @ ReadError::Unanswered => in_words(&error.to_string()),
     }
 }
 

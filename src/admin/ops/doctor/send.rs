@@ -138,11 +138,13 @@ impl Patient<'_> {
             false => sent_folder(&mut session, self.tenant.sent_folder.as_deref()).await?.into_iter().collect(),
         };
         let place = loop {
-            if let Some(place) = search(&mut session, &folders, &mail.id).await? {
+            let found = search(&mut session, &folders, &mail.id).await;
+            if let Ok(Some(place)) = found {
                 break Some(place);
             }
             if mail.accepted.elapsed() >= ARRIVAL_TIME || folders.is_empty() {
-                break None;
+                // What was refused once may go a moment later.
+                break found?;
             }
             sleep(BETWEEN_LOOKS).await;
         };
