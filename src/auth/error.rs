@@ -66,11 +66,13 @@ pub enum AuthError {
         /// What the last one was.
         last: Box<Self>,
     },
-    /// The administrator has disabled the mailbox.
-    #[error("the mailbox {mailbox} is disabled, or its tenant or everything is halted")]
+    /// The administrator has disabled the mailbox, or halted its tenant or everything.
+    #[error("the mailbox {mailbox} is {}", if *.is_halted { "not in use: its tenant, or everything, is halted" } else { "disabled" })]
     MailboxDisabled {
         /// The mailbox.
         mailbox: Mailbox,
+        /// It would be in use if nothing were halted.
+        is_halted: bool,
         /// The public ID of the app password, where one was given.
         password_id: Option<String>,
     },
@@ -265,10 +267,12 @@ impl Fault for AuthError {
             Self::TooManyFailures { .. } => {
                 Some("Enter the right app password in the mail program that keeps trying.".to_owned())
             }
-            Self::MailboxDisabled { mailbox, .. } => Some(format!(
-                "Let it be used again: `postern mailbox enable {mailbox}`; or, where its tenant or everything was halted, `postern resume` as \
-                 `postern status` says."
-            )),
+            Self::MailboxDisabled { is_halted: true, .. } => {
+                Some("Let it go on: `postern resume`; `postern status` says what is halted, and why.".to_owned())
+            }
+            Self::MailboxDisabled { mailbox, .. } => {
+                Some(format!("Let it be used again: `postern mailbox enable {mailbox}`."))
+            }
             Self::MailboxGone { mailbox } => Some(format!(
                 "Put it back with `postern mailbox add {mailbox}`, or drop its mail (`postern queue list`, `postern queue drop ID`)."
             )),

@@ -367,6 +367,7 @@ impl Auth {
         if login.mailbox.is_off() && origin.protocol != Protocol::Smtp {
             return Err(AuthError::MailboxDisabled {
                 mailbox: login.mailbox.address.clone(),
+                is_halted: login.mailbox.disabled_at.is_none(),
                 password_id: Some(login.password.id.clone()),
             });
         }
@@ -457,8 +458,9 @@ impl Auth {
         let table = self.registry.table();
         match end_of(&table, permit.password_id(), permit.mailbox(), self.clock.now()) {
             None => Ok(()),
-            Some(SessionEnd::MailboxDisabled) => Err(AuthError::MailboxDisabled {
+            Some(end) if end.is_for_now() => Err(AuthError::MailboxDisabled {
                 mailbox: permit.mailbox().clone(),
+                is_halted: end == SessionEnd::Halted,
                 password_id: Some(permit.password_id().to_owned()),
             }),
             Some(reason) => Err(AuthError::Ended { password_id: permit.password_id().to_owned(), reason }),
@@ -478,7 +480,11 @@ impl Auth {
         let listed = self.store.mailboxes().await?;
         match listed.into_iter().find(|record| record.address == *mailbox) {
             Some(record) if !record.is_off() => Ok(Permit::for_upkeep(&record, protocol)),
-            Some(record) => Err(AuthError::MailboxDisabled { mailbox: record.address, password_id: None }),
+            Some(record) => Err(AuthError::MailboxDisabled {
+                is_halted: record.disabled_at.is_none(),
+                mailbox: record.address,
+                password_id: None,
+            }),
             None => Err(AuthError::MailboxGone { mailbox: mailbox.clone() }),
         }
     }
@@ -498,7 +504,7 @@ impl Auth {
         self.sessions.end_where(|password, protocol| {
             let end = end_of(&table, &password.id, &password.mailbox, now);
             // A disabled mailbox is told to SMTP within its transactions, where it is not taken for a wrong password.
-            end.filter(|end| *end != SessionEnd::MailboxDisabled || protocol != Protocol::Smtp)
+            end.filter(|end| !end.is_for_now() || protocol != Protocol::Smtp)
         });
         // Last: a disk that takes no more must not keep a revoked session open.
         let ids: Vec<String> = self.uses.iter().map(|entry| entry.key().clone()).collect();
@@ -570,8 +576,10 @@ fn end_of(
     };
     if password.expires_at.is_some_and(|end| end <= now) {
         Some(SessionEnd::Expired)
+    } else if listed.disabled_at.is_some() {
+        Some(SessionEnd::MailboxDisabled)
     } else {
-        listed.is_off().then_some(SessionEnd::MailboxDisabled)
+        listed.halted_at.map(|_| SessionEnd::Halted)
     }
 }
 

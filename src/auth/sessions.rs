@@ -20,6 +20,9 @@ pub enum SessionEnd {
     /// The administrator has disabled the mailbox.
     #[error("the mailbox was disabled")]
     MailboxDisabled,
+    /// The administrator has halted its tenant, or everything.
+    #[error("its tenant, or everything, was halted")]
+    Halted,
     /// The mailbox is not on the list any more.
     #[error("the mailbox was taken off the list")]
     MailboxRemoved,
@@ -29,6 +32,13 @@ pub enum SessionEnd {
     /// It is bound to its first use, and this login was let in to be told that the mailbox is disabled.
     #[error("the mailbox is enabled again, and this login has not counted as the first of its app password")]
     Unbound,
+}
+
+impl SessionEnd {
+    /// Whether the mailbox is on the list, and the administrator lets nobody use it for now.
+    pub fn is_for_now(self) -> bool {
+        matches!(self, Self::MailboxDisabled | Self::Halted)
+    }
 }
 
 /// All sessions that are logged in.

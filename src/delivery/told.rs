@@ -86,18 +86,18 @@ fn accepted(reply: &Reply) -> Reply {
 
 /// Trouble on the way to Exchange, as the client hears it: temporary, whatever it is.
 pub(in crate::delivery) fn trouble(error: &DeliveryError, about: About<'_>) -> Reply {
-    told(error, about)
+    told(error, "could not be passed on", about)
 }
 
 /// A refusal of our own policy.
 pub(in crate::delivery) fn policy(error: &AuthError, about: About<'_>) -> Reply {
-    told(error, about)
+    told(error, if matches!(error, AuthError::Store(_)) { "could not be passed on" } else { "is refused" }, about)
 }
 
-fn told(fault: &dyn Fault, about: About<'_>) -> Reply {
+fn told(fault: &dyn Fault, what: &str, about: About<'_>) -> Reply {
     let reference = Reference::fresh();
     let answer = fault.answer(reference);
-    let reason = format!("{} could not be passed on: {fault}", about.what);
+    let reason = format!("{} {what}: {fault}", about.what);
     warn!(
         reference = answer.reference().map(tracing::field::display),
         mailbox.id = %about.permit.mailbox(),

@@ -303,6 +303,8 @@ impl Audit {
             let mut details = if are_others { json!({}) } else { count.details };
             if let Some(object) = details.as_object_mut() {
                 object.insert("further".to_owned(), count.further.into());
+                // They are counted by address, whichever protocol they came by.
+                object.insert("protocol".to_owned(), Value::Null);
                 if are_others {
                     object.insert("reason".to_owned(), "from too many addresses to tell them apart".into());
                 }

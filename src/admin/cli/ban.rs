@@ -102,7 +102,7 @@ impl BanGroup {
                             Column::fixed("ADDRESS", bans.iter().map(|ban| ban.network.to_string().into())),
                             Column::fixed("SINCE", bans.iter().map(|ban| timestamp(ban.since).into())),
                             Column::fixed("UNTIL", bans.iter().map(until)),
-                            Column::loose("TIME", bans.iter().map(|ban| format!("{}.", ban.strikes).into())),
+                            Column::loose("BANS", bans.iter().map(|ban| ban.strikes.to_string().into())),
                             Column::loose("PASSWORDS TRIED", bans.iter().map(|ban| ban.tries.to_string().into())),
                         ],
                     )

@@ -168,6 +168,9 @@ impl Revoke {
             (true, false) => {
                 let mut rows = selected(ops, &self.selection, now).await?;
                 rows.retain(|row| row.state.is_in_force());
+                if rows.is_empty() {
+                    return Err(self.selection.none_is_meant());
+                }
                 if !self.yes {
                     list(output, &rows)?;
                     output.note("nothing is revoked yet; the same command with --yes revokes these");
@@ -346,10 +349,11 @@ fn show(output: &Output, row: &PasswordRow) -> Result<(), Failure> {
 
 /// The protocols, or the one that it is bound to.
 fn bound_protocols(row: &PasswordRow) -> Entry {
-    match row.first_use.as_ref().filter(|_| row.scope.binds_protocol) {
-        Some(first) => protocols(&[first.protocol]).into(),
-        None => protocols(&row.protocols).into(),
-    }
+    let names = match row.first_use.as_ref().filter(|_| row.scope.binds_protocol) {
+        Some(first) => protocols(&[first.protocol]),
+        None => protocols(&row.protocols),
+    };
+    if row.scope.read_only { format!("{names} (reads only)").into() } else { names.into() }
 }
 
 /// The networks, or the one that it is bound to.

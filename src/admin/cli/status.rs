@@ -140,7 +140,7 @@ fn screen(output: &Output, status: &Status) -> Result<(), Failure> {
         }
     }
     if counts.disabled > 0 {
-        rows.push(vec!["mailboxes disabled".into(), Entry::Faint(counts.disabled.to_string())]);
+        rows.push(vec!["mailboxes disabled or halted".into(), Entry::Faint(counts.disabled.to_string())]);
     }
     rows.push(vec!["app passwords in force".into(), status.active_passwords.to_string().into()]);
     if let Some(oldest) = status.waiting.oldest_at {

@@ -39,12 +39,23 @@ pub(in crate::admin::ops) enum Greeting {
 /// Asks all listeners at once; the greetings are in their order.
 pub(in crate::admin::ops) async fn of_all(config: &Config, listeners: &[Bound]) -> Vec<Greeting> {
     let trust = Trust::read(config);
-    futures::future::join_all(listeners.iter().map(|bound| of(bound, &trust))).await
+    futures::future::join_all(listeners.iter().map(|bound| of(config, bound, &trust))).await
 }
 
-async fn of(bound: &Bound, trust: &Result<Trust, String>) -> Greeting {
+/// Whether a listener takes us for a load balancer of this machine, which says first whose connection it passes on.
+fn is_for_balancers(config: &Config, address: SocketAddr) -> bool {
+    let mut here = config.listeners.iter().filter(|listener| listener.address.port() == address.port());
+    here.any(|listener| listener.proxy_protocol_from.iter().any(|network| network.contains(&address.ip())))
+}
+
+async fn of(config: &Config, bound: &Bound, trust: &Result<Trust, String>) -> Greeting {
     let attempt = async {
-        let mut stream = TcpStream::connect(reachable(bound)?).await.map_err(|error| error.to_string())?;
+        let address = reachable(bound)?;
+        let mut stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
+        if is_for_balancers(config, address) {
+            // Of the connection of nobody else.
+            stream.write_all(b"PROXY UNKNOWN\r\n").await.map_err(|error| error.to_string())?;
+        }
         if bound.tls != "implicit" {
             return greeting(bound, &mut stream).await;
         }

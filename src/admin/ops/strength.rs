@@ -43,7 +43,7 @@ impl Strength {
     /// The two figures, as people read them.
     pub fn words(&self) -> String {
         format!(
-            "some 10^{:.0} guesses find it, and 10^{LEAST_GUESSES_LOG10:.0} are the least",
+            "about 10^{:.0} guesses would find it, and at least 10^{LEAST_GUESSES_LOG10:.0} are required",
             self.guesses_log10.floor()
         )
     }

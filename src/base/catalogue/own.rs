@@ -238,7 +238,7 @@ pub(super) static ROAD: &[Entry] = &[
         code: "recipient-not-allowed",
         title: "the app password may not send to this recipient",
         what: "It was issued for certain recipients (`--recipient`), and the envelope of the message names another.",
-        whose: Whose::User,
+        whose: Whose::Administrator,
         remedy: RECIPIENT,
         told: Told::by_smtp("550 5.7.1 This password may not send to that recipient"),
         retry: Retry::Never,
@@ -447,6 +447,9 @@ pub(super) static ROAD: &[Entry] = &[
                program is told «wrong password» in every case.",
         whose: Whose::User,
         remedy: &[
+            Step::Do("See why: the line in the log has the reason and what to do, and so has the audit trail:"),
+            Step::Run("postern audit list --kind login-refused"),
+            Step::Note("Those with a password that is nobody's: `postern audit list --kind strangers`."),
             Step::Do("See the mailbox's login names and the app passwords:"),
             Step::Run("postern mailbox list"),
             Step::Run("postern password list"),

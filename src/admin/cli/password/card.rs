@@ -15,7 +15,7 @@ pub(in crate::admin::cli) fn text(config: &Config, row: &PasswordRow) -> String 
         "App password {} for {} ({}). It is shown this once; only you have it now.",
         row.id, row.mailbox, row.label
     );
-    card(config, row, first, "the line above; hyphens may be left out")
+    card(config, row, first, "what stands on stdout; its hyphens, if it has any, may be left out")
 }
 
 /// What the device has to have beside the secret that it has already.

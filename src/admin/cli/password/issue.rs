@@ -75,6 +75,14 @@ impl WhatFor {
                     .to_owned(),
             ));
         }
+        let submits = self.protocols.is_empty() || self.protocols.contains(&Protocol::Smtp);
+        if sends && !submits {
+            return Err(Failure::Usage(
+                "--sender, --recipient, --force-from, --delivery, --max-per-minute and --max-per-day are about what is sent by SMTP, which --protocol \
+                 leaves out"
+                    .to_owned(),
+            ));
+        }
         let files = self.protocols.is_empty() || self.protocols.contains(&Protocol::Imap);
         if self.scope.drops_sent_copies() && !files {
             return Err(Failure::Usage(
@@ -121,7 +129,7 @@ pub(super) struct Adopt {
     /// Read the secret from this file, which holds nothing else; `-` is stdin [default: ask for it]
     #[arg(long, value_name = "FILE")]
     secret_file: Option<PathBuf>,
-    /// Take a weak one, for the networks that --network names
+    /// Take a weak one, for the networks that --network names: private ones, and others of a /24 at most (of IPv6 a /56)
     #[arg(long, requires = "networks")]
     force_weak: bool,
 }
@@ -161,7 +169,7 @@ impl Adopt {
         };
         if let Some(wide) = self.what_for.networks.iter().find(|network| self.force_weak && !is_one_place(network)) {
             return Err(Failure::Usage(format!(
-                "--force-weak: {wide} is no place; a weak secret is for private addresses, or for a /24 at most (of IPv6 a /56)"
+                "--force-weak: {wide} is too wide for a weak secret, which is taken for private addresses, and for a /24 of others (of IPv6 a /56)"
             )));
         }
         let request = self.what_for.request(config, now, end)?;

@@ -1,5 +1,7 @@
 //! `postern password rotate`: others in the place of app passwords, while both work.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
 use clap::Args;
 use zeroize::Zeroizing;
@@ -51,6 +53,12 @@ impl Rotate {
         now: DateTime<Utc>,
         end: Option<DateTime<Utc>>,
     ) -> Result<(), Failure> {
+        if self.end_unused.is_some_and(|span| span >= self.overlap) {
+            return Err(Failure::Usage(
+                "--end-unused: the old one ends with its --overlap, so that a span as long as that says nothing"
+                    .to_owned(),
+            ));
+        }
         let how = How { overlap: self.overlap, ends_unused: self.end_unused, expires_at: end, short: self.short };
         match (self.id, self.selection.is_empty()) {
             (None, true) => {
@@ -62,6 +70,31 @@ impl Rotate {
                 let mut rows = selected(ops, &self.selection, now).await?;
                 // One that is being rotated has its successor already.
                 rows.retain(|row| row.state == PasswordState::Active);
+                if rows.is_empty() {
+                    return Err(self.selection.none_is_meant());
+                }
+                // Nor one that has just been issued in the place of another: whoever gives this command twice would put a third one there
+                // before anybody has the second.
+                let old: HashSet<String> = ops
+                    .passwords()
+                    .await?
+                    .into_iter()
+                    .filter(|row| row.state.is_in_force())
+                    .map(|row| row.id)
+                    .collect();
+                let all = rows.len();
+                rows.retain(|row| {
+                    row.last_used_at.is_some() || row.replaces.as_ref().is_none_or(|id| !old.contains(id))
+                });
+                if rows.len() < all {
+                    output.note(&format!(
+                        "{} left out: issued in the place of others that still work, and not used by anybody yet (each can be rotated by its ID)",
+                        all - rows.len()
+                    ));
+                }
+                if rows.is_empty() {
+                    return if output.is_json() { JsonArray::new(output).end() } else { Ok(()) };
+                }
                 if self.yes {
                     return several(ops, output, &rows, &how).await;
                 }

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use clap::Args;
 
+use crate::admin::cli::failure::Failure;
 use crate::admin::cli::values;
 use crate::admin::ops::PasswordRow;
 use crate::base::{Mailbox, TenantName};
@@ -10,10 +11,10 @@ use crate::base::{Mailbox, TenantName};
 /// The options.
 #[derive(Args, Debug, Default)]
 pub(super) struct Selection {
-    /// Those of this owner
+    /// Those of this owner; `*` stands for any text, and case does not matter
     #[arg(long, value_name = "TEXT")]
     owner: Option<String>,
-    /// Those with this label
+    /// Those with this label; `*` stands for any text, and case does not matter
     #[arg(long, value_name = "TEXT")]
     label: Option<String>,
     /// Those of this mailbox
@@ -25,6 +26,23 @@ pub(super) struct Selection {
     /// Those that nobody has used for this span, such as 90d, and that were issued before it
     #[arg(long, value_name = "SPAN", value_parser = values::span)]
     unused_for: Option<chrono::Duration>,
+    /// Those in force that end by themselves within this span, such as 30d
+    #[arg(long, value_name = "SPAN", value_parser = values::span)]
+    ending_within: Option<chrono::Duration>,
+}
+
+/// Whether a text is like what is wanted, in which `*` stands for any text.
+fn is_like(wanted: &str, is: &str) -> bool {
+    let (wanted, is) = (wanted.to_lowercase(), is.to_lowercase());
+    let mut parts = wanted.split('*');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = is.strip_prefix(first) else { return false };
+    let Some(last) = parts.next_back() else { return rest.is_empty() };
+    for part in parts {
+        let Some(at) = rest.find(part) else { return false };
+        rest = rest.get(at + part.len()..).unwrap_or_default();
+    }
+    rest.ends_with(last)
 }
 
 impl Selection {
@@ -40,6 +58,27 @@ impl Selection {
             && self.mailbox.is_none()
             && self.tenant.is_none()
             && self.unused_for.is_none()
+            && self.ending_within.is_none()
+    }
+
+    /// Where none is meant that is in force, and something is to be done with them.
+    pub(super) fn none_is_meant(&self) -> Failure {
+        let texts =
+            [("--owner", self.owner.clone()), ("--label", self.label.clone()), ("--tenant", self.tenant.clone())];
+        let mailbox = ("--mailbox", self.mailbox.as_ref().map(ToString::to_string));
+        let spans = [("--unused-for", self.unused_for), ("--ending-within", self.ending_within)];
+        let spans = spans.map(|(name, span)| (name, span.map(values::span_words)));
+        let said: Vec<String> = texts
+            .into_iter()
+            .chain([mailbox])
+            .chain(spans)
+            .filter_map(|(name, text)| Some(format!("{name} \"{}\"", text?)))
+            .collect();
+        Failure::operation(
+            "password-unknown",
+            format!("there is no app password in force for {}", said.join(" and ")),
+            "See what there is: `postern password list`.",
+        )
     }
 
     /// Whether one is meant: everything that is said holds for it. `tenant_of` knows the tenants of the mailboxes on the list.
@@ -50,7 +89,10 @@ impl Selection {
         tenant_of: impl Fn(&Mailbox) -> Option<TenantName>,
     ) -> bool {
         let same = |wanted: &Option<String>, is: Option<&str>| {
-            wanted.as_deref().is_none_or(|wanted| is.is_some_and(|is| is.eq_ignore_ascii_case(wanted)))
+            wanted.as_deref().is_none_or(|wanted| is.is_some_and(|is| is_like(wanted, is)))
+        };
+        let ends = |span: chrono::Duration| {
+            row.state.is_in_force() && row.expires_at.is_some_and(|end| now < end && end - now <= span)
         };
         let rests = |span: chrono::Duration| now - row.last_used_at.unwrap_or(row.created_at) >= span;
         same(&self.owner, row.tracking.owner.as_deref())
@@ -61,6 +103,7 @@ impl Selection {
                 .as_ref()
                 .is_none_or(|name| tenant_of(&row.mailbox).is_some_and(|tenant| tenant.as_str() == name))
             && self.unused_for.is_none_or(rests)
+            && self.ending_within.is_none_or(ends)
     }
 }
 
@@ -69,6 +112,24 @@ mod tests {
     use super::*;
     use crate::admin::ops::PasswordState;
     use crate::store::{DeliveryMode, SenderScope, Tracking, UseScope};
+
+    #[test]
+    fn a_star_stands_for_any_text() {
+        for (wanted, is, holds) in [
+            ("scanner", "Scanner", true),
+            ("scanner", "scanner, second floor", false),
+            ("scanner*", "Scanner, second floor", true),
+            ("*floor", "scanner, second floor", true),
+            ("s*second*r", "scanner, second floor", true),
+            ("s*r*r*r*r", "scanner, floor", false),
+            ("*", "", true),
+            ("", "x", false),
+            ("a*a", "a", false),
+            ("É*", "élan", true),
+        ] {
+            assert_eq!(is_like(wanted, is), holds, "{wanted} {is}");
+        }
+    }
 
     #[test]
     fn everything_that_is_said_has_to_hold() {
@@ -109,6 +170,7 @@ mod tests {
             mailbox: Some("alice@contoso.test".parse().unwrap()),
             tenant: Some(tenant.into()),
             unused_for: None,
+            ending_within: None,
         };
         assert!(means(&of("facility", "contoso"), None));
         assert!(!means(&of("facility", "fabrikam"), None) && !means(&of("sales", "contoso"), None));

@@ -29,8 +29,10 @@ pub(in crate::base::catalogue) static ANSWERS: &[Entry] = &[
         whose: Whose::User,
         remedy: &[
             Step::Do(
-                "Read the reason in the log of `serve`, at the time of the attempt: the line begins with «login refused».",
+                "See why, in the audit trail; or in the log of `serve`, in the line that begins with «login refused»:",
             ),
+            Step::Run("postern audit list --kind login-refused"),
+            Step::Note("Those with a password that is nobody's: `postern audit list --kind strangers`."),
             Step::Do("If the password is lost or has ended, issue another one and enter it in the mail program:"),
             Step::Run("postern password issue {mailbox} --label TEXT"),
             Step::Note("The password of the Microsoft account is never right here."),
