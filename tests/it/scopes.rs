@@ -300,6 +300,18 @@ async fn behind_a_load_balancer_it_is_the_clients_own_address_that_counts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn status_speaks_to_a_listener_behind_a_load_balancer_of_this_machine_as_that_one_does() {
+    let edit: fn(String) -> String = |text| {
+        text.replace("\ntls = \"starttls\"\n", "\ntls = \"starttls\"\nproxy_protocol_from = [\"127.0.0.0/8\"]\n")
+    };
+    let mut world = World::planned(Plan { edit, ..Plan::default() }).await;
+    let serving = crate::common::child::Serving::instead_of(&mut world, &[]).await;
+    let status = world.ops.status().await.unwrap();
+    assert!(!status.listeners.is_empty() && status.listeners.iter().all(|one| one.answers), "{:?}", status.listeners);
+    assert!(!serving.said().contains("does not begin with a header"), "{}", serving.said());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_guesses_is_turned_away_until_the_ban_is_lifted_and_nobody_else_is() {
     use tokio::io::AsyncWriteExt;
 

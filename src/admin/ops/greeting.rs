@@ -1,4 +1,5 @@
-//! Whether the listeners of a running process greet, as a mail program would find out. Nothing is sent to them.
+//! Whether the listeners of a running process greet, as a mail program would find out. Nothing is sent to them, but
+//! to those behind a load balancer of this machine what that one says first.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -16,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use crate::config::Config;
+use crate::config::{Config, Listener};
 use crate::foundation::Bound;
 
 /// How long a listener has for everything. A process that works needs milliseconds.
@@ -43,16 +44,24 @@ pub(in crate::admin::ops) async fn of_all(config: &Config, listeners: &[Bound]) 
 }
 
 /// Whether a listener takes us for a load balancer of this machine, which says first whose connection it passes on.
-fn is_for_balancers(config: &Config, address: SocketAddr) -> bool {
-    let mut here = config.listeners.iter().filter(|listener| listener.address.port() == address.port());
-    here.any(|listener| listener.proxy_protocol_from.iter().any(|network| network.contains(&address.ip())))
+fn is_for_balancers(config: &Config, bound: &Bound, address: SocketAddr) -> bool {
+    // Of a port that the system has chosen only the kind is known.
+    let is_it = |listener: &&Listener| match listener.address.port() {
+        0 => listener.protocol.name() == bound.protocol && listener.tls.name() == bound.tls,
+        port => port == address.port(),
+    };
+    config
+        .listeners
+        .iter()
+        .filter(is_it)
+        .any(|listener| listener.proxy_protocol_from.iter().any(|network| network.contains(&address.ip())))
 }
 
 async fn of(config: &Config, bound: &Bound, trust: &Result<Trust, String>) -> Greeting {
     let attempt = async {
         let address = reachable(bound)?;
         let mut stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
-        if is_for_balancers(config, address) {
+        if is_for_balancers(config, bound, address) {
             // Of the connection of nobody else.
             stream.write_all(b"PROXY UNKNOWN\r\n").await.map_err(|error| error.to_string())?;
         }

@@ -449,7 +449,8 @@ pub(super) static ROAD: &[Entry] = &[
         remedy: &[
             Step::Do("See why: the line in the log has the reason and what to do, and so has the audit trail:"),
             Step::Run("postern audit list --kind login-refused"),
-            Step::Note("Those with a password that is nobody's: `postern audit list --kind strangers`."),
+            Step::Do("Those with a password that is nobody's stand there as well:"),
+            Step::Run("postern audit list --kind strangers"),
             Step::Do("See the mailbox's login names and the app passwords:"),
             Step::Run("postern mailbox list"),
             Step::Run("postern password list"),
