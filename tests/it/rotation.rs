@@ -179,6 +179,9 @@ async fn a_reminder_that_could_not_be_queued_is_sent_another_time() {
     assert!(!run(&world, &["password", "list"]).contains("ends within"), "it was issued for so short a time");
     aged(&world, "UPDATE app_password SET created_at = created_at - 5184000000").await;
     assert!(run(&world, &["password", "list"]).contains(soon));
+    assert!(run(&world, &["password", "list", "--ending-within", "6d"]).contains(soon));
+    assert!(run(&world, &["password", "list", "--ending-within", "4d"]).contains("there is no such app password"));
+    assert!(run(&world, &["status"]).contains("app passwords that end within 30 days  1 ("));
     aged(&world, "CREATE TRIGGER full BEFORE INSERT ON queued_message BEGIN SELECT RAISE(ABORT, 'not now'); END").await;
     world.stop_serving().await;
     world.serve().await;

@@ -20,7 +20,7 @@ use crate::admin::cli::password::rotate::Rotate;
 use crate::admin::cli::password::selection::Selection;
 use crate::admin::cli::set_up::SetUp;
 use crate::admin::cli::values::{self, Expiry, timestamp};
-use crate::admin::cli::view::{PasswordDocument, ShownPasswordDocument, protocols};
+use crate::admin::cli::view::{ShownPasswordDocument, protocols};
 use crate::admin::ops::{Ops, PasswordRow, PasswordState, RevokeOutcome};
 use crate::base::{Mailbox, TenantName};
 use crate::config::Config;
@@ -251,7 +251,7 @@ pub(super) async fn take_back(ops: &Ops, id: &str, failure: Failure) -> Failure 
 
 fn list(output: &Output, rows: &[PasswordRow]) -> Result<(), Failure> {
     if output.is_json() {
-        return output.json(&rows.iter().map(PasswordDocument::from).collect::<Vec<_>>());
+        return output.json(&rows.iter().map(ShownPasswordDocument::from).collect::<Vec<_>>());
     }
     if rows.is_empty() {
         output.note("there is no app password; issue one with `postern password issue ADDRESS --label TEXT`");

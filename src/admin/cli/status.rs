@@ -25,6 +25,8 @@ struct Document<'a> {
     tenants: &'a [String],
     mailboxes: Mailboxes,
     active_passwords: usize,
+    /// Within 30 days, with nothing in their place.
+    ending_passwords: usize,
     waiting_mail: WaitingDocument,
     troubles: Vec<String>,
 }
@@ -86,6 +88,7 @@ fn document(status: &Status) -> Document<'_> {
         tenants: &status.tenants,
         mailboxes: mailboxes(status),
         active_passwords: status.active_passwords,
+        ending_passwords: status.ending_passwords,
         waiting_mail: WaitingDocument {
             messages: status.waiting.messages,
             for_setup: status.waiting.for_setup,
@@ -143,6 +146,10 @@ fn screen(output: &Output, status: &Status) -> Result<(), Failure> {
         rows.push(vec!["mailboxes disabled or halted".into(), Entry::Faint(counts.disabled.to_string())]);
     }
     rows.push(vec!["app passwords in force".into(), status.active_passwords.to_string().into()]);
+    if status.ending_passwords > 0 {
+        let text = format!("{} (`postern password list --ending-within 30d`)", status.ending_passwords);
+        rows.push(vec!["app passwords that end within 30 days".into(), Entry::Bad(text)]);
+    }
     if let Some(oldest) = status.waiting.oldest_at {
         let text = format!("{}, the oldest since {}", status.waiting.messages, timestamp(oldest));
         rows.push(vec!["mail waiting".into(), text.into()]);

@@ -33,7 +33,7 @@ impl From<&MailboxRow> for MailboxDocument {
     }
 }
 
-/// An app password in `password list`.
+/// What an app password is, in the documents about it.
 #[derive(Debug, Serialize)]
 pub(super) struct PasswordDocument {
     id: String,
@@ -50,7 +50,7 @@ pub(super) struct PasswordDocument {
     last_used_at: Option<String>,
 }
 
-/// An app password in `password show`: as in the list, and what the list has no room for.
+/// An app password in `password list` and `password show`, with everything that is known of it.
 #[derive(Debug, Serialize)]
 pub(super) struct ShownPasswordDocument {
     #[serde(flatten)]

@@ -26,6 +26,8 @@ pub struct Status {
     pub mailboxes: [(MailboxState, usize); 4],
     /// App passwords that can be used.
     pub active_passwords: usize,
+    /// Those of them that end within 30 days, with nothing in their place.
+    pub ending_passwords: usize,
     /// The messages that wait.
     pub waiting: Waiting,
     /// What is not well.
@@ -162,6 +164,7 @@ impl Status {
             tenants: tenants(config),
             mailboxes: STATES.map(|state| (state, 0)),
             active_passwords: 0,
+            ending_passwords: 0,
             waiting: Waiting::default(),
             troubles,
         }
@@ -260,6 +263,7 @@ impl Ops {
         troubles.extend(no_tenant(&self.config));
         let rows = self.mailboxes().await?;
         troubles.extend(of_mailboxes(&rows));
+        let passwords = self.passwords().await?;
         let waiting = Waiting::of(&self.foundation.store.queued().await?);
         troubles.extend(waiting.troubles());
         Ok(Status {
@@ -268,7 +272,8 @@ impl Ops {
             listeners,
             tenants: tenants(&self.config),
             mailboxes: STATES.map(|state| (state, rows.iter().filter(|row| row.state == state).count())),
-            active_passwords: self.passwords().await?.iter().filter(|row| row.state.is_in_force()).count(),
+            active_passwords: passwords.iter().filter(|row| row.state.is_in_force()).count(),
+            ending_passwords: passwords.iter().filter(|row| row.ends_within_days.is_some()).count(),
             waiting,
             troubles,
         })
