@@ -145,6 +145,24 @@ def a_message_of_five_megabytes_goes_both_ways():
 
 
 @check
+def what_is_filed_among_the_sent_ones_and_was_sent_elsewhere_is_there_octet_for_octet():
+    large = base64.encodebytes(random.randbytes(2 * 1024 * 1024)).replace(b"\n", b"\r\n")
+    filed = [f"Message-ID: <{number}@e2e.test>\r\n".encode() + message(number) for number in range(60, 70)]
+    filed += [b"Message-ID: <large@e2e.test>\r\nSubject: large\r\n\r\n" + large, b"Subject: without one\r\n\r\ntext\r\n"]
+    client = imap()
+    assert client.create('"Sent Items"')[0] == "OK"
+    for content in filed:
+        status, answer = client.append('"Sent Items"', "(\\Seen)", None, content)
+        # The UID is Dovecot's.
+        assert status == "OK" and b"APPENDUID" in answer[0], answer
+    assert client.select('"Sent Items"', readonly=True) == ("OK", [str(len(filed)).encode()])
+    client.logout()
+    (folder,) = (found for found in (MAIL / ALICE).iterdir() if found.name.lstrip(".") == "Sent Items")
+    stored = {path.read_bytes() for part in ("new", "cur") for path in (folder / part).iterdir()}
+    assert stored == set(filed), "the Maildir holds something else"
+
+
+@check
 def pop3_lists_and_retrieves_the_same_octets():
     client = poplib.POP3_SSL("localhost", int(os.environ["POP3S_PORT"]), context=trust(os.environ["CA"]))
     client.user(ALICE)
