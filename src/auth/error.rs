@@ -268,7 +268,7 @@ impl Fault for AuthError {
                 Some("Enter the right app password in the mail program that keeps trying.".to_owned())
             }
             Self::MailboxDisabled { is_halted: true, .. } => {
-                Some("Let it go on: `postern resume`; `postern status` says what is halted, and why.".to_owned())
+                Some("Let it go on with the command that `postern status` names; it says what is halted, and why.".to_owned())
             }
             Self::MailboxDisabled { mailbox, .. } => {
                 Some(format!("Let it be used again: `postern mailbox enable {mailbox}`."))

@@ -181,7 +181,7 @@ async fn a_reminder_that_could_not_be_queued_is_sent_another_time() {
     assert!(run(&world, &["password", "list"]).contains(soon));
     assert!(run(&world, &["password", "list", "--ending-within", "6d"]).contains(soon));
     assert!(run(&world, &["password", "list", "--ending-within", "4d"]).contains("there is no such app password"));
-    assert!(run(&world, &["status"]).contains("app passwords that end within 30 days  1 ("));
+    assert!(run(&world, &["status"]).contains("app passwords that end soon, without a successor  1 ("));
     aged(&world, "CREATE TRIGGER full BEFORE INSERT ON queued_message BEGIN SELECT RAISE(ABORT, 'not now'); END").await;
     world.stop_serving().await;
     world.serve().await;

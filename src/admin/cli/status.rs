@@ -148,7 +148,7 @@ fn screen(output: &Output, status: &Status) -> Result<(), Failure> {
     rows.push(vec!["app passwords in force".into(), status.active_passwords.to_string().into()]);
     if status.ending_passwords > 0 {
         let text = format!("{} (`postern password list --ending-within 30d`)", status.ending_passwords);
-        rows.push(vec!["app passwords that end within 30 days".into(), Entry::Bad(text)]);
+        rows.push(vec!["app passwords that end soon, without a successor".into(), Entry::Bad(text)]);
     }
     if let Some(oldest) = status.waiting.oldest_at {
         let text = format!("{}, the oldest since {}", status.waiting.messages, timestamp(oldest));

@@ -253,7 +253,7 @@ impl Ops {
             first_use: record.first_use,
             created_at: record.created_at,
             expires_at: record.expires_at,
-            ends_within_days,
+            ends_within_days: ends_within_days.filter(|_| state == PasswordState::Active),
             revoked_at: record.revoked_at,
             last_used_at: record.last_used_at,
             replaces: record.replaces,

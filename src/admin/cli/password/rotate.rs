@@ -69,8 +69,12 @@ impl Rotate {
             (None, false) => {
                 let mut rows = selected(ops, &self.selection, now).await?;
                 // One that is being rotated has its successor already.
+                let are_rotating = rows.iter().filter(|row| row.state == PasswordState::Rotating).count();
                 rows.retain(|row| row.state == PasswordState::Active);
-                if rows.is_empty() {
+                if rows.is_empty() && are_rotating > 0 {
+                    output.note(&format!("{are_rotating} left out: others are in their place already"));
+                }
+                if rows.is_empty() && are_rotating == 0 {
                     return Err(self.selection.none_is_meant());
                 }
                 // Nor one that has just been issued in the place of another: whoever gives this command twice would put a third one there
