@@ -18,6 +18,7 @@ use crate::base::{Fault, Mailbox};
 use crate::delivery::Delivery;
 use crate::store::{JournalFilter, JournalOutcome, StoreError};
 use crate::upstream::reader::SENT_NAMES;
+use crate::wire::header::LONGEST_COPIED_ID_OCTETS;
 use crate::wire::watch::{SentCopy, SentFolder};
 
 /// Copies are filed within moments behind the message.
@@ -106,7 +107,10 @@ impl Delivery {
     /// The copy of this message is not to be dropped: what Exchange files of one that is encrypted its own sender may not be able to read, and
     /// mail programs file it in the clear (Claws Mail, mutt's `fcc_clear`).
     pub(in crate::delivery) fn spare_copy(&self, mailbox: &Mailbox, message_id: &str) {
-        self.dropped_copies.note(mailbox, message_id, self.keeping.clock.now(), SPARED_TIME);
+        // The copy of one with a longer Message-ID is never dropped.
+        if message_id.len() <= LONGEST_COPIED_ID_OCTETS {
+            self.dropped_copies.note(mailbox, message_id, self.keeping.clock.now(), SPARED_TIME);
+        }
     }
 
     async fn has_delivered(&self, permit: &Permit, copy: &SentCopy) -> Result<bool, StoreError> {

@@ -43,25 +43,26 @@ pub(in crate::admin::ops) async fn of_all(config: &Config, listeners: &[Bound]) 
     futures::future::join_all(listeners.iter().map(|bound| of(config, bound, &trust))).await
 }
 
-/// Whether a listener takes us for a load balancer of this machine, which says first whose connection it passes on.
-fn is_for_balancers(config: &Config, bound: &Bound, address: SocketAddr) -> bool {
+/// Whether a listener takes us, who speak from `here`, for a load balancer of this machine, which says first whose connection it passes on.
+fn is_for_balancers(config: &Config, bound: &Bound, here: SocketAddr) -> bool {
     // Of a port that the system has chosen only the kind is known.
     let is_it = |listener: &&Listener| match listener.address.port() {
         0 => listener.protocol.name() == bound.protocol && listener.tls.name() == bound.tls,
-        port => port == address.port(),
+        _ => listener.address.to_string() == bound.address,
     };
     config
         .listeners
         .iter()
         .filter(is_it)
-        .any(|listener| listener.proxy_protocol_from.iter().any(|network| network.contains(&address.ip())))
+        .any(|listener| listener.proxy_protocol_from.iter().any(|network| network.contains(&here.ip().to_canonical())))
 }
 
 async fn of(config: &Config, bound: &Bound, trust: &Result<Trust, String>) -> Greeting {
     let attempt = async {
         let address = reachable(bound)?;
         let mut stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
-        if is_for_balancers(config, bound, address) {
+        let here = stream.local_addr().map_err(|error| error.to_string())?;
+        if is_for_balancers(config, bound, here) {
             // Of the connection of nobody else.
             stream.write_all(b"PROXY UNKNOWN\r\n").await.map_err(|error| error.to_string())?;
         }

@@ -10,6 +10,9 @@ use crate::wire::header::fields::{Field, fields};
 /// A header longer than this, with the empty line behind it, is not looked through: it passes as it is, with a `Received` in front.
 const LONGEST_HEADER_OCTETS: usize = 256 * 1024;
 
+/// A Message-ID that is longer than a line may be (RFC 5322, section 2.1.1) is not kept in mind.
+pub const LONGEST_COPIED_ID_OCTETS: usize = 998;
+
 /// With so many `Received` a message goes round in circles (RFC 5321, section 6.3).
 const MOST_RECEIVED: usize = 50;
 
@@ -330,7 +333,10 @@ pub fn copied_message_id(message: &[u8]) -> Option<String> {
             || (field.is("bcc") && !field.value().trim_ascii().is_empty())
     };
     let ids = found.iter().filter(|field| field.is("message-id")).count();
-    if has_bare_lf || ids != 1 || found.iter().any(is_more) { None } else { fields::message_id(&found) }
+    if has_bare_lf || ids != 1 || found.iter().any(is_more) {
+        return None;
+    }
+    fields::message_id(&found).filter(|id| id.len() <= LONGEST_COPIED_ID_OCTETS)
 }
 
 fn is_encrypted(found: &[Field<'_>]) -> bool {
