@@ -240,6 +240,8 @@ async fn what_cannot_be_noted_when_an_attempt_ends_is_noted_while_the_process_en
     assert_eq!(arrived(&world), [[BOB]]);
     assert!(waiting(&world).await[0].is_unknown());
     serving.signal(nix::sys::signal::Signal::SIGTERM);
+    // From here on there are no ordinary tries any more.
+    serving.says("stopping: ").await;
     for name in ["no_update", "no_delete"] {
         sqlx::query(sqlx::AssertSqlSafe(format!("DROP TRIGGER {name}"))).execute(&mut store).await.unwrap();
     }

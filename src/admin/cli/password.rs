@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::admin::cli::failure::{Failure, with_causes};
 use crate::admin::cli::listing::{self, Column};
-use crate::admin::cli::output::{Entry, Output};
+use crate::admin::cli::output::{Entry, JsonArray, Output};
 use crate::admin::cli::password::issue::{Adopt, Issue, WhatFor};
 use crate::admin::cli::password::rotate::Rotate;
 use crate::admin::cli::password::selection::Selection;
@@ -77,7 +77,7 @@ struct Revoke {
     ids: Vec<String>,
     #[command(flatten)]
     selection: Selection,
-    /// Revoke what --owner, --label, --mailbox, --tenant and --unused-for name together
+    /// Revoke what --owner, --label, --mailbox, --tenant, --unused-for and --ending-within name together
     #[arg(long)]
     yes: bool,
     /// Hold what was submitted with it and is waiting (`postern queue list`)
@@ -169,7 +169,7 @@ impl Revoke {
                 let mut rows = selected(ops, &self.selection, now).await?;
                 rows.retain(|row| row.state.is_in_force());
                 if rows.is_empty() {
-                    return Err(self.selection.none_is_meant());
+                    return nobody(ops, output, &self.selection, now).await;
                 }
                 if !self.yes {
                     list(output, &rows)?;
@@ -215,6 +215,20 @@ async fn selected(ops: &Ops, selection: &Selection, now: DateTime<Utc>) -> Resul
         rows.retain(|row| selection.means(row, now, |mailbox| tenants.get(mailbox).cloned()));
     }
     Ok(rows)
+}
+
+/// Where none in force is meant: that is well where only the time has not come, as in a job that cleans up each night, and else a slip.
+async fn nobody(ops: &Ops, output: &Output, selection: &Selection, now: DateTime<Utc>) -> Result<(), Failure> {
+    let is_early = match selection.at_any_time() {
+        Some(at_any_time) => selected(ops, &at_any_time, now).await?.iter().any(|row| row.state.is_in_force()),
+        None => false,
+    };
+    let said = selection.none_is_meant();
+    if !is_early {
+        return Err(Failure::operation("password-unknown", said, "See what there is: `postern password list`."));
+    }
+    output.note(&format!("{said}, so that there is nothing to do"));
+    if output.is_json() { JsonArray::new(output).end() } else { Ok(()) }
 }
 
 /// The list without what is there twice, in its order.

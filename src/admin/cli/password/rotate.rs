@@ -10,7 +10,7 @@ use crate::admin::cli::failure::{Failure, with_causes};
 use crate::admin::cli::output::{Entry, JsonArray, Output};
 use crate::admin::cli::password::issue::{document, hand_out};
 use crate::admin::cli::password::selection::Selection;
-use crate::admin::cli::password::{list, selected};
+use crate::admin::cli::password::{list, nobody, selected};
 use crate::admin::cli::values::{self, Expiry, timestamp};
 use crate::admin::ops::{Ops, PasswordRow, PasswordState, Rotate as How, Rotated};
 use crate::config::Config;
@@ -27,7 +27,7 @@ pub(super) struct Rotate {
     id: Option<String>,
     #[command(flatten)]
     selection: Selection,
-    /// Rotate what --owner, --label, --mailbox, --tenant and --unused-for name together
+    /// Rotate what --owner, --label, --mailbox, --tenant, --unused-for and --ending-within name together
     #[arg(long)]
     yes: bool,
     /// How long the old one still works
@@ -75,7 +75,7 @@ impl Rotate {
                     output.note(&format!("{are_rotating} left out: others are in their place already"));
                 }
                 if rows.is_empty() && are_rotating == 0 {
-                    return Err(self.selection.none_is_meant());
+                    return nobody(ops, output, &self.selection, now).await;
                 }
                 // Nor one that has just been issued in the place of another: whoever gives this command twice would put a third one there
                 // before anybody has the second.

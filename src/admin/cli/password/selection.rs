@@ -3,7 +3,6 @@
 use chrono::{DateTime, Utc};
 use clap::Args;
 
-use crate::admin::cli::failure::Failure;
 use crate::admin::cli::values;
 use crate::admin::ops::PasswordRow;
 use crate::base::{Mailbox, TenantName};
@@ -61,8 +60,20 @@ impl Selection {
             && self.ending_within.is_none()
     }
 
-    /// Where none is meant that is in force, and something is to be done with them.
-    pub(super) fn none_is_meant(&self) -> Failure {
+    /// The same for whatever time: what is said but for the spans. None, where no span is said.
+    pub(super) fn at_any_time(&self) -> Option<Self> {
+        let has_span = self.unused_for.or(self.ending_within).is_some();
+        has_span.then(|| Self {
+            owner: self.owner.clone(),
+            label: self.label.clone(),
+            mailbox: self.mailbox.clone(),
+            tenant: self.tenant.clone(),
+            ..Self::default()
+        })
+    }
+
+    /// That none in force is meant.
+    pub(super) fn none_is_meant(&self) -> String {
         let texts =
             [("--owner", self.owner.clone()), ("--label", self.label.clone()), ("--tenant", self.tenant.clone())];
         let mailbox = ("--mailbox", self.mailbox.as_ref().map(ToString::to_string));
@@ -74,11 +85,7 @@ impl Selection {
             .chain(spans)
             .filter_map(|(name, text)| Some(format!("{name} \"{}\"", text?)))
             .collect();
-        Failure::operation(
-            "password-unknown",
-            format!("there is no app password in force for {}", said.join(" and ")),
-            "See what there is: `postern password list`.",
-        )
+        format!("there is no app password in force for {}", said.join(" and "))
     }
 
     /// Whether one is meant: everything that is said holds for it. `tenant_of` knows the tenants of the mailboxes on the list.

@@ -188,9 +188,10 @@ pub(in crate::base::catalogue) static ADMINISTRATION: &[Entry] = &[
     },
     Entry {
         code: "password-unknown",
-        title: "there is no app password with this ID",
-        what: "A command named an app password that the store does not have.",
-        remedy: &[Step::Do("See the IDs:"), Step::Run("postern password list")],
+        title: "there is no such app password",
+        what: "A command named an ID that the store does not have, or an owner, a label, a mailbox or a tenant of which no app password is in \
+               force.",
+        remedy: &[Step::Do("See what there is:"), Step::Run("postern password list")],
         ..COMMAND
     },
     Entry {
