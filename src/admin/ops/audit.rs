@@ -71,14 +71,6 @@ impl Ops {
             next.settle(fault, &actor(), reason).await?;
         }
         self.foundation.go_on_with(&self.config, &next)?;
-        // A command that waited for somebody may have written to the old one until now.
-        let mut late = self.foundation.audit.verify().await?.broken;
-        late.dedup_by(|one, before| one.instance == before.instance);
-        // What is wrong with the one that goes on is not settled within itself.
-        let going_on = self.foundation.audit.instance().to_owned();
-        for fault in late.iter().filter(|fault| fault.instance != going_on) {
-            self.foundation.audit.settle(fault, &actor(), reason).await?;
-        }
         drop(lock);
         Ok(broken)
     }
