@@ -78,7 +78,7 @@ impl Why {
             Self::ClientClosed => "closed by the client",
             Self::Idle => "idle for too long",
             Self::Refused => "the client said what it may not",
-            Self::ServerClosed => "closed by the far side, as behind a logout",
+            Self::ServerClosed => "closed by the far side",
             Self::Stopped => "ended by Postern",
         }
     }
