@@ -6,11 +6,12 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::admin::cli::failure::Failure;
-use crate::admin::cli::listing::{self, Column};
-use crate::admin::cli::output::{Entry, Output, Tone};
+use crate::admin::cli::listing;
+use crate::admin::cli::output::{Output, Tone};
 use crate::admin::cli::set_up::SetUp;
-use crate::admin::cli::values::{self, timestamp};
+use crate::admin::cli::values;
 use crate::admin::ops::Ops;
+use crate::admin::tables::{self, timestamp};
 use crate::base::Mailbox;
 use crate::store::{AuditFilter, AuditKind, AuditRecord};
 use crate::telemetry::audit::{Broken, Findings, Settled, Verified};
@@ -160,28 +161,7 @@ impl List {
         if u32::try_from(records.len()).is_ok_and(|found| found == self.limit) {
             output.note(&format!("these are the newest {}; --limit shows more", self.limit));
         }
-        let details: Vec<Value> = records.iter().map(details).collect();
-        let word = |name: &'static str| details.iter().map(move |details| said(details, name));
-        listing::print(
-            output,
-            vec![
-                Column::fixed("AT", records.iter().map(|record| timestamp(record.entry.at).into())),
-                Column::fixed("WHAT", records.iter().zip(&details).map(|(record, details)| what(record, details))),
-                Column::loose("MAILBOX", records.iter().map(|record| mailbox(record).into())),
-                Column::loose(
-                    "PASSWORD",
-                    records.iter().map(|record| record.entry.password_id.clone().unwrap_or_default().into()),
-                ),
-                Column::loose(
-                    "FROM",
-                    word("address")
-                        .zip(word("by"))
-                        .map(|(address, by)| Entry::from(if address.is_empty() { by } else { address })),
-                ),
-                Column::loose("BY", word("protocol").map(|name| Entry::from(name.to_uppercase()))),
-                Column::loose("MORE", details.iter().map(|details| more(details).into())),
-            ],
-        )
+        listing::print(output, tables::audit(&records))
     }
 }
 
@@ -284,11 +264,6 @@ fn told(fault: &Broken) -> String {
     format!("the audit trail of {} is not intact at number {}: {}", fault.instance, fault.number, fault.why)
 }
 
-fn details(record: &AuditRecord) -> Value {
-    serde_json::from_str(&record.entry.details)
-        .unwrap_or_else(|_| serde_json::json!({ "reason": record.entry.details }))
-}
-
 fn document(record: &AuditRecord) -> Document<'_> {
     Document {
         instance: &record.instance,
@@ -297,51 +272,6 @@ fn document(record: &AuditRecord) -> Document<'_> {
         kind: record.entry.kind.name(),
         mailbox: record.entry.mailbox.as_ref().map(Mailbox::as_str),
         password_id: record.entry.password_id.as_deref(),
-        details: details(record),
+        details: tables::details(record),
     }
-}
-
-fn mailbox(record: &AuditRecord) -> String {
-    record.entry.mailbox.as_ref().map(ToString::to_string).unwrap_or_default()
-}
-
-fn said(details: &Value, name: &str) -> String {
-    match details.get(name) {
-        None | Some(Value::Null) => String::new(),
-        Some(Value::String(text)) => text.clone(),
-        Some(other) => other.to_string(),
-    }
-}
-
-fn what(record: &AuditRecord, details: &Value) -> Entry {
-    match record.entry.kind {
-        AuditKind::Act => said(details, "act").into(),
-        AuditKind::Login => Entry::Good("login".to_owned()),
-        AuditKind::LoginRefused => Entry::Bad("login refused".to_owned()),
-        AuditKind::Strangers => Entry::Bad("wrong login".to_owned()),
-    }
-}
-
-fn more(details: &Value) -> String {
-    let mut parts = Vec::new();
-    // What was halted or resumed: everything, where no tenant is named.
-    if details.get("tenant").is_some() {
-        let tenant = said(details, "tenant");
-        parts.push(if tenant.is_empty() { "everything".to_owned() } else { format!("tenant {tenant}") });
-    }
-    for name in ["label", "queue_id", "replaces", "reason"] {
-        let text = said(details, name);
-        if !text.is_empty() {
-            parts.push(text);
-        }
-    }
-    let further = said(details, "further");
-    if !further.is_empty() {
-        parts.push(format!("{further} more within the minute"));
-    }
-    let client = said(details, "client");
-    if !client.is_empty() {
-        parts.push(client);
-    }
-    parts.join("; ")
 }

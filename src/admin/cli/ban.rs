@@ -6,11 +6,11 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use crate::admin::cli::failure::Failure;
-use crate::admin::cli::listing::{self, Column};
-use crate::admin::cli::output::Entry;
+use crate::admin::cli::listing;
 use crate::admin::cli::set_up::SetUp;
-use crate::admin::cli::values::{self, timestamp};
+use crate::admin::cli::values;
 use crate::admin::ops::Ops;
+use crate::admin::tables::{self, timestamp};
 use crate::store::BanRecord;
 
 /// See and lift the bans of addresses from which too much was guessed
@@ -92,20 +92,7 @@ impl BanGroup {
                         output.note("no address is banned");
                         return Ok(());
                     }
-                    let until = |ban: &BanRecord| match ban.until > now {
-                        true => Entry::Bad(timestamp(ban.until)),
-                        false => Entry::Faint(format!("{}, over", timestamp(ban.until))),
-                    };
-                    listing::print(
-                        output,
-                        vec![
-                            Column::fixed("ADDRESS", bans.iter().map(|ban| ban.network.to_string().into())),
-                            Column::fixed("SINCE", bans.iter().map(|ban| timestamp(ban.since).into())),
-                            Column::fixed("UNTIL", bans.iter().map(until)),
-                            Column::loose("BANS", bans.iter().map(|ban| ban.strikes.to_string().into())),
-                            Column::loose("PASSWORDS TRIED", bans.iter().map(|ban| ban.tries.to_string().into())),
-                        ],
-                    )
+                    listing::print(output, tables::bans(&bans, now))
                 }
                 BanCommand::Lift(Lift { network }) => {
                     let lifted = ops.lift_bans(&network).await?;

@@ -5,8 +5,8 @@ use serde::Serialize;
 
 use crate::admin::cli::failure::Failure;
 use crate::admin::cli::set_up::SetUp;
-use crate::admin::cli::values::timestamp;
 use crate::admin::ops::require_store;
+use crate::admin::tables::timestamp;
 use crate::listener::certificate;
 
 /// Print the CA that Postern made, its fingerprint, and how to trust it

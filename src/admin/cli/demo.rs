@@ -15,11 +15,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::admin::cli::failure::Failure;
-use crate::admin::cli::output::Entry;
 use crate::admin::cli::sandbox::Folder;
 use crate::admin::cli::set_up::SetUp;
 use crate::admin::cli::signals::Signals;
 use crate::admin::ops::{IssueRequest, Issued, Ops};
+use crate::admin::tables::Entry;
 use crate::app::{App, AppError};
 use crate::base::{Mailbox, Protocol};
 use crate::config::{self, Config, Surroundings};

@@ -5,8 +5,9 @@ use serde::Serialize;
 
 use crate::admin::cli::failure::Failure;
 use crate::admin::cli::set_up::SetUp;
-use crate::admin::cli::values::{self, timestamp};
+use crate::admin::cli::values;
 use crate::admin::ops::Ops;
+use crate::admin::tables::timestamp;
 
 /// Stop everything, or one tenant, for now: when something is wrong and nobody knows yet what
 ///

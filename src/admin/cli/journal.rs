@@ -7,11 +7,10 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use crate::admin::cli::failure::Failure;
-use crate::admin::cli::listing::{self, Column};
-use crate::admin::cli::output::{Entry, Output};
-use crate::admin::cli::reason;
-use crate::admin::cli::values::timestamp;
+use crate::admin::cli::listing;
+use crate::admin::cli::output::Output;
 use crate::admin::ops::Ops;
+use crate::admin::tables::{self, timestamp};
 use crate::base::Mailbox;
 use crate::config::parse_duration;
 use crate::store::{JournalEntry, JournalFilter, JournalOutcome, Route};
@@ -98,19 +97,7 @@ impl JournalCommand {
         if u32::try_from(entries.len()).is_ok_and(|found| found == self.limit) {
             output.note(&format!("these are the newest {}; --limit shows more", self.limit));
         }
-        let texts = |text: fn(&JournalEntry) -> String| entries.iter().map(text).map(Entry::from);
-        listing::print(
-            output,
-            vec![
-                Column::fixed("AT", texts(|entry| timestamp(entry.at))),
-                Column::fixed("OUTCOME", entries.iter().map(outcome)),
-                Column::fixed("FROM", texts(from)),
-                Column::loose("TO", texts(to)),
-                Column::loose("ID", texts(|entry| entry.queue_id.clone().unwrap_or_default())),
-                Column::loose("OCTETS", texts(|entry| entry.size_octets.to_string())),
-                Column::loose("REPLY", texts(|entry| entry.reply.as_deref().map(reason::short).unwrap_or_default())),
-            ],
-        )
+        listing::print(output, tables::journal(&entries))
     }
 }
 
@@ -127,26 +114,5 @@ fn document(entry: &JournalEntry) -> Document<'_> {
         route: entry.route.map(Route::name),
         outcome: entry.outcome.name(),
         reply: entry.reply.as_deref(),
-    }
-}
-
-fn outcome(entry: &JournalEntry) -> Entry {
-    let name = entry.outcome.name().to_owned();
-    match entry.outcome {
-        JournalOutcome::Delivered => Entry::Good(name),
-        JournalOutcome::Queued | JournalOutcome::Dropped => Entry::Plain(name),
-        JournalOutcome::Refused | JournalOutcome::Expired => Entry::Bad(name),
-    }
-}
-
-fn from(entry: &JournalEntry) -> String {
-    if entry.sender.is_empty() { "nobody (<>)".to_owned() } else { entry.sender.clone() }
-}
-
-fn to(entry: &JournalEntry) -> String {
-    match entry.recipients.as_slice() {
-        [] => String::new(),
-        [one] => one.clone(),
-        [first, others @ ..] => format!("{first} and {} more", others.len()),
     }
 }

@@ -9,9 +9,10 @@ use tracing::debug;
 use zeroize::Zeroizing;
 
 use crate::admin::cli::failure::{Failure, with_causes};
-use crate::admin::cli::output::{Entry, Output, Tone};
+use crate::admin::cli::output::{Output, Tone};
 use crate::admin::cli::set_up::SetUp;
 use crate::admin::ops::{KeyChange, KeyStatus, Keys};
+use crate::admin::tables::Entry;
 use crate::base::{Fault, KeyId, Secret};
 use crate::broker::vault::{self, Change, Inventory, SealedValue};
 

@@ -2,41 +2,17 @@
 //! time is broken into pieces.
 
 use crate::admin::cli::failure::Failure;
-use crate::admin::cli::output::{Entry, Output, harmless};
+use crate::admin::cli::output::{Output, harmless};
+use crate::admin::cli::page::in_steps;
+use crate::admin::tables::{Column, Entry};
 
-/// A column of a list.
-pub(super) struct Column {
-    header: &'static str,
-    /// Whether it stays in its row however narrow the terminal is.
-    stays: bool,
-    /// Whether it is left out on a terminal where it says the same in every row.
-    must_differ: bool,
-    cells: Vec<Entry>,
-}
-
-impl Column {
-    /// One that stays in its row.
-    pub(super) fn fixed(header: &'static str, cells: impl Iterator<Item = Entry>) -> Self {
-        Self { header, stays: true, must_differ: false, cells: cells.collect() }
-    }
-
-    /// One that goes beneath the row where the terminal is too narrow. There, what is faint or empty is left out.
-    pub(super) fn loose(header: &'static str, cells: impl Iterator<Item = Entry>) -> Self {
-        Self { header, stays: false, must_differ: false, cells: cells.collect() }
-    }
-
-    /// The same, left out on a terminal where it says the same in every row.
-    pub(super) fn if_it_differs(mut self) -> Self {
-        self.must_differ = true;
-        self
-    }
-
-    /// Whether it tells a person anything.
-    fn tells(&self) -> bool {
-        let mut texts = self.cells.iter().map(Entry::text);
-        let first = texts.clone().next().unwrap_or_default();
-        texts.any(|text| if self.must_differ { text != first } else { !text.is_empty() })
-    }
+/// Prints what is known about one thing, a line for each. What to do is set in steps.
+pub(super) fn facts<N: AsRef<str>>(output: &Output, facts: Vec<(N, Entry)>) -> Result<(), Failure> {
+    let row = |(name, entry): (N, Entry)| {
+        let entry = if name.as_ref() == "remedy" { in_steps(entry.text()).into() } else { entry };
+        vec![name.as_ref().into(), entry]
+    };
+    output.table(&[], facts.into_iter().map(row).collect())
 }
 
 /// Prints a list: whole lines with every column where no person reads, and as it fits on a terminal.

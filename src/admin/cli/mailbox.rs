@@ -5,14 +5,13 @@ use serde::Serialize;
 
 use crate::admin::cli::connect;
 use crate::admin::cli::failure::Failure;
-use crate::admin::cli::listing::{self, Column};
-use crate::admin::cli::output::{Entry, Output};
-use crate::admin::cli::page::in_steps;
-use crate::admin::cli::reason;
+use crate::admin::cli::listing;
+use crate::admin::cli::output::Output;
 use crate::admin::cli::set_up::SetUp;
-use crate::admin::cli::values::{self, timestamp};
+use crate::admin::cli::values;
 use crate::admin::cli::view::MailboxDocument;
 use crate::admin::ops::{Added, MailboxRow, MailboxState, Ops, Removed};
+use crate::admin::tables;
 use crate::base::{Mailbox, Secret};
 
 /// Let mailboxes be used, and sign them in
@@ -258,49 +257,12 @@ fn list(output: &Output, rows: &[MailboxRow]) -> Result<(), Failure> {
         output.note("no mailbox is on the list; add one with `postern mailbox add ADDRESS`");
         return Ok(());
     }
-    let texts = |text: fn(&MailboxRow) -> String| rows.iter().map(text).map(Entry::from);
-    listing::print(
-        output,
-        vec![
-            Column::fixed("MAILBOX", texts(|row| row.address.to_string())),
-            Column::fixed("TENANT", texts(|row| row.tenant.to_string())).if_it_differs(),
-            Column::fixed("STATE", rows.iter().map(state)),
-            Column::fixed("SINCE", texts(|row| timestamp(row.since))),
-            Column::loose("ALIASES", texts(|row| row.aliases.join(", "))),
-            Column::loose(
-                "SIGNS IN AS",
-                texts(|row| row.sign_in_as.as_ref().map(ToString::to_string).unwrap_or_default()),
-            ),
-            Column::loose("REASON", texts(|row| row.reason.as_deref().map(reason::short).unwrap_or_default())),
-        ],
-    )
+    listing::print(output, tables::mailboxes(rows))
 }
 
 fn show(output: &Output, row: &MailboxRow) -> Result<(), Failure> {
     if output.is_json() {
         return output.json(&MailboxDocument::from(row));
     }
-    let or_none = |text: String| if text.is_empty() { Entry::Faint("none".to_owned()) } else { text.into() };
-    let mut cells = vec![
-        vec!["mailbox".into(), row.address.to_string().into()],
-        vec!["tenant".into(), row.tenant.to_string().into()],
-        vec!["state".into(), state(row)],
-        vec!["since".into(), timestamp(row.since).into()],
-        vec!["reason".into(), or_none(row.reason.clone().unwrap_or_default())],
-    ];
-    if let Some(remedy) = &row.remedy {
-        cells.push(vec!["remedy".into(), in_steps(remedy).into()]);
-    }
-    cells.push(vec!["aliases".into(), or_none(row.aliases.join(", "))]);
-    cells.push(vec!["signs in as".into(), row.sign_in_as.as_ref().unwrap_or(&row.address).to_string().into()]);
-    output.table(&[], cells)
-}
-
-fn state(row: &MailboxRow) -> Entry {
-    let name = row.state_word().to_owned();
-    match row.state {
-        MailboxState::Ready => Entry::Good(name),
-        MailboxState::Disabled => Entry::Faint(name),
-        MailboxState::NeedsAdministrator | MailboxState::NeedsSignIn => Entry::Bad(name),
-    }
+    listing::facts(output, tables::mailbox(row))
 }

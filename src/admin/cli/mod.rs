@@ -24,7 +24,6 @@ mod output;
 mod page;
 mod password;
 mod queue;
-mod reason;
 mod redirect;
 mod sandbox;
 mod secret_file;

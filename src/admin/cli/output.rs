@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::admin::cli::failure::Failure;
 use crate::admin::cli::page::{Page, READABLE, fitted, in_steps};
+use crate::admin::tables::Entry;
 
 /// When to colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -84,30 +85,6 @@ impl Tone {
             Self::Error | Self::Fault => AnsiColor::Red.on_default().bold(),
             Self::Warning => AnsiColor::Yellow.on_default().bold(),
         }
-    }
-}
-
-/// A cell of a table: a text, and whether it is good or bad news.
-#[derive(Clone, Debug)]
-pub(super) enum Entry {
-    Plain(String),
-    Good(String),
-    Bad(String),
-    Faint(String),
-}
-
-impl Entry {
-    /// The text alone.
-    pub(super) fn text(&self) -> &str {
-        match self {
-            Self::Plain(text) | Self::Good(text) | Self::Bad(text) | Self::Faint(text) => text,
-        }
-    }
-}
-
-impl<T: Into<String>> From<T> for Entry {
-    fn from(text: T) -> Self {
-        Self::Plain(text.into())
     }
 }
 

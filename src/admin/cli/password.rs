@@ -13,15 +13,16 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use crate::admin::cli::failure::{Failure, with_causes};
-use crate::admin::cli::listing::{self, Column};
-use crate::admin::cli::output::{Entry, JsonArray, Output};
+use crate::admin::cli::listing;
+use crate::admin::cli::output::{JsonArray, Output};
 use crate::admin::cli::password::issue::{Adopt, Issue, WhatFor};
 use crate::admin::cli::password::rotate::Rotate;
 use crate::admin::cli::password::selection::Selection;
 use crate::admin::cli::set_up::SetUp;
-use crate::admin::cli::values::{self, Expiry, timestamp};
-use crate::admin::cli::view::{ShownPasswordDocument, protocols};
+use crate::admin::cli::values::{self, Expiry};
+use crate::admin::cli::view::ShownPasswordDocument;
 use crate::admin::ops::{Ops, PasswordRow, PasswordState, RevokeOutcome};
+use crate::admin::tables;
 use crate::base::{Mailbox, TenantName};
 use crate::config::Config;
 
@@ -271,21 +272,7 @@ fn list(output: &Output, rows: &[PasswordRow]) -> Result<(), Failure> {
         output.note("there is no app password; issue one with `postern password issue ADDRESS --label TEXT`");
         return Ok(());
     }
-    let texts = |text: fn(&PasswordRow) -> String| rows.iter().map(text).map(Entry::from);
-    let mut columns = vec![
-        Column::fixed("ID", texts(|row| row.id.clone())),
-        Column::fixed("MAILBOX", texts(|row| row.mailbox.to_string())),
-        Column::fixed("LABEL", texts(|row| row.label.clone())),
-        Column::fixed("STATE", rows.iter().map(|row| state(row.state))),
-        Column::loose("PROTOCOLS", rows.iter().map(bound_protocols)),
-        Column::loose("NETWORKS", rows.iter().map(bound_networks)),
-        Column::loose("ENDS", rows.iter().map(ends)),
-        Column::loose("LAST USED", rows.iter().map(|row| or_never(row.last_used_at))),
-    ];
-    if rows.iter().any(|row| row.state == PasswordState::Rotating) {
-        columns.push(Column::loose("STILL USES THE OLD ONE", rows.iter().map(rotate::still_uses)));
-    }
-    listing::print(output, columns)?;
+    listing::print(output, tables::passwords(rows))?;
     let soon = rows.iter().filter(|row| row.ends_within_days.is_some()).count();
     match soon {
         0 => {}
@@ -298,101 +285,11 @@ fn list(output: &Output, rows: &[PasswordRow]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// When it ends; whoever has to do something about it sees that.
-fn ends(row: &PasswordRow) -> Entry {
-    match (row.expires_at, row.ends_within_days) {
-        (Some(end), Some(_)) => Entry::Bad(timestamp(end)),
-        (end, _) => or_never(end),
-    }
-}
-
-fn senders(row: &PasswordRow) -> Entry {
-    let allowed = row.senders.allowed.join(", ");
-    match (allowed.is_empty(), row.senders.force_from) {
-        (true, false) => Entry::Faint("whomever Exchange allows".to_owned()),
-        (false, false) => allowed.into(),
-        (true, true) => format!("any, replaced by {}", row.mailbox).into(),
-        (false, true) => format!("{allowed}; replaced by {}", row.mailbox).into(),
-    }
-}
-
-fn or_never(moment: Option<DateTime<Utc>>) -> Entry {
-    moment.map_or(Entry::Faint("never".to_owned()), |moment| timestamp(moment).into())
-}
-
 fn show(output: &Output, row: &PasswordRow) -> Result<(), Failure> {
     if output.is_json() {
         return output.json(&ShownPasswordDocument::from(row));
     }
-    let mut cells = vec![
-        vec!["id".into(), row.id.clone().into()],
-        vec!["mailbox".into(), row.mailbox.to_string().into()],
-        vec!["label".into(), row.label.clone().into()],
-        vec!["state".into(), state(row.state)],
-        vec!["secret".into(), if row.is_adopted { "the device's own".into() } else { "made by Postern".into() }],
-        vec!["protocols".into(), protocols(&row.protocols).into()],
-        vec!["networks".into(), networks(row)],
-    ];
-    if !row.scope.read_only {
-        cells.push(vec!["delivery".into(), row.delivery.name().into()]);
-        cells.push(vec!["senders".into(), senders(row)]);
-    }
-    cells.extend(scope::cells(row));
-    cells.extend([
-        vec!["issued".into(), timestamp(row.created_at).into()],
-        vec!["ends".into(), ends(row)],
-        vec!["last used".into(), or_never(row.last_used_at)],
-    ]);
-    cells.extend(scope::tracking_cells(row));
-    if let Some(replaces) = &row.replaces {
-        cells.push(vec!["in the place of".into(), replaces.clone().into()]);
-    }
-    if let Some(replaced_by) = &row.replaced_by {
-        cells.push(vec!["replaced by".into(), replaced_by.clone().into()]);
-        cells.push(vec!["still uses it".into(), rotate::still_uses(row)]);
-        if let Some(span) = row.ends_unused {
-            cells
-                .push(vec!["ends sooner".into(), format!("if it is not used for {}", values::span_words(span)).into()]);
-        }
-    }
-    if let Some(revoked_at) = row.revoked_at {
-        cells.push(vec!["revoked".into(), timestamp(revoked_at).into()]);
-    }
-    output.table(&[], cells)
-}
-
-/// The protocols, or the one that it is bound to.
-fn bound_protocols(row: &PasswordRow) -> Entry {
-    let names = match row.first_use.as_ref().filter(|_| row.scope.binds_protocol) {
-        Some(first) => protocols(&[first.protocol]),
-        None => protocols(&row.protocols),
-    };
-    if row.scope.read_only { format!("{names} (reads only)").into() } else { names.into() }
-}
-
-/// The networks, or the one that it is bound to.
-fn bound_networks(row: &PasswordRow) -> Entry {
-    match row.first_use.as_ref().filter(|_| row.scope.binds_network) {
-        Some(first) => format!("{} (bound)", first.network).into(),
-        None if row.scope.binds_network => "that of its first login".into(),
-        None => networks(row),
-    }
-}
-
-fn networks(row: &PasswordRow) -> Entry {
-    if row.networks.is_empty() {
-        return Entry::Faint("any".to_owned());
-    }
-    row.networks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ").into()
-}
-
-fn state(state: PasswordState) -> Entry {
-    let name = state.name().to_owned();
-    match state {
-        PasswordState::Active | PasswordState::Rotating => Entry::Good(name),
-        PasswordState::Expired => Entry::Bad(name),
-        PasswordState::Revoked => Entry::Faint(name),
-    }
+    listing::facts(output, tables::password(row))
 }
 
 #[cfg(test)]

@@ -1,20 +1,17 @@
 //! `postern queue`: the mail that is waiting.
 
-use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use crate::admin::cli::failure::Failure;
 use crate::admin::cli::journal::JournalCommand;
-use crate::admin::cli::listing::{self, Column};
-use crate::admin::cli::output::{Entry, Output};
-use crate::admin::cli::page::in_steps;
-use crate::admin::cli::reason;
+use crate::admin::cli::listing;
+use crate::admin::cli::output::Output;
 use crate::admin::cli::set_up::SetUp;
-use crate::admin::cli::values::timestamp;
 use crate::admin::ops::Ops;
+use crate::admin::tables::{self, timestamp};
 use crate::delivery::{recipient_of, sender_of};
-use crate::store::{QueueState, QueuedMessage, QueuedRecipient};
+use crate::store::QueuedMessage;
 
 /// See and steer the mail that is waiting
 ///
@@ -177,11 +174,6 @@ async fn documents(ops: &Ops, output: &Output, ids: &[String]) -> Result<(), Fai
     output.json(&named.map(document).collect::<Vec<_>>())
 }
 
-/// When it is tried next; one that is held is not.
-fn next_at(message: &QueuedMessage) -> Option<DateTime<Utc>> {
-    (message.state != QueueState::Held).then_some(message.next_at)
-}
-
 fn document(message: &QueuedMessage) -> Document<'_> {
     let obstacle = message.obstacle.as_ref();
     Document {
@@ -201,7 +193,7 @@ fn document(message: &QueuedMessage) -> Document<'_> {
         size: message.size_octets,
         state: message.state.name(),
         accepted_at: timestamp(message.accepted_at),
-        next_at: next_at(message).map(timestamp),
+        next_at: tables::next_at(message).map(timestamp),
         attempts: message.attempts,
         may_have_arrived: message.is_unknown(),
         report: message.is_report,
@@ -219,81 +211,12 @@ fn list(output: &Output, messages: &[QueuedMessage]) -> Result<(), Failure> {
         output.note("no mail is waiting");
         return Ok(());
     }
-    let texts = |text: fn(&QueuedMessage) -> String| messages.iter().map(text).map(Entry::from);
-    listing::print(
-        output,
-        vec![
-            Column::fixed("ID", texts(|message| message.id.clone())),
-            Column::fixed("MAILBOX", texts(|message| message.mailbox.to_string())),
-            Column::fixed("STATE", messages.iter().map(|message| state(message.state))),
-            Column::fixed("ACCEPTED", texts(|message| timestamp(message.accepted_at))),
-            Column::loose("NEXT", texts(|message| next_at(message).map(timestamp).unwrap_or_default())),
-            Column::loose("TO", texts(to)),
-            Column::loose("OCTETS", texts(|message| message.size_octets.to_string())),
-            Column::loose(
-                "REASON",
-                texts(|message| {
-                    message.obstacle.as_ref().map(|obstacle| reason::short(&obstacle.reason)).unwrap_or_default()
-                }),
-            ),
-        ],
-    )
-}
-
-/// The first recipient that waits, and how many others.
-fn to(message: &QueuedMessage) -> String {
-    let waiting: Vec<&QueuedRecipient> = message.waiting().collect();
-    let first = waiting.first().and_then(|recipient| recipient_of(recipient)).unwrap_or_default();
-    match waiting.len() {
-        0 | 1 => first,
-        number => format!("{first} and {} more", number - 1),
-    }
+    listing::print(output, tables::queue(messages))
 }
 
 fn show(output: &Output, message: &QueuedMessage) -> Result<(), Failure> {
     if output.is_json() {
         return output.json(&document(message));
     }
-    let mut rows: Vec<Vec<Entry>> = vec![
-        vec!["id".into(), message.id.clone().into()],
-        vec!["mailbox".into(), message.mailbox.to_string().into()],
-        vec!["from".into(), sender_of(message).unwrap_or_else(|| "nobody (<>)".to_owned()).into()],
-        vec!["state".into(), state(message.state)],
-        vec!["accepted".into(), timestamp(message.accepted_at).into()],
-        vec!["octets".into(), message.size_octets.to_string().into()],
-        vec!["attempts".into(), message.attempts.to_string().into()],
-    ];
-    if let Some(next) = next_at(message) {
-        rows.push(vec!["next".into(), timestamp(next).into()]);
-    }
-    if !message.password_id.is_empty() {
-        rows.push(vec!["app password".into(), message.password_id.clone().into()]);
-    }
-    if message.is_report {
-        rows.push(vec!["what".into(), "a mail of Postern's own: a delivery report, or a reminder".into()]);
-    }
-    if message.is_unknown() {
-        rows.push(vec!["outcome".into(), Entry::Bad("unknown: it may have arrived".to_owned())]);
-    }
-    if let Some(obstacle) = &message.obstacle {
-        rows.push(vec!["reason".into(), obstacle.reason.clone().into()]);
-        if let Some(remedy) = &obstacle.remedy {
-            rows.push(vec!["remedy".into(), in_steps(remedy).into()]);
-        }
-    }
-    for recipient in &message.recipients {
-        let said = recipient.reply.as_ref().map(|reply| format!(": {reply}")).unwrap_or_default();
-        let text = format!("{} {}{said}", recipient_of(recipient).unwrap_or_default(), recipient.state.name());
-        rows.push(vec!["recipient".into(), text.into()]);
-    }
-    output.table(&[], rows)
-}
-
-fn state(state: QueueState) -> Entry {
-    let name = state.name().to_owned();
-    match state {
-        QueueState::Waiting => Entry::Plain(name),
-        QueueState::Held => Entry::Faint(name),
-        QueueState::HeldForSetup => Entry::Bad(name),
-    }
+    listing::facts(output, tables::message(message))
 }

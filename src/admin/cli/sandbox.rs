@@ -7,9 +7,10 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::admin::cli::failure::{Failure, with_causes};
-use crate::admin::cli::output::{Entry, Tone};
+use crate::admin::cli::output::Tone;
 use crate::admin::cli::set_up::SetUp;
 use crate::admin::cli::signals::Signals;
+use crate::admin::tables::Entry;
 use crate::sandbox::{FaultName, Faults, Options, Sandbox, SandboxError, WrittenGrant, is_redirect_uri};
 
 /// Run the simulated tenant alone: token service, IMAP, SMTP, POP3 and Graph on loopback

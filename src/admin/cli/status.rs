@@ -4,10 +4,11 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::admin::cli::failure::Failure;
-use crate::admin::cli::output::{Entry, Output, Tone};
+use crate::admin::cli::listing;
+use crate::admin::cli::output::Tone;
 use crate::admin::cli::set_up::SetUp;
-use crate::admin::cli::values::timestamp;
 use crate::admin::ops::{MailboxState, NotWell, Status};
+use crate::admin::tables::{self, timestamp};
 
 /// Tell whether Postern is running, ready, and well
 ///
@@ -63,7 +64,10 @@ impl StatusCommand {
         if set_up.output.is_json() {
             set_up.output.json(&document(&status))?;
         } else {
-            screen(&set_up.output, &status)?;
+            listing::facts(&set_up.output, tables::status(&status))?;
+            for trouble in &status.troubles {
+                set_up.output.problem(Tone::Warning, &trouble.said, trouble.remedy.as_deref());
+            }
         }
         if status.is_well() { Ok(()) } else { Err(Failure::Told(1)) }
     }
@@ -110,53 +114,4 @@ fn mailboxes(status: &Status) -> Mailboxes {
         }
     }
     counts
-}
-
-fn screen(output: &Output, status: &Status) -> Result<(), Failure> {
-    let running = match (status.process, status.ready_at) {
-        (Some(process), Some(since)) => {
-            Entry::Good(format!("running as process {process}, ready since {}", timestamp(since)))
-        }
-        (Some(process), None) => Entry::Bad(format!("running as process {process}, not ready")),
-        (None, _) => Entry::Bad("not running".to_owned()),
-    };
-    let mut rows = vec![vec!["postern".into(), running]];
-    for listener in &status.listeners {
-        let name = format!("{} {} {}", listener.bound.protocol, listener.bound.tls, listener.bound.address);
-        let answers =
-            if listener.answers { Entry::Good("answers".into()) } else { Entry::Bad("does not answer".into()) };
-        rows.push(vec![name.into(), answers]);
-    }
-    let tenants = match status.tenants.as_slice() {
-        [] => Entry::Bad("none".to_owned()),
-        names => names.join(", ").into(),
-    };
-    rows.push(vec!["tenants".into(), tenants]);
-    let counts = mailboxes(status);
-    rows.push(vec!["mailboxes ready".into(), counts.ready.to_string().into()]);
-    for (name, count) in [
-        ("mailboxes that need a sign-in", counts.needs_sign_in),
-        ("mailboxes that need the administrator", counts.needs_administrator),
-    ] {
-        if count > 0 {
-            rows.push(vec![name.into(), Entry::Bad(count.to_string())]);
-        }
-    }
-    if counts.disabled > 0 {
-        rows.push(vec!["mailboxes disabled or halted".into(), Entry::Faint(counts.disabled.to_string())]);
-    }
-    rows.push(vec!["app passwords in force".into(), status.active_passwords.to_string().into()]);
-    if status.ending_passwords > 0 {
-        let text = format!("{} (`postern password list --ending-within 30d`)", status.ending_passwords);
-        rows.push(vec!["app passwords that end soon, without a successor".into(), Entry::Bad(text)]);
-    }
-    if let Some(oldest) = status.waiting.oldest_at {
-        let text = format!("{}, the oldest since {}", status.waiting.messages, timestamp(oldest));
-        rows.push(vec!["mail waiting".into(), text.into()]);
-    }
-    output.table(&[], rows)?;
-    for trouble in &status.troubles {
-        output.problem(Tone::Warning, &trouble.said, trouble.remedy.as_deref());
-    }
-    Ok(())
 }

@@ -1,6 +1,6 @@
 //! Reading the values of options: every one is checked here, so that a wrong one is wrong usage and nothing has happened yet.
 
-use chrono::{DateTime, NaiveDate, NaiveTime, SecondsFormat, Utc};
+use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use ipnet::IpNet;
 
 use crate::base::{Mailbox, Protocol, is_host_name};
@@ -128,28 +128,12 @@ pub(super) fn span(text: &str) -> Result<chrono::Duration, String> {
     if span.is_zero() || span > chrono::Duration::days(3660) { Err(wrong()) } else { Ok(span) }
 }
 
-/// A span as it is written: `2d`, `12h`.
-pub(super) fn span_words(span: chrono::Duration) -> String {
-    let minutes = span.num_minutes();
-    match minutes {
-        0 => format!("{}s", span.num_seconds()),
-        days if days % 1440 == 0 => format!("{}d", days / 1440),
-        hours if hours % 60 == 0 => format!("{}h", hours / 60),
-        minutes => format!("{minutes}m"),
-    }
-}
-
 /// A time of overlap: none (`0d`), or up to a year.
 pub(super) fn overlap(text: &str) -> Result<chrono::Duration, String> {
     let wrong = || "write a span such as 7d or 12h, up to 365d; 0d lets the old one end at once".to_owned();
     let span = config::parse_duration(text).map_err(|_| wrong())?;
     let span = chrono::Duration::from_std(span).map_err(|_| wrong())?;
     if span > chrono::Duration::days(365) { Err(wrong()) } else { Ok(span) }
-}
-
-/// A moment as every document shows it: RFC 3339, UTC, whole seconds.
-pub(super) fn timestamp(moment: DateTime<Utc>) -> String {
-    moment.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 #[cfg(test)]
@@ -180,7 +164,7 @@ mod tests {
     #[test]
     fn a_span_is_written_as_it_is_read() {
         for text in ["2d", "12h", "90m", "36h", "365d", "30s"] {
-            assert_eq!(span_words(span(text).unwrap()), text);
+            assert_eq!(crate::admin::tables::span_words(span(text).unwrap()), text);
         }
     }
 

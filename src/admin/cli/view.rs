@@ -3,9 +3,8 @@
 use serde::Serialize;
 
 use crate::admin::cli::password::scope::{ScopeDocument, TrackingDocument};
-use crate::admin::cli::values::timestamp;
 use crate::admin::ops::{MailboxRow, PasswordRow};
-use crate::base::Protocol;
+use crate::admin::tables::timestamp;
 
 /// A mailbox in `mailbox list`.
 #[derive(Debug, Serialize)]
@@ -118,18 +117,13 @@ pub(super) struct AdoptedDocument<'a> {
     pub(super) expires_at: Option<String>,
 }
 
-/// The protocols as people read them: `SMTP, IMAP`.
-pub(super) fn protocols(list: &[Protocol]) -> String {
-    list.iter().map(|protocol| protocol.name().to_uppercase()).collect::<Vec<_>>().join(", ")
-}
-
 #[cfg(test)]
 mod tests {
     use chrono::{TimeZone, Utc};
 
     use super::*;
     use crate::admin::ops::{MailboxState, PasswordState};
-    use crate::base::TenantName;
+    use crate::base::{Protocol, TenantName};
     use crate::store::DeliveryMode;
 
     #[test]

@@ -4,9 +4,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::admin::cli::password::scope;
-use crate::admin::cli::values::timestamp;
 use crate::admin::ops::PasswordRow;
+use crate::admin::tables::{self, timestamp};
 use crate::config::{Config, Listener, TlsMode};
 
 /// What to enter in the mail program.
@@ -47,7 +46,7 @@ fn card(config: &Config, row: &PasswordRow, first: String, password: &str) -> St
         (false, true) => Some(format!("{}, where one of these is named: {allowed}", row.mailbox)),
     };
     lines.extend(sends_as.map(|whom| format!("  sends as   {whom}")));
-    lines.extend(scope::card_lines(&row.scope));
+    lines.extend(tables::card_lines(&row.scope));
     lines.push(format!("  ends       {}", row.expires_at.map_or_else(|| "never".to_owned(), timestamp)));
     lines.push(format!("  to revoke  postern password revoke {}", row.id));
     lines.join("\n")

@@ -7,12 +7,13 @@ use clap::Args;
 use zeroize::Zeroizing;
 
 use crate::admin::cli::failure::{Failure, with_causes};
-use crate::admin::cli::output::{Entry, JsonArray, Output};
+use crate::admin::cli::output::{JsonArray, Output};
 use crate::admin::cli::password::issue::{document, hand_out};
 use crate::admin::cli::password::selection::Selection;
 use crate::admin::cli::password::{list, nobody, selected};
-use crate::admin::cli::values::{self, Expiry, timestamp};
+use crate::admin::cli::values::{self, Expiry};
 use crate::admin::ops::{Ops, PasswordRow, PasswordState, Rotate as How, Rotated};
+use crate::admin::tables::{self, timestamp};
 use crate::config::Config;
 
 /// Issue an app password in the place of another, and let both work for a while
@@ -117,7 +118,7 @@ async fn one(ops: &Ops, config: &Config, output: &Output, id: &str, how: &How) -
     }
     let sooner = how
         .ends_unused
-        .map(|span| format!(", or until it was not used for {} while the new one is", values::span_words(span)));
+        .map(|span| format!(", or until it was not used for {} while the new one is", tables::span_words(span)));
     output.note(&format!(
         "The old one, {id}, works until {}{} (`postern password list` shows who still uses it).",
         timestamp(rotated.old_ends_at),
@@ -165,21 +166,6 @@ async fn several(ops: &Ops, output: &Output, rows: &[PasswordRow], how: &How) ->
         rows.len()
     ));
     Ok(())
-}
-
-/// Who used it after another one was issued in its place.
-pub(super) fn still_uses(row: &PasswordRow) -> Entry {
-    if row.state != PasswordState::Rotating {
-        return "".into();
-    }
-    let used = row.last_used_at.zip(row.replaced_at).is_some_and(|(used, replaced)| used > replaced);
-    match row.tracking.last.as_ref().filter(|_| used) {
-        Some(last) => {
-            let client = last.client.as_deref().unwrap_or("a program that did not say its name");
-            Entry::Bad(format!("{client}, {}", last.address))
-        }
-        None => Entry::Good("nobody".to_owned()),
-    }
 }
 
 /// The same for one in another's place: the old one works on as before.

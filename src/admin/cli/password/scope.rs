@@ -4,10 +4,10 @@ use chrono::{DateTime, Utc};
 use clap::Args;
 use serde::Serialize;
 
-use crate::admin::cli::output::Entry;
 use crate::admin::cli::password::unique;
-use crate::admin::cli::values::{self, Start, timestamp};
+use crate::admin::cli::values::{self, Start};
 use crate::admin::ops::PasswordRow;
+use crate::admin::tables::timestamp;
 use crate::store::UseScope;
 
 /// The options.
@@ -75,102 +75,6 @@ impl ScopeOptions {
     }
 }
 
-/// What `--drop-sent-append` comes to.
-const ONE_COPY: &str = "is filed by Exchange; the copy of the mail program is dropped";
-
-/// The lines of the card that goes with a new one.
-pub(super) fn card_lines(scope: &UseScope) -> Vec<String> {
-    let mut lines = Vec::new();
-    if scope.read_only {
-        lines.push("  may        read, and change nothing".to_owned());
-    }
-    if scope.drop_sent_append {
-        lines.push(format!("  sent mail  {ONE_COPY}"));
-    }
-    if !scope.recipients.is_empty() {
-        lines.push(format!("  sends to   {}", scope.recipients.join(", ")));
-    }
-    if let Some(most) = limits(scope) {
-        lines.push(format!("  at most    {most}"));
-    }
-    if scope.binds_network {
-        let protocol = if scope.binds_protocol { " and protocol" } else { "" };
-        lines.push(format!("  bound to   the network{protocol} of its first login"));
-    }
-    if let Some(by) = scope.activate_by {
-        lines.push(format!("  lapses     unless it is used by {}", timestamp(by)));
-    }
-    if let Some(start) = scope.starts_at {
-        lines.push(format!("  begins     {}", timestamp(start)));
-    }
-    lines
-}
-
-/// The lines of `password show`.
-pub(super) fn cells(row: &PasswordRow) -> Vec<Vec<Entry>> {
-    let mut cells: Vec<Vec<Entry>> = Vec::new();
-    let scope = &row.scope;
-    if scope.read_only {
-        cells.push(vec!["may".into(), "read, and change nothing".into()]);
-    }
-    if scope.drop_sent_append {
-        cells.push(vec!["sent mail".into(), ONE_COPY.into()]);
-    }
-    if !scope.recipients.is_empty() {
-        cells.push(vec!["sends to".into(), scope.recipients.join(", ").into()]);
-    }
-    if let Some(most) = limits(scope) {
-        cells.push(vec!["at most".into(), most.into()]);
-    }
-    if let Some(start) = scope.starts_at {
-        cells.push(vec!["begins".into(), timestamp(start).into()]);
-    }
-    if scope.binds_network {
-        let bound_to = match &row.first_use {
-            Some(first) if scope.binds_protocol => {
-                format!("{}, {}", first.network, first.protocol.name().to_uppercase())
-            }
-            Some(first) => first.network.to_string(),
-            None => "the place of its first login".to_owned(),
-        };
-        cells.push(vec!["bound to".into(), bound_to.into()]);
-    }
-    match (&row.first_use, scope.activate_by) {
-        (Some(first), _) => cells.push(vec!["first used".into(), timestamp(first.at).into()]),
-        (None, Some(by)) => cells.push(vec!["lapses".into(), format!("unless it is used by {}", timestamp(by)).into()]),
-        (None, None) => {}
-    }
-    cells
-}
-
-/// The lines of `password show` about whose it is and how it is used.
-pub(super) fn tracking_cells(row: &PasswordRow) -> Vec<Vec<Entry>> {
-    let mut cells: Vec<Vec<Entry>> = Vec::new();
-    let tracking = &row.tracking;
-    if let Some(last) = &tracking.last {
-        let client = last.client.as_deref().unwrap_or("a program that did not say its name");
-        let tls = match last.tls.as_deref() {
-            None | Some("none") => "without TLS".to_owned(),
-            Some(version) => version.replace('_', "."),
-        };
-        let how = format!("{} from {}, {tls}, {client}", last.protocol.name().to_uppercase(), last.address);
-        cells.push(vec!["by".into(), how.into()]);
-    }
-    if tracking.logins + tracking.refusals > 0 {
-        let refusals = match tracking.refusals {
-            0 => String::new(),
-            count => format!("; the mailbox could not be opened {count} times"),
-        };
-        cells.push(vec!["logins".into(), format!("{}{refusals}", tracking.logins).into()]);
-    }
-    for (name, text) in [("owner", &tracking.owner), ("note", &tracking.note), ("issued by", &tracking.created_by)] {
-        if let Some(text) = text {
-            cells.push(vec![name.into(), text.clone().into()]);
-        }
-    }
-    cells
-}
-
 /// The same for programs.
 #[derive(Debug, Serialize)]
 pub(in crate::admin::cli) struct TrackingDocument {
@@ -201,16 +105,6 @@ impl From<&PasswordRow> for TrackingDocument {
             upstream_refusals: tracking.refusals,
         }
     }
-}
-
-fn limits(scope: &UseScope) -> Option<String> {
-    let each = [
-        scope.max_per_minute.map(|n| format!("{n} messages a minute")),
-        scope.max_per_day.map(|n| format!("{n} messages a day")),
-        scope.max_sessions.map(|n| format!("{n} sessions at once")),
-    ];
-    let said: Vec<String> = each.into_iter().flatten().collect();
-    (!said.is_empty()).then(|| said.join(", "))
 }
 
 /// The same for programs, in `password show`.

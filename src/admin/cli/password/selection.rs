@@ -5,6 +5,7 @@ use clap::Args;
 
 use crate::admin::cli::values;
 use crate::admin::ops::PasswordRow;
+use crate::admin::tables;
 use crate::base::{Mailbox, TenantName};
 
 /// The options.
@@ -78,7 +79,7 @@ impl Selection {
             [("--owner", self.owner.clone()), ("--label", self.label.clone()), ("--tenant", self.tenant.clone())];
         let mailbox = ("--mailbox", self.mailbox.as_ref().map(ToString::to_string));
         let spans = [("--unused-for", self.unused_for), ("--ending-within", self.ending_within)];
-        let spans = spans.map(|(name, span)| (name, span.map(values::span_words)));
+        let spans = spans.map(|(name, span)| (name, span.map(tables::span_words)));
         let said: Vec<String> = texts
             .into_iter()
             .chain([mailbox])

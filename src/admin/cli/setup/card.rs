@@ -5,8 +5,8 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use crate::admin::cli::password::card::server;
-use crate::admin::cli::values::timestamp;
 use crate::admin::ops::{Issued, MailboxState};
+use crate::admin::tables::timestamp;
 use crate::base::Mailbox;
 use crate::config::Config;
 

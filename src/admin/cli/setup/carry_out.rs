@@ -12,11 +12,12 @@ use crate::admin::cli::setup::answers::{Here, Told, WAYS_TO_SIGN_IN};
 use crate::admin::cli::setup::ask::{self, Asker, Question};
 use crate::admin::cli::setup::card::Administrator;
 use crate::admin::cli::setup::{Setup, card};
-use crate::admin::cli::values::{self, timestamp};
+use crate::admin::cli::values;
 use crate::admin::cli::view::IssuedDocument;
 use crate::admin::ops::{
     IssueRequest, Issued, KeyFindings, MailboxRow, MailboxState, Ops, PasswordState, Status, check_keys, delivery_mode,
 };
+use crate::admin::tables::timestamp;
 use crate::base::Secret;
 use crate::config::{Config, Faulty, Grant};
 use crate::listener::certificate;

@@ -7,7 +7,7 @@ const ANSWERS: [&str; 6] = ["AADSTS", "NO ", "BAD ", "P1 NO ", "P1 BAD ", "-ERR"
 const LONGEST: usize = 110;
 
 /// The first sentence of `reason`; of one that quotes an answer, the protocol and the answer alone.
-pub(super) fn short(reason: &str) -> String {
+pub(in crate::admin) fn short(reason: &str) -> String {
     let sentence = first_sentence(reason);
     let protocol =
         ["smtp: ", "imap: ", "pop3: "].into_iter().find(|name| sentence.starts_with(name)).unwrap_or_default();
