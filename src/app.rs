@@ -7,17 +7,21 @@ mod upkeep;
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, TryLockError};
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use chrono::Utc;
+use tokio::net::TcpListener;
 use tokio::time::{Instant, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error, info, warn};
 
+use crate::admin::ops::Ops;
+use crate::admin::web::Console;
 use crate::app::exposition::Exposition;
 use crate::app::upkeep::{look_after_journal, look_after_sign_ins, upkeep};
 use crate::auth::{self, Auth};
@@ -78,11 +82,13 @@ pub enum AppError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// The address of `[metrics]` cannot be listened on.
-    #[error("[metrics] cannot listen on {address}: {source}")]
-    Metrics {
+    /// The address of `[metrics]` or `[console]` cannot be listened on.
+    #[error("[{section}] cannot listen on {address}: {source}")]
+    Http {
+        /// The section of the configuration.
+        section: &'static str,
         /// The address.
-        address: std::net::SocketAddr,
+        address: SocketAddr,
         /// What the system said.
         source: std::io::Error,
     },
@@ -112,7 +118,7 @@ impl Fault for AppError {
             Self::Certificate(error) => error.code(),
             Self::Data { .. } => "data-dir-unusable",
             Self::Foundation(error) => error.code(),
-            Self::Metrics { .. } => "cannot-listen",
+            Self::Http { .. } => "cannot-listen",
             Self::Queue(error) => error.code(),
             Self::Tls(_) => "certificate-key-unusable",
         }
@@ -134,7 +140,7 @@ impl Fault for AppError {
                 Some("Look at the owner and mode of the data folder, and at the space on its disk.".to_owned())
             }
             Self::Foundation(error) => error.remedy(),
-            Self::Metrics { address, .. } => Some(format!(
+            Self::Http { address, .. } => Some(format!(
                 "Another program may have port {port}: find it with `ss -ltnp 'sport = :{port}'`, or choose another `address`.",
                 port = address.port()
             )),
@@ -184,7 +190,9 @@ pub struct App {
     config: Config,
     ca: Option<certificate::Authority>,
     /// Where figures are given out.
-    metrics: Option<(tokio::net::TcpListener, Figures)>,
+    metrics: Option<(TcpListener, Figures)>,
+    /// Where administrators look.
+    console: Option<(TcpListener, Console)>,
     /// Held while this process serves the data folder.
     _lock: File,
 }
@@ -216,13 +224,9 @@ impl App {
         if let Some(proxy) = &proxy {
             info!(%proxy, "Exchange is reached through a proxy");
         }
-        let metrics = match config.metrics {
-            Some(address) => {
-                let failed = |source| AppError::Metrics { address, source };
-                Some((exposition::bind(address).await.map_err(failed)?, Figures::begin()))
-            }
-            None => None,
-        };
+        let metrics = bound("metrics", config.metrics).await?.map(|listener| (listener, Figures::begin()));
+        let console = bound("console", config.console).await?;
+        let console = console.map(|listener| (listener, Console::new(Ops::on(config, foundation.clone()))));
         let clock = Clock::system();
         let auth = Auth::new(
             auth::Settings::default(),
@@ -323,6 +327,7 @@ impl App {
             config: config.clone(),
             ca: material.ca,
             metrics,
+            console,
             _lock: lock,
         };
         app.leave_mark()?;
@@ -332,7 +337,7 @@ impl App {
     /// Leaves for `status` what is served where. Connections are taken from before this, though served only by `run`.
     fn leave_mark(&self) -> Result<(), AppError> {
         let path = foundation::running_file(&self.config.data_dir);
-        let running = Running::this_process(&self.config, self.bound(), Utc::now());
+        let running = Running::this_process(&self.config, self.bound(), self.console_address(), Utc::now());
         let text = serde_json::to_vec_pretty(&running).unwrap_or_default();
         write_private(&path, &text).map_err(|source| AppError::Data { path, source })
     }
@@ -349,8 +354,13 @@ impl App {
             .collect()
     }
 
+    /// Where the console is, with the real port.
+    pub fn console_address(&self) -> Option<SocketAddr> {
+        self.console.as_ref().and_then(|(listener, _)| listener.local_addr().ok())
+    }
+
     /// Where figures are given out, with the real port.
-    pub fn metrics_address(&self) -> Option<std::net::SocketAddr> {
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
         self.metrics.as_ref().and_then(|(listener, _)| listener.local_addr().ok())
     }
 
@@ -412,6 +422,8 @@ impl App {
             let exposition = Exposition { figures, road: Arc::clone(&self.road), store: Arc::clone(&self.store) };
             tokio::spawn(exposition::serve(listener, exposition, exposition_stop.clone()))
         });
+        let console =
+            self.console.map(|(listener, console)| tokio::spawn(console.serve(listener, exposition_stop.clone())));
         let journal = tokio::spawn(look_after_journal(
             Arc::clone(&self.road),
             self.config.delivery.keep_journal,
@@ -443,8 +455,8 @@ impl App {
         }
         // Up to here it says that it is stopping.
         exposition_stop.cancel();
-        if let Some(exposition) = exposition {
-            exposition.abort();
+        for page in exposition.into_iter().chain(console) {
+            page.abort();
         }
         // Not in the middle of what it writes.
         upkeep_stop.cancel();
@@ -479,6 +491,13 @@ async fn last(what: &str, written: impl Future<Output = Result<(), StoreError>>)
         Ok(Err(error)) => warn!("the last {what} could not be written: {error}"),
         Err(_) => warn!("the last {what} could not be written in time"),
     }
+}
+
+/// Binds the address of a section of the configuration, if there is one.
+async fn bound(section: &'static str, address: Option<SocketAddr>) -> Result<Option<TcpListener>, AppError> {
+    let Some(address) = address else { return Ok(None) };
+    let bound = TcpListener::bind(address).await;
+    bound.map(Some).map_err(|source| AppError::Http { section, address, source })
 }
 
 /// Takes the lock that says who serves this data folder.

@@ -2,6 +2,7 @@
 //! that `broker` and `upstream` take from the configuration. Those two know nothing of the file's format.
 
 use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,14 +23,15 @@ use crate::store::{SqliteStore, Store, StoreError};
 use crate::telemetry::audit::{Audit, is_name};
 use crate::upstream;
 
-/// The store and the keys of a data folder.
+/// The store and the keys of a data folder. A clone is another hold on the same ones.
+#[derive(Clone)]
 pub struct Foundation {
     /// The store.
     pub store: Arc<dyn Store>,
     /// What seals and unseals.
     pub vault: Arc<Vault>,
     /// The key of the app passwords' verifiers.
-    pub pepper: Pepper,
+    pub pepper: Arc<Pepper>,
     /// The audit trail of this data folder.
     pub audit: Arc<Audit>,
 }
@@ -121,7 +123,7 @@ impl Foundation {
             .unwrap_or_else(|error| {
                 Err(VaultError::Unreadable { place: "the `keys` folder".to_owned(), reason: error.to_string() })
             })?;
-        let pepper = Pepper::new(&pepper);
+        let pepper = Arc::new(Pepper::new(&pepper));
         let instance = instance(&config.data_dir)?;
         let audit = trail(config, Arc::clone(&store), instance, &pepper);
         Ok(Self { store, vault: Arc::new(vault), pepper, audit: Arc::new(audit) })
@@ -416,6 +418,9 @@ pub struct Running {
     pub ready_at: DateTime<Utc>,
     /// What it listens on.
     pub listeners: Vec<Bound>,
+    /// Where its console is.
+    #[serde(default)]
+    pub console: Option<SocketAddr>,
     /// Its version.
     #[serde(default)]
     pub version: String,
@@ -426,11 +431,17 @@ pub struct Running {
 
 impl Running {
     /// What this process leaves when it serves this configuration at these addresses.
-    pub fn this_process(config: &Config, listeners: Vec<Bound>, ready_at: DateTime<Utc>) -> Self {
+    pub fn this_process(
+        config: &Config,
+        listeners: Vec<Bound>,
+        console: Option<SocketAddr>,
+        ready_at: DateTime<Utc>,
+    ) -> Self {
         Self {
             process: std::process::id(),
             ready_at,
             listeners,
+            console,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             configuration: config.mark.clone(),
         }

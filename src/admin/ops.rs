@@ -1,7 +1,8 @@
-//! Every administrative act, once. The command line and, later, the console call these; they work whether or not `serve` runs.
+//! Every administrative act, once. The command line and the console call these; they work whether or not `serve` runs.
 
 mod audit;
 mod bans;
+mod console;
 mod doctor;
 mod error;
 mod explain;
@@ -26,6 +27,7 @@ use crate::config::Config;
 use crate::foundation::Foundation;
 use crate::store::{DeliveryMode, Halt, MailboxRecord, SignInRecord, SqliteStore, TroubleRecord};
 
+pub use self::console::{ConsoleLink, digest_of, random_text};
 pub use self::doctor::{Check, Event as StepEvent, Examination, Step, StepState, examine};
 pub use self::error::OpsError;
 pub use self::explain::{ExplainError, Explained, explain, explain_reference};
@@ -78,6 +80,11 @@ impl Ops {
     pub async fn open(config: &Config) -> Result<Self, OpsError> {
         let foundation = Foundation::open(config).await?;
         Ok(Self { config: config.clone(), foundation, clock: Clock::system() })
+    }
+
+    /// On what is open already, as in the process that serves.
+    pub fn on(config: &Config, foundation: Foundation) -> Self {
+        Self { config: config.clone(), foundation, clock: Clock::system() }
     }
 
     /// Opens the store and the keys that are there, for what can only act on something in them, such as `mailbox`. A store

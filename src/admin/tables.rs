@@ -17,7 +17,7 @@ pub(in crate::admin) use self::audit::{details, list as audit};
 pub(in crate::admin) use self::bans::list as bans;
 pub(in crate::admin) use self::journal::list as journal;
 pub(in crate::admin) use self::mailboxes::{facts as mailbox, list as mailboxes};
-pub(in crate::admin) use self::passwords::{facts as password, list as passwords};
+pub(in crate::admin) use self::passwords::{ending, facts as password, list as passwords};
 pub(in crate::admin) use self::queue::{facts as message, list as queue, next_at};
 pub(in crate::admin) use self::reason::short;
 pub(in crate::admin) use self::scope::card_lines;
@@ -83,6 +83,14 @@ impl Column {
         let first = texts.clone().next().unwrap_or_default();
         texts.any(|text| if self.must_differ { text != first } else { !text.is_empty() })
     }
+}
+
+/// The text without control characters, except line ends, and without those that turn the direction of writing: what others chose must
+/// not steer whoever shows it, nor stand for something else.
+pub(in crate::admin) fn harmless(text: &str) -> String {
+    let steers =
+        |c: char| (c.is_control() && c != '\n') || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().map(|c| if steers(c) { '\u{fffd}' } else { c }).collect()
 }
 
 /// A moment as it is shown everywhere: RFC 3339, UTC, whole seconds.

@@ -1,6 +1,5 @@
 //! `/metrics`, `/healthz` and `/readyz`, on a listener of their own.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,11 +41,6 @@ pub(in crate::app) async fn serve(listener: TcpListener, exposition: Exposition,
     if let Err(error) = served {
         warn!("the listener of [metrics] has ended: {error}");
     }
-}
-
-/// Binds.
-pub(in crate::app) async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
-    TcpListener::bind(address).await
 }
 
 async fn figures(State(exposition): State<Exposition>) -> Response {

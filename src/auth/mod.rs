@@ -85,7 +85,7 @@ pub struct Login {
 pub struct Auth {
     settings: Settings,
     store: Arc<dyn Store>,
-    pepper: Pepper,
+    pepper: Arc<Pepper>,
     clock: Clock,
     registry: Registry,
     throttle: Throttle,
@@ -109,7 +109,7 @@ impl Auth {
     pub async fn new(
         settings: Settings,
         store: Arc<dyn Store>,
-        pepper: Pepper,
+        pepper: Arc<Pepper>,
         clock: Clock,
     ) -> Result<Self, StoreError> {
         let registry = Registry::load(&*store).await?;

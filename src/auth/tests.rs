@@ -66,7 +66,7 @@ async fn gate(change: impl FnOnce(&mut AppPasswordRecord)) -> Gate {
     change(&mut record);
     store.add_app_password(&record).await.unwrap();
     let clock = Clock::by_hand(now);
-    let auth = Auth::new(Settings::default(), Arc::clone(&store), pepper(), clock.clone()).await.unwrap();
+    let auth = Auth::new(Settings::default(), Arc::clone(&store), Arc::new(pepper()), clock.clone()).await.unwrap();
     Gate { auth, store, clock, _folder: folder }
 }
 
@@ -255,7 +255,8 @@ async fn who_guesses_is_banned_and_whoever_is_known_there_is_not() {
     assert_eq!(gate.auth.new_bans().len(), 1);
     assert!(gate.auth.new_bans().is_empty());
     // Another process keeps to it, and lifts it.
-    let other = Auth::new(Settings::default(), Arc::clone(&gate.store), pepper(), gate.clock.clone()).await.unwrap();
+    let other =
+        Auth::new(Settings::default(), Arc::clone(&gate.store), Arc::new(pepper()), gate.clock.clone()).await.unwrap();
     assert!(other.banned_until("203.0.113.7".parse().unwrap()).is_some());
     gate.store.lift_ban(&"203.0.113.7/32".parse().unwrap()).await.unwrap();
     gate.auth.upkeep().await.unwrap();

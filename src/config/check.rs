@@ -40,10 +40,11 @@ pub(super) fn check(text: &str, base: &Base, surroundings: &Surroundings, report
         files::warn_if_others_may_read_own_key(&data_dir, &root.place_of("data_dir"), report);
     }
     let upstream = root.table("upstream").map(|section| upstream::upstream(section, base)).unwrap_or_default();
+    let console = root.table("console").and_then(console);
     let metrics = root.table("metrics").and_then(metrics);
     let log = root.table("log").map(log::log).unwrap_or_default();
     let reminders = root.table("reminders").map(reminders).unwrap_or_default();
-    root.not_yet(&["console", "store", "store_file", "store_env"]);
+    root.not_yet(&["store", "store_file", "store_env"]);
     root.finish();
     let mark = String::new();
     Some(
@@ -55,6 +56,7 @@ pub(super) fn check(text: &str, base: &Base, surroundings: &Surroundings, report
             tenants,
             limits,
             audit,
+            console,
             metrics,
             log,
             reminders,
@@ -265,6 +267,30 @@ fn reminders(section: Section<'_>) -> Reminders {
     });
     section.finish();
     reminders.unwrap_or_default()
+}
+
+/// `[console]`; its address may be left out.
+fn console(section: Section<'_>) -> Option<SocketAddr> {
+    let report = section.report();
+    let address = match section.text("address") {
+        None => Some(Config::DEFAULT_CONSOLE),
+        Some(text) => match text.value.parse::<SocketAddr>() {
+            Ok(address) if address.ip().is_loopback() => Some(address),
+            Ok(_) => {
+                let message = "the console speaks HTTP without TLS, so that it is for this machine alone";
+                let remedy = "Write 127.0.0.1 or ::1 and a port. From elsewhere it is reached through a tunnel: `ssh -L 8587:127.0.0.1:8587 HOST`.";
+                report.fault(&text.place, message, remedy);
+                None
+            }
+            Err(_) => {
+                let message = format!("`{}` is not an IP address and a port", text.value.escape_debug());
+                report.fault(&text.place, message, "Write them as \"127.0.0.1:8587\".");
+                None
+            }
+        },
+    };
+    section.finish();
+    address
 }
 
 /// `[metrics]`; without an address there is nothing to give out.

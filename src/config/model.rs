@@ -1,7 +1,7 @@
 //! The checked configuration: plain values. `app` turns them into the settings of each stage.
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -35,6 +35,8 @@ pub struct Config {
     pub limits: Limits,
     /// The audit trail.
     pub audit: Audit,
+    /// Where the console is, if anywhere.
+    pub console: Option<SocketAddr>,
     /// Where figures for Prometheus are given out, if anywhere.
     pub metrics: Option<SocketAddr>,
     /// What `serve` says of itself.
@@ -52,6 +54,9 @@ pub struct Config {
 }
 
 impl Config {
+    /// Where the console is where nothing else is said.
+    pub const DEFAULT_CONSOLE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8587);
+
     /// Gives it the mark of what it says now. No secret goes into it: a configuration holds only the places of secrets.
     pub(super) fn marked(mut self) -> Self {
         self.mark.clear();
@@ -59,7 +64,7 @@ impl Config {
         self
     }
 
-    /// What holds where there is no file: six listeners on loopback and no tenant.
+    /// What holds where there is no file: six listeners and the console on loopback, and no tenant.
     pub fn built_in(data_dir: PathBuf) -> Self {
         Self {
             data_dir,
@@ -69,6 +74,7 @@ impl Config {
             tenants: Vec::new(),
             limits: Limits::default(),
             audit: Audit::default(),
+            console: Some(Self::DEFAULT_CONSOLE),
             metrics: None,
             log: Log::default(),
             reminders: Reminders::default(),

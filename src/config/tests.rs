@@ -206,7 +206,6 @@ fn what_is_not_toml_is_told_with_its_line() {
 fn keys_without_effect_yet_are_refused_and_never_ignored() {
     let folder = Folder::new();
     for (text, key) in [
-        ("[console]\naddress = \"127.0.0.1:8587\"", "console"),
         ("store = \"postgres://x\"", "store"),
         ("store_file = \"x\"", "store_file"),
         ("store_env = \"x\"", "store_env"),
@@ -241,6 +240,16 @@ fn keys_without_effect_yet_are_refused_and_never_ignored() {
         assert_eq!(folder.config(&format!("[reminders]\n{text}")).reminders, wanted);
     }
     assert_eq!(folder.parse("[reminders]\nmail = \"x\"").unwrap_err().faults[0].key, "reminders.mail");
+    for (text, console) in
+        [("", None), ("[console]\n", Some("127.0.0.1:8587")), ("[console]\naddress = \"[::1]:9\"\n", Some("[::1]:9"))]
+    {
+        assert_eq!(folder.config(text).console, console.map(|address| address.parse().unwrap()), "{text}");
+    }
+    for address in ["x", "127.0.0.1", "10.1.2.3:8587", "0.0.0.0:8587", "[::]:8587"] {
+        let faulty = folder.parse(&format!("[console]\naddress = \"{address}\"\n")).unwrap_err();
+        assert_eq!(faulty.faults[0].key, "console.address", "{address}");
+    }
+    assert_eq!(Config::built_in("data".into()).console, "127.0.0.1:8587".parse().ok());
     folder.config("[metrics]\n[log]\n[limits]\n[delivery]\ndefault = \"direct\"\n[keys]\n[upstream]\n");
     folder.config(&format!("{TENANT}routes = [\"smtp\"]\n"));
 }

@@ -111,6 +111,7 @@ fn text(sandbox: &Sandbox, grant: WrittenGrant) -> String {
             "\n[[listener]]\nprotocol = \"{protocol}\"\naddress = \"127.0.0.1:{port}\"\ntls = \"{tls}\"\n"
         ));
     }
+    text.push_str("\n[console]\naddress = \"127.0.0.1:8587\"\n");
     let scope = "https://outlook.office365.com/.default";
     let users = "https://outlook.office.com";
     let (name, [for_application, for_users]) = match grant {

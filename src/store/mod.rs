@@ -2,6 +2,7 @@
 
 mod audit;
 mod bans;
+mod console;
 mod journal;
 mod queue;
 mod sqlite;
@@ -19,6 +20,7 @@ pub use self::audit::{
     Sealer,
 };
 pub use self::bans::{BanRecord, Bans};
+pub use self::console::{ConsoleLinkRecord, ConsoleLinks};
 pub use self::journal::{JournalEntry, JournalFilter, JournalOutcome, Journaled, Route};
 pub use self::queue::{
     AttemptEnd, Certainty, Doubt, Ending, HELD_CODE, LIMITS_CODE, Obstacle, Queue, QueueState, QueueWish,
@@ -586,7 +588,7 @@ pub trait Troubles: Send + Sync {
 /// The store, in the words of the program. SQLite serves one machine.
 #[async_trait]
 pub trait Store:
-    Mailboxes + AppPasswords + SignIns + SealedRecords + Troubles + Queue + Journaled + Audited + Bans
+    Mailboxes + AppPasswords + SignIns + SealedRecords + Troubles + Queue + Journaled + Audited + Bans + ConsoleLinks
 {
     /// A number that grows whenever a mailbox, an alias or an app password changes (uses do not count), by whichever
     /// process. Cheap enough to ask at every login.

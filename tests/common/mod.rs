@@ -87,6 +87,8 @@ pub struct World {
     pub config: Config,
     pub ops: Ops,
     pub bound: Vec<Bound>,
+    /// Where the console is.
+    pub console: Option<SocketAddr>,
     /// Where figures are given out.
     pub metrics: Option<SocketAddr>,
     /// The CA of the proxy's listeners, PEM.
@@ -124,6 +126,7 @@ impl World {
             config,
             ops,
             bound: Vec::new(),
+            console: None,
             metrics: None,
             ca_pem: String::new(),
             clock: plan.clock.clone(),
@@ -140,6 +143,7 @@ impl World {
     pub async fn serve(&mut self) {
         let app = Box::pin(App::build_with_clock(&self.config, self.clock.clone())).await.unwrap();
         self.bound = app.bound();
+        self.console = app.console_address();
         self.metrics = app.metrics_address();
         self.ca_pem = app.ca().unwrap().pem.clone();
         self.stop = CancellationToken::new();
@@ -200,6 +204,14 @@ impl World {
         };
         change(&mut request);
         self.ops.issue_password(request).await.unwrap()
+    }
+
+    /// Writes to the store past everything, as if time had gone by.
+    pub async fn aged(&self, change: &'static str) {
+        use sqlx::ConnectOptions;
+        let file = self.config.data_dir.join(postern::store::SqliteStore::FILE);
+        let mut store = sqlx::sqlite::SqliteConnectOptions::new().filename(file).connect().await.unwrap();
+        sqlx::query(change).execute(&mut store).await.unwrap();
     }
 
     /// Connects in the clear.

@@ -479,6 +479,10 @@ fn serve_tells_its_listeners_and_that_it_is_ready_and_stops_when_told() {
     }
     assert!(said.contains("certificates/ca.pem") && said.contains("postern setup"), "{said}");
 
+    // Without [console] there is none.
+    assert_eq!(place.json(&["console"], 1)["error"]["code"], "no-console");
+    assert!(!said.contains("console http "), "{said}");
+
     let second = place.json(&["serve"], 1);
     let message = second["error"]["message"].as_str().unwrap();
     assert_eq!(message, format!("already served by process {}", service.child.id()));
@@ -501,7 +505,19 @@ fn serve_tells_its_listeners_and_that_it_is_ready_and_stops_when_told() {
     assert!(warned["remedy"].as_str().unwrap().starts_with("Start it anew"), "{steps}");
     assert_eq!(service.stop(Signal::SIGTERM), (Some(0), String::new()), "nothing stands on stdout");
 
+    assert_eq!(place.json(&["console"], 1)["error"]["code"], "not-running");
+
+    place.write(
+        "config/postern.toml",
+        &format!("data_dir = \"../data\"\n{listeners}\n[console]\naddress = \"127.0.0.1:0\"\n"),
+    );
     let service = Service::start(&place, &["serve", "--json", "-q"], "postern is ready");
+    let told = service.said.iter().find_map(|line| line.strip_prefix("console http ")).unwrap();
+    let address = told.split(' ').next().unwrap();
+    let link = place.json(&["console"], 0);
+    assert_eq!(keys(&link), ["expires_at", "link"]);
+    assert!(link["link"].as_str().unwrap().starts_with(&format!("http://{address}/sign-in?link=")), "{link}");
+    assert_eq!(place.json(&["status"], 1)["console"], *address);
     let (status, stdout) = service.stop(Signal::SIGINT);
     assert_eq!(status, Some(0));
     let document: Value = serde_json::from_str(&stdout).unwrap();

@@ -40,9 +40,11 @@ const TABLE: &[(&str, &[&str])] = &[
             "foundation",
             "store",
             "telemetry",
+            // It serves the console: `admin::ops` and `admin::web` alone, see `ONLY_PART`.
+            "admin",
         ],
     ),
-    // `admin::ops`; what it may not use although the command line may stands in `OPS_MAY_NOT`.
+    // What parts of it may not use although the command line may stands in `PARTS_MAY_NOT`.
     (
         "admin",
         &[
@@ -64,11 +66,18 @@ const TABLE: &[(&str, &[&str])] = &[
     ("sandbox", &["base", "wire"]),
 ];
 
-/// `admin::ops` serves every front end of administration, so it may not know of one, nor of what they start.
-const OPS_MAY_NOT: &[&str] = &["app", "sandbox", "listener"];
+/// `admin::ops` serves every front end of administration, so it may not know of one, nor of what they start; the front ends do not know of
+/// each other. A part of `admin`, what it may use of the others, and what it may not use of the rest.
+const PARTS_MAY_NOT: &[(&str, &[&str], &[&str])] = &[
+    ("ops", &["ops"], &["app", "sandbox", "listener"]),
+    ("tables", &["ops", "tables"], &["app", "sandbox", "listener"]),
+    ("web", &["ops", "tables", "web"], &["app", "sandbox", "listener"]),
+    ("cli", &["ops", "tables", "cli"], &[]),
+];
 
-/// Where a module may use only a part of another.
-const ONLY_PART: &[(&str, &str, &str)] = &[("admin", "listener", "certificate")];
+/// Where a module may use only parts of another.
+const ONLY_PART: &[(&str, &str, &[&str])] =
+    &[("admin", "listener", &["certificate"]), ("app", "admin", &["ops", "web"])];
 
 /// Words that only these modules may say.
 const RESERVED: &[(&str, &[&str])] = &[
@@ -186,6 +195,26 @@ fn a_border_that_is_crossed_is_named_with_its_file_and_line() {
         ),
         ("admin/cli/serve.rs", "use crate::app::App;\nuse crate::listener::certificate;", &[]),
         (
+            "admin/cli/status.rs",
+            "use crate::admin::web::Console;",
+            &["src/admin/cli/status.rs:1: `admin::cli` may not use `admin::web`"],
+        ),
+        (
+            "admin/web/mod.rs",
+            "use crate::admin::cli::x;\nuse crate::app::App;\nuse crate::admin::tables;",
+            &[
+                "src/admin/web/mod.rs:1: `admin::web` may not use `admin::cli`",
+                "src/admin/web/mod.rs:2: `admin::web` may not use `app`",
+            ],
+        ),
+        (
+            "admin/tables/queue.rs",
+            "use crate::admin::web::Console;",
+            &["src/admin/tables/queue.rs:1: `admin::tables` may not use `admin::web`"],
+        ),
+        ("app.rs", "use crate::admin::web::Console;\nuse crate::admin::ops::Ops;", &[]),
+        ("app.rs", "use crate::admin::cli::main;", &["src/app.rs:1: `app` may use only `ops`, `web` of `admin`"]),
+        (
             "admin/cli/serve.rs",
             "use crate::listener::Listener;",
             &["src/admin/cli/serve.rs:1: `admin` may use only `certificate` of `listener`"],
@@ -276,7 +305,9 @@ fn borders_crossed(name: &str, text: &str) -> Vec<String> {
         _ => {}
     }
     let allowed = TABLE.iter().find(|(known, _)| *known == module).map_or(&[][..], |(_, allowed)| *allowed);
-    let is_ops = name == "admin/ops.rs" || name.starts_with("admin/ops/");
+    let part_of_admin = name.strip_prefix("admin/").and_then(|rest| rest.split('/').next());
+    let part_of_admin = part_of_admin.map(|part| part.trim_end_matches(".rs"));
+    let limits = PARTS_MAY_NOT.iter().find(|(part, ..)| part_of_admin == Some(*part));
     let is_root = name == format!("{module}.rs") || name == format!("{module}/mod.rs");
     for (at, path) in paths(&code) {
         let mut parts = path.split("::");
@@ -288,15 +319,17 @@ fn borders_crossed(name: &str, text: &str) -> Vec<String> {
             ("crate", Some(used)) => {
                 let part = parts.next().unwrap_or_default();
                 let only =
-                    ONLY_PART.iter().find(|(user, of, _)| *user == module && *of == used).map(|(_, _, part)| *part);
-                if is_ops && used == "admin" && part != "ops" {
-                    cross(at, format!("`admin::ops` may not use `admin::{part}`"));
-                } else if is_ops && OPS_MAY_NOT.contains(&used) {
-                    cross(at, format!("`admin::ops` may not use `{used}`"));
+                    ONLY_PART.iter().find(|(user, of, _)| *user == module && *of == used).map(|(_, _, parts)| *parts);
+                if let Some((own, ..)) =
+                    limits.filter(|(_, may, _)| used == "admin" && !part.is_empty() && !may.contains(&part))
+                {
+                    cross(at, format!("`admin::{own}` may not use `admin::{part}`"));
+                } else if let Some((own, ..)) = limits.filter(|(_, _, not)| not.contains(&used)) {
+                    cross(at, format!("`admin::{own}` may not use `{used}`"));
                 } else if used != module && !allowed.contains(&used) {
                     cross(at, format!("`{module}` may not use `{used}`"));
-                } else if let Some(only) = only.filter(|only| *only != part) {
-                    cross(at, format!("`{module}` may use only `{only}` of `{used}`"));
+                } else if let Some(only) = only.filter(|only| !only.contains(&part)) {
+                    cross(at, format!("`{module}` may use only `{}` of `{used}`", only.join("`, `")));
                 }
             }
             _ => {}

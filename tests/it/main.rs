@@ -9,6 +9,7 @@ mod audit;
 mod catalogue;
 mod cli;
 mod clients;
+mod console;
 #[cfg(unix)]
 mod courier;
 mod crash;

@@ -157,13 +157,6 @@ fn run(world: &World, arguments: &[&str]) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// Writes to the store past everything, as if time had gone by.
-async fn aged(world: &World, change: &'static str) {
-    let file = world.config.data_dir.join(postern::store::SqliteStore::FILE);
-    let mut store = sqlx::sqlite::SqliteConnectOptions::new().filename(file).connect().await.unwrap();
-    sqlx::query(change).execute(&mut store).await.unwrap();
-}
-
 /// How often the audit trail says that one ends.
 async fn reminders(world: &World) -> usize {
     let acts = world.ops.audit(&postern::store::AuditFilter::default(), 50).await.unwrap();
@@ -177,12 +170,12 @@ async fn a_reminder_that_could_not_be_queued_is_sent_another_time() {
         world.issue_with(ALICE, |request| request.expires_at = Some(chrono::Utc::now() + Duration::days(5))).await;
     let soon = "one of them ends within 30 days, and nothing is there in its place: `postern password rotate ID`";
     assert!(!run(&world, &["password", "list"]).contains("ends within"), "it was issued for so short a time");
-    aged(&world, "UPDATE app_password SET created_at = created_at - 5184000000").await;
+    world.aged("UPDATE app_password SET created_at = created_at - 5184000000").await;
     assert!(run(&world, &["password", "list"]).contains(soon));
     assert!(run(&world, &["password", "list", "--ending-within", "6d"]).contains(soon));
     assert!(run(&world, &["password", "list", "--ending-within", "4d"]).contains("there is no such app password"));
     assert!(run(&world, &["status"]).contains("app passwords that end soon, without a successor  1 ("));
-    aged(&world, "CREATE TRIGGER full BEFORE INSERT ON queued_message BEGIN SELECT RAISE(ABORT, 'not now'); END").await;
+    world.aged("CREATE TRIGGER full BEFORE INSERT ON queued_message BEGIN SELECT RAISE(ABORT, 'not now'); END").await;
     world.stop_serving().await;
     world.serve().await;
     eventually("it to be noted", async || reminders(&world).await == 1).await;
@@ -195,7 +188,7 @@ async fn a_reminder_that_could_not_be_queued_is_sent_another_time() {
     .await;
     world.stop_serving().await;
     assert_eq!(world.sandbox.submissions().len(), 0);
-    aged(&world, "DROP TRIGGER full").await;
+    world.aged("DROP TRIGGER full").await;
     world.serve().await;
     eventually("the mail to go", async || world.sandbox.submissions().len() == 1).await;
     let text = String::from_utf8_lossy(&world.sandbox.submissions()[0].content).into_owned();
@@ -225,7 +218,7 @@ async fn a_mail_says_once_that_one_ends() {
                 request.protocols = vec![Protocol::Imap];
             })
             .await;
-        aged(&world, "UPDATE app_password SET created_at = created_at - 5184000000").await;
+        world.aged("UPDATE app_password SET created_at = created_at - 5184000000").await;
         for _ in 0..2 {
             world.stop_serving().await;
             world.serve().await;

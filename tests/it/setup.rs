@@ -99,7 +99,7 @@ fn mode(path: &Path) -> u32 {
 /// A real `postern serve` on free ports, and the address of a listener.
 #[cfg(unix)]
 async fn serve(ground: &Ground, listener: &str) -> (crate::common::child::Serving, std::net::SocketAddr) {
-    let free = ["1587", "1465", "1143", "1993", "1110", "1995"]
+    let free = ["1587", "1465", "1143", "1993", "1110", "1995", "8587"]
         .iter()
         .fold(ground.config_text(), |text, port| text.replace(&format!("127.0.0.1:{port}"), "127.0.0.1:0"));
     std::fs::write(ground.config_file(), free).unwrap();

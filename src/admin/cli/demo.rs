@@ -13,12 +13,13 @@ use clap::Args;
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+use zeroize::Zeroizing;
 
 use crate::admin::cli::failure::Failure;
 use crate::admin::cli::sandbox::Folder;
 use crate::admin::cli::set_up::SetUp;
 use crate::admin::cli::signals::Signals;
-use crate::admin::ops::{IssueRequest, Issued, Ops};
+use crate::admin::ops::{ConsoleLink, IssueRequest, Issued, Ops, OpsError};
 use crate::admin::tables::Entry;
 use crate::app::{App, AppError};
 use crate::base::{Mailbox, Protocol};
@@ -75,6 +76,8 @@ struct Document<'a> {
     steps: &'a [StepDone],
     accounts: &'a [Account],
     ca_file: Option<String>,
+    /// A link that signs in to the console.
+    console: Option<&'a str>,
 }
 
 impl Demo {
@@ -104,9 +107,23 @@ impl Demo {
             Some(day) if stays => day.accounts(),
             _ => Vec::new(),
         };
+        let console = match &day {
+            Some(day) if stays => day.console_link().await,
+            _ => Ok(None),
+        };
+        let console = match console {
+            Ok(link) => link,
+            Err(error) => {
+                if let Some(day) = day {
+                    day.end().await;
+                }
+                return Err(error.into());
+            }
+        };
         let ca_file = day.as_ref().filter(|_| stays).and_then(|day| day.ca_file.clone());
         if output.is_json() {
-            output.json(&Document { ok, steps: &steps, accounts: &accounts, ca_file: ca_file.clone() })?;
+            let console = console.as_ref().map(|link| link.url.expose().as_str());
+            output.json(&Document { ok, steps: &steps, accounts: &accounts, ca_file: ca_file.clone(), console })?;
         } else {
             output.table(&["", "STEP", "BY", "WHAT HAPPENED", "MS"], steps.iter().map(row).collect())?;
             if !accounts.is_empty() {
@@ -118,6 +135,11 @@ impl Demo {
                     texts.map(Entry::from).into()
                 });
                 output.table(&["PROTOCOL", "TLS", "HOST", "PORT", "USER", "PASSWORD"], rows.collect())?;
+                if let Some(link) = &console {
+                    let text =
+                        format!("\nThe console, for one browser within ten minutes:\n\n{}\n\n", link.url.expose());
+                    output.data(&Zeroizing::new(text))?;
+                }
             }
         }
         if let Some(ca_file) = ca_file {
@@ -182,6 +204,8 @@ struct Day {
     listeners: Vec<Bound>,
     ca_file: Option<String>,
     reader: Issued,
+    ops: Ops,
+    console: Option<SocketAddr>,
 }
 
 impl Day {
@@ -200,19 +224,20 @@ impl Day {
         .await?;
         let (ops, sender, reader) = step(steps, "app passwords are issued", None, issue(&config)).await?;
         let (stop, stopped) = oneshot::channel::<()>();
-        let (proxy, listeners, ca) = step(steps, "Postern is started", None, async {
+        let (proxy, listeners, console, ca) = step(steps, "Postern is started", None, async {
             let app = App::build(&config).await.map_err(|error| in_one_line(&error))?;
-            let listeners = app.bound();
+            let (listeners, console) = (app.bound(), app.console_address());
             let ca = app.ca().cloned().ok_or("it made no CA")?;
             let what = format!("{} listeners, certificate by its own CA", listeners.len());
             let (_, reloads) = mpsc::channel(1);
             let proxy = tokio::spawn(app.run(async move { drop(stopped.await) }, reloads));
-            Ok(((proxy, listeners, ca), what))
+            Ok(((proxy, listeners, console, ca), what))
         })
         .await?;
-        let day = Self { sandbox, proxy, stop, listeners, ca_file: Some(ca.path.display().to_string()), reader };
+        let ca_file = Some(ca.path.display().to_string());
+        let day = Self { sandbox, proxy, stop, listeners, ca_file, reader, ops, console };
         day.send_and_read(&ca.pem, &sender, steps).await;
-        day.refuse(&ca.pem, &ops, &sender, steps).await;
+        day.refuse(&ca.pem, &sender, steps).await;
         Some(day)
     }
 
@@ -252,7 +277,7 @@ impl Day {
         .await;
     }
 
-    async fn refuse(&self, ca_pem: &str, ops: &Ops, sender: &Issued, steps: &mut Vec<StepDone>) {
+    async fn refuse(&self, ca_pem: &str, sender: &Issued, steps: &mut Vec<StepDone>) {
         step(steps, "a wrong password is refused", Some("imap"), async {
             let address = self.address(Protocol::Imap, "implicit")?;
             match clients::read_by_imap(address, ca_pem, (READER, "Summer2026!")).await {
@@ -263,7 +288,7 @@ impl Day {
         })
         .await;
         step(steps, "an app password is revoked", None, async {
-            ops.revoke_password(&sender.row.id).await.map_err(|error| in_one_line(&error))?;
+            self.ops.revoke_password(&sender.row.id).await.map_err(|error| in_one_line(&error))?;
             Ok(((), format!("«{}», ID {}", sender.row.label, sender.row.id)))
         })
         .await;
@@ -304,6 +329,14 @@ impl Day {
         self.listeners.iter().filter_map(account).collect()
     }
 
+    /// What signs in to the console.
+    async fn console_link(&self) -> Result<Option<ConsoleLink>, OpsError> {
+        match self.console {
+            Some(address) => self.ops.make_console_link(address).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
     async fn end(self) {
         // The proxy may have ended by itself, and then there is nobody to tell.
         let _ended_already = self.stop.send(());
@@ -321,11 +354,14 @@ fn configure(sandbox: &Sandbox, folder: &Path) -> Result<Config, String> {
     for listener in &mut config.listeners {
         listener.address.set_port(0);
     }
+    if let Some(console) = &mut config.console {
+        console.set_port(0);
+    }
     Ok(config)
 }
 
 async fn issue(config: &Config) -> Result<((Ops, Issued, Issued), String), String> {
-    let failed = |error: crate::admin::ops::OpsError| in_one_line(&error);
+    let failed = |error: OpsError| in_one_line(&error);
     let ops = Ops::open(config).await.map_err(failed)?;
     let issue = async |address: &str, label: &str, protocols: &[Protocol]| {
         let mailbox: Mailbox = address.parse().map_err(|error| format!("{address}: {error}"))?;

@@ -8,12 +8,12 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::admin::cli::failure::Failure;
-use crate::admin::cli::output::{Output, Spinner, harmless};
+use crate::admin::cli::output::{Output, Spinner};
 use crate::admin::cli::page::{Page, in_steps};
 use crate::admin::cli::set_up::SetUp;
 use crate::admin::cli::values;
 use crate::admin::ops::{Examination, Step, StepEvent, StepState, examine};
-use crate::admin::tables::Entry;
+use crate::admin::tables::{Entry, harmless};
 use crate::base::{Mailbox, Protocol};
 
 /// Find what is wrong between here and the mailbox, step by step

@@ -7,10 +7,10 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::admin::cli::failure::Failure;
-use crate::admin::cli::output::{Output, Tone, harmless};
+use crate::admin::cli::output::{Output, Tone};
 use crate::admin::cli::set_up::SetUp;
 use crate::admin::ops::{self, ExplainError, Explained};
-use crate::admin::tables::timestamp;
+use crate::admin::tables::{harmless, timestamp};
 use crate::base::catalogue::{Certainty, Entry, Found, Match, Places, Search, Step, is_numbered, whose_name};
 use crate::base::{Fault, Mailbox, Protocol, Whose};
 

@@ -2,9 +2,9 @@
 //! time is broken into pieces.
 
 use crate::admin::cli::failure::Failure;
-use crate::admin::cli::output::{Output, harmless};
+use crate::admin::cli::output::Output;
 use crate::admin::cli::page::in_steps;
-use crate::admin::tables::{Column, Entry};
+use crate::admin::tables::{Column, Entry, harmless};
 
 /// Prints what is known about one thing, a line for each. What to do is set in steps.
 pub(super) fn facts<N: AsRef<str>>(output: &Output, facts: Vec<(N, Entry)>) -> Result<(), Failure> {

@@ -8,6 +8,7 @@ mod ban;
 mod certificate;
 mod check;
 mod connect;
+mod console;
 mod demo;
 mod doctor;
 mod explain;
@@ -147,6 +148,7 @@ enum Command {
     Queue(queue::QueueGroup),
     Audit(audit::AuditGroup),
     Ban(ban::BanGroup),
+    Console(console::ConsoleCommand),
     Halt(halt::HaltCommand),
     Resume(halt::ResumeCommand),
     Doctor(doctor::DoctorCommand),
@@ -171,6 +173,7 @@ impl Command {
             Self::Queue(command) => command.run(set_up),
             Self::Audit(command) => command.run(set_up),
             Self::Ban(command) => command.run(set_up),
+            Self::Console(command) => command.run(set_up),
             Self::Halt(command) => command.run(set_up),
             Self::Resume(command) => command.run(set_up),
             Self::Doctor(command) => command.run(set_up),

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::admin::cli::failure::Failure;
 use crate::admin::cli::page::{Page, READABLE, fitted, in_steps};
-use crate::admin::tables::Entry;
+use crate::admin::tables::{Entry, harmless};
 
 /// When to colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -305,11 +305,6 @@ impl Drop for Spinner {
             bar.finish_and_clear();
         }
     }
-}
-
-/// The text without control characters, except line ends.
-pub(super) fn harmless(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
 }
 
 #[cfg(test)]

@@ -49,6 +49,9 @@ impl Serve {
             for listener in &bound {
                 output.say(&format!("{} {} {}", listener.protocol, listener.tls, listener.address));
             }
+            if let Some(address) = app.console_address() {
+                output.say(&format!("console http {address} (`postern console` signs in)"));
+            }
             if let Some(address) = app.metrics_address() {
                 output.say(&format!("metrics http {address}"));
             }

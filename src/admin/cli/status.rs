@@ -23,6 +23,7 @@ struct Document<'a> {
     process: Option<u32>,
     ready_at: Option<String>,
     listeners: Vec<ListenerDocument>,
+    console: Option<String>,
     tenants: &'a [String],
     mailboxes: Mailboxes,
     active_passwords: usize,
@@ -89,6 +90,7 @@ fn document(status: &Status) -> Document<'_> {
                 answers: listener.answers,
             })
             .collect(),
+        console: status.console.map(|address| address.to_string()),
         tenants: &status.tenants,
         mailboxes: mailboxes(status),
         active_passwords: status.active_passwords,

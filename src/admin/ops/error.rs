@@ -92,6 +92,12 @@ pub enum OpsError {
         /// The mailbox that something was to be done with.
         mailbox: Option<Mailbox>,
     },
+    /// The process that serves has no console.
+    #[error("there is no console: the configuration that is served has no [console]")]
+    NoConsole,
+    /// Nobody serves the data folder.
+    #[error("Postern is not running, so that there is no console to sign in to")]
+    NotServed,
     /// There is no tenant at all.
     #[error("the configuration has no tenant yet")]
     NoTenant,
@@ -213,6 +219,8 @@ impl Fault for OpsError {
             Self::NoRandomness => "no-randomness",
             Self::NoSignIn { .. } => "no-sign-in",
             Self::NoStore { .. } => "no-store",
+            Self::NoConsole => "no-console",
+            Self::NotServed => "not-running",
             Self::NoTenant => "no-tenant",
             Self::NotListed { .. } => "mailbox-not-listed",
             Self::QueueHeld { .. } => "queue-message-held",
@@ -263,6 +271,11 @@ impl Fault for OpsError {
             Self::Spool(error) => error.remedy(),
             Self::NoRandomness => Some("Look at the system's random number generator.".to_owned()),
             Self::NoSignIn { mailbox, .. } => Some(format!("Nothing has to be done: {mailbox} can be used as it is.")),
+            Self::NoConsole => Some(
+                "Put `[console]` with `address = \"127.0.0.1:8587\"` into the configuration, and start Postern anew."
+                    .to_owned(),
+            ),
+            Self::NotServed => Some("Start it with `postern serve`.".to_owned()),
             Self::NoTenant => {
                 Some("Add one with `postern setup`, or by hand; config/minimal.toml shows one.".to_owned())
             }

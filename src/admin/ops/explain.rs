@@ -1,10 +1,10 @@
 //! What a number, a reply, a log line or an error mail means. Needs no configuration and no store.
 
-use crate::admin::ops::require_store;
+use crate::admin::ops::{Ops, require_store};
 use crate::base::catalogue::{self, Search};
 use crate::base::{Fault, Whose};
 use crate::config::Config;
-use crate::store::{IncidentRecord, SqliteStore, Store, StoreError, Troubles};
+use crate::store::{IncidentRecord, SqliteStore, Store, StoreError};
 
 /// There is nothing to say about a text.
 #[derive(Debug, thiserror::Error)]
@@ -110,13 +110,31 @@ pub struct Explained {
 /// # Errors
 /// [`ExplainError::ReferenceUnknown`], and [`ExplainError::Store`] when the store cannot be read.
 pub async fn explain_reference(config: &Config, reference: &str) -> Result<Vec<Explained>, ExplainError> {
-    let unknown = || ExplainError::ReferenceUnknown { reference: reference.to_owned() };
     if require_store(config, None).is_err() {
-        return Err(unknown());
+        return Err(unknown(reference));
     }
     let store = SqliteStore::open(&config.data_dir).await?;
-    let found = store.incidents(reference).await?;
+    let explained = explained(&store, reference).await;
     store.close().await;
+    explained
+}
+
+impl Ops {
+    /// The same from the store that is open.
+    ///
+    /// # Errors
+    /// Those of [`explain_reference`].
+    pub async fn explain_reference(&self, reference: &str) -> Result<Vec<Explained>, ExplainError> {
+        explained(&*self.foundation.store, reference).await
+    }
+}
+
+fn unknown(reference: &str) -> ExplainError {
+    ExplainError::ReferenceUnknown { reference: reference.to_owned() }
+}
+
+async fn explained(store: &dyn Store, reference: &str) -> Result<Vec<Explained>, ExplainError> {
+    let found = store.incidents(reference).await?;
     let explained: Vec<Explained> = found
         .into_iter()
         .map(|incident| {
@@ -128,7 +146,7 @@ pub async fn explain_reference(config: &Config, reference: &str) -> Result<Vec<E
             Explained { incident, search }
         })
         .collect();
-    if explained.is_empty() { Err(unknown()) } else { Ok(explained) }
+    if explained.is_empty() { Err(unknown(reference)) } else { Ok(explained) }
 }
 
 #[cfg(test)]

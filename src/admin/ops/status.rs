@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::ErrorKind;
+use std::net::SocketAddr;
 
 use chrono::{DateTime, Utc};
 
@@ -20,6 +21,8 @@ pub struct Status {
     pub ready_at: Option<DateTime<Utc>>,
     /// Its listeners, and whether each answers.
     pub listeners: Vec<ListenerStatus>,
+    /// Where its console is.
+    pub console: Option<SocketAddr>,
     /// The tenants in the configuration.
     pub tenants: Vec<String>,
     /// Mailboxes by state: ready, needs-sign-in, needs-administrator, disabled.
@@ -161,6 +164,7 @@ impl Status {
             process: None,
             ready_at: None,
             listeners: Vec::new(),
+            console: None,
             tenants: tenants(config),
             mailboxes: STATES.map(|state| (state, 0)),
             active_passwords: 0,
@@ -270,6 +274,7 @@ impl Ops {
             process: running.as_ref().map(|running| running.process),
             ready_at: running.as_ref().map(|running| running.ready_at),
             listeners,
+            console: running.as_ref().and_then(|running| running.console),
             tenants: tenants(&self.config),
             mailboxes: STATES.map(|state| (state, rows.iter().filter(|row| row.state == state).count())),
             active_passwords: passwords.iter().filter(|row| row.state.is_in_force()).count(),

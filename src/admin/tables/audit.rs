@@ -62,6 +62,10 @@ fn more(details: &Value) -> String {
         let tenant = said(details, "tenant");
         parts.push(if tenant.is_empty() { "everything".to_owned() } else { format!("tenant {tenant}") });
     }
+    // Whoever did it from an address, which stands in the column for whom.
+    if !said(details, "address").is_empty() && !said(details, "by").is_empty() {
+        parts.push(said(details, "by"));
+    }
     for name in ["label", "queue_id", "replaces", "reason"] {
         let text = said(details, name);
         if !text.is_empty() {

@@ -1,8 +1,13 @@
 //! App passwords.
 
+use chrono::{DateTime, TimeDelta, Utc};
+
 use crate::admin::ops::{PasswordRow, PasswordState};
 use crate::admin::tables::{Column, Entry, Facts, or_never, scope, span_words, timestamp};
 use crate::base::Protocol;
+
+/// What a program is called that did not say its name.
+pub(in crate::admin::tables) const NAMELESS: &str = "a program that did not say its name";
 
 /// The list.
 pub(in crate::admin) fn list(rows: &[PasswordRow]) -> Vec<Column> {
@@ -39,6 +44,39 @@ fn senders(row: &PasswordRow) -> Entry {
         (true, true) => format!("any, replaced by {}", row.mailbox).into(),
         (false, true) => format!("{allowed}; replaced by {}", row.mailbox).into(),
     }
+}
+
+/// Those that end soon: when, whose they are, and who uses them.
+pub(in crate::admin) fn ending(rows: &[PasswordRow], now: DateTime<Utc>) -> Vec<Column> {
+    let texts = |text: fn(&PasswordRow) -> String| rows.iter().map(text).map(Entry::from);
+    let used_by = |row: &PasswordRow| match &row.tracking.last {
+        Some(last) => format!("{}, {}", last.client.as_deref().unwrap_or(NAMELESS), last.address),
+        None => String::new(),
+    };
+    vec![
+        Column::fixed("ID", texts(|row| row.id.clone())),
+        Column::fixed("ENDS", rows.iter().map(ends)),
+        Column::fixed("IN", rows.iter().map(|row| left(row, now))),
+        Column::fixed("MAILBOX", texts(|row| row.mailbox.to_string())),
+        Column::fixed("LABEL", texts(|row| row.label.clone())),
+        Column::loose("OWNER", texts(|row| row.tracking.owner.clone().unwrap_or_default())),
+        Column::loose("LAST USED", rows.iter().map(|row| or_never(row.last_used_at))),
+        Column::loose("BY", texts(used_by)),
+    ]
+}
+
+/// How long it still works.
+fn left(row: &PasswordRow, now: DateTime<Utc>) -> Entry {
+    let Some(end) = row.expires_at else { return "".into() };
+    let left = (end - now).max(TimeDelta::zero());
+    let text = match (left.num_days(), left.num_hours()) {
+        (0, 0) => "less than an hour".to_owned(),
+        (0, 1) => "1 hour".to_owned(),
+        (0, hours) => format!("{hours} hours"),
+        (1, _) => "1 day".to_owned(),
+        (days, _) => format!("{days} days"),
+    };
+    if left < TimeDelta::days(7) { Entry::Bad(text) } else { text.into() }
 }
 
 /// Everything that is known of one.
@@ -121,7 +159,7 @@ fn still_uses(row: &PasswordRow) -> Entry {
     let used = row.last_used_at.zip(row.replaced_at).is_some_and(|(used, replaced)| used > replaced);
     match row.tracking.last.as_ref().filter(|_| used) {
         Some(last) => {
-            let client = last.client.as_deref().unwrap_or("a program that did not say its name");
+            let client = last.client.as_deref().unwrap_or(NAMELESS);
             Entry::Bad(format!("{client}, {}", last.address))
         }
         None => Entry::Good("nobody".to_owned()),

@@ -1,6 +1,7 @@
 //! What an app password is bound to beside protocols, networks and senders, and how it is used.
 
 use crate::admin::ops::PasswordRow;
+use crate::admin::tables::passwords::NAMELESS;
 use crate::admin::tables::{Facts, timestamp};
 use crate::store::UseScope;
 
@@ -77,7 +78,7 @@ pub(super) fn tracking_cells(row: &PasswordRow) -> Facts {
     let mut cells = Facts::new();
     let tracking = &row.tracking;
     if let Some(last) = &tracking.last {
-        let client = last.client.as_deref().unwrap_or("a program that did not say its name");
+        let client = last.client.as_deref().unwrap_or(NAMELESS);
         let tls = match last.tls.as_deref() {
             None | Some("none") => "without TLS".to_owned(),
             Some(version) => version.replace('_', "."),

@@ -20,6 +20,9 @@ pub(in crate::admin) fn facts(status: &Status) -> Vec<(String, Entry)> {
             if listener.answers { Entry::Good("answers".into()) } else { Entry::Bad("does not answer".into()) };
         add(&name, answers);
     }
+    if let Some(address) = status.console {
+        add("console", format!("http://{address} (`postern console` signs in)").into());
+    }
     let tenants = match status.tenants.as_slice() {
         [] => Entry::Bad("none".to_owned()),
         names => names.join(", ").into(),

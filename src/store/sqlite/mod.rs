@@ -3,6 +3,7 @@
 mod app_passwords;
 mod audit;
 mod bans;
+mod console;
 mod journal;
 mod mailboxes;
 mod queue;
@@ -168,6 +169,7 @@ fn migrations() -> Migrator {
         migration(20, "bans", include_str!("../migrations/sqlite/0020_bans.sql")),
         migration(21, "reminded", include_str!("../migrations/sqlite/0021_reminded.sql")),
         migration(22, "sent_copies", include_str!("../migrations/sqlite/0022_sent_copies.sql")),
+        migration(23, "console_links", include_str!("../migrations/sqlite/0023_console_links.sql")),
     ])
 }
 

@@ -6,7 +6,7 @@ use toml::Value;
 
 use crate::admin::ops::setup::{NewCredential, NewTenant, SetupError};
 use crate::base::Protocol;
-use crate::config::{Cloud, Listener};
+use crate::config::{Cloud, Config, Listener};
 
 /// A whole new configuration in `folder`: `data_dir` (none means the system's own), listeners for `protocols`, and the tenant.
 ///
@@ -35,6 +35,11 @@ pub fn new_file(
         text.push_str(&line("tls", listener.tls.name()));
         text.push('\n');
     }
+    text.push_str(
+        "# What an administrator looks at in a browser on this machine; `postern console` signs in.\n[console]\n",
+    );
+    text.push_str(&line("address", Config::DEFAULT_CONSOLE.to_string()));
+    text.push('\n');
     text.push_str(&tenant_block(tenant, folder)?);
     Ok(text)
 }
@@ -176,6 +181,9 @@ tls = "starttls"
 protocol = "smtp"
 address = "127.0.0.1:1465"
 tls = "implicit"
+
+[console]
+address = "127.0.0.1:8587"
 
 [[tenant]]
 name = "contoso"

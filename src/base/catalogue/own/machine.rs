@@ -73,6 +73,24 @@ pub(in crate::base::catalogue) static MACHINE: &[Entry] = &[
         ..COMMAND
     },
     Entry {
+        code: "no-console",
+        title: "there is no console",
+        what: "The configuration that is served has no [console], so that there is nothing to sign in to. What it would show, the lists and \
+               `postern status` show as well.",
+        remedy: &[
+            Step::Do("Put `[console]` with `address = \"127.0.0.1:8587\"` into the configuration, and start Postern anew."),
+            Step::Run("sudo systemctl restart postern"),
+        ],
+        ..COMMAND
+    },
+    Entry {
+        code: "not-running",
+        title: "nobody serves this data folder",
+        what: "What was to be done needs Postern running, and no process serves the data folder of this configuration.",
+        remedy: &[Step::Do("Start it:"), Step::Run("postern serve")],
+        ..COMMAND
+    },
+    Entry {
         code: "still-serving",
         title: "that can only be done while Postern is stopped",
         what: "A process serves this data folder, and would go on with what is to end.",

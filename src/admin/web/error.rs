@@ -1,0 +1,55 @@
+//! What goes wrong behind a page, told on one.
+
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use maud::html;
+use tracing::warn;
+
+use crate::admin::ops::{ExplainError, OpsError};
+use crate::admin::web::markup::{page, words};
+use crate::base::Fault;
+
+/// A page that cannot be shown.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::admin::web) enum WebError {
+    /// What was looked for cannot be found, or read.
+    #[error(transparent)]
+    Explain(#[from] ExplainError),
+    /// An act failed.
+    #[error(transparent)]
+    Ops(#[from] OpsError),
+}
+
+impl WebError {
+    fn fault(&self) -> &dyn Fault {
+        match self {
+            Self::Explain(error) => error,
+            Self::Ops(error) => error,
+        }
+    }
+
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Explain(ExplainError::NothingKnown { .. } | ExplainError::ReferenceUnknown { .. })
+            | Self::Ops(
+                OpsError::NotListed { .. } | OpsError::PasswordUnknown { .. } | OpsError::QueueUnknown { .. },
+            ) => StatusCode::NOT_FOUND,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}
+
+impl IntoResponse for WebError {
+    fn into_response(self) -> Response {
+        let (status, remedy) = (self.status(), self.fault().remedy());
+        if status.is_server_error() {
+            warn!(code = self.fault().code(), remedy, "a page of the console cannot be shown: {self}");
+        }
+        let body = html! {
+            p.bad { (words(&self.to_string())) }
+            @if let Some(remedy) = &remedy { p { (words(remedy)) } }
+            p { a href="." { "Back" } }
+        };
+        (status, page("That cannot be shown", None, &body)).into_response()
+    }
+}
