@@ -79,7 +79,7 @@ pub(in crate::admin::web) fn words(text: &str) -> Markup {
 }
 
 fn in_line(line: &str) -> Markup {
-    let is_whole = line.matches('`').count() % 2 == 0;
+    let is_whole = line.matches('`').count().is_multiple_of(2);
     html! {
         @if is_whole {
             @for (number, part) in line.split('`').enumerate() {

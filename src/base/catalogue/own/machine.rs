@@ -78,7 +78,9 @@ pub(in crate::base::catalogue) static MACHINE: &[Entry] = &[
         what: "The configuration that is served has no [console], so that there is nothing to sign in to. What it would show, the lists and \
                `postern status` show as well.",
         remedy: &[
-            Step::Do("Put `[console]` with `address = \"127.0.0.1:8587\"` into the configuration, and start Postern anew."),
+            Step::Do(
+                "Put `[console]` with `address = \"127.0.0.1:8587\"` into the configuration, and start Postern anew.",
+            ),
             Step::Run("sudo systemctl restart postern"),
         ],
         ..COMMAND
