@@ -39,7 +39,7 @@ pub use self::rows::{
     Rotate, Rotated,
 };
 pub use self::sign_in::SignInDesk;
-pub use self::status::{ListenerStatus, NotWell, Status, Waiting};
+pub use self::status::{ListenerStatus, NotWell, Status};
 pub use self::strength::Strength;
 
 /// The administrative acts on one configuration and its store.

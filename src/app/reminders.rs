@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde_json::json;
 use tracing::{info, warn};
 
-use crate::auth::reminder_stage;
+use crate::auth::{Successors, reminder_stage};
 use crate::base::{Fault, Protocol};
 use crate::config;
 use crate::delivery::{Delivery, Notice};
@@ -36,8 +36,9 @@ impl Reminders {
                 return;
             }
         };
+        let successors = Successors::among(&records);
         for record in &records {
-            let Some(stage) = reminder_stage(record, &records, now) else { continue };
+            let Some(stage) = reminder_stage(record, &successors, now) else { continue };
             match store.note_reminded(&record.id, stage).await {
                 Ok(true) => self.tell(record, now).await,
                 Ok(false) => {}

@@ -1,5 +1,7 @@
 //! App passwords that end by themselves soon.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 
 use crate::store::AppPasswordRecord;
@@ -7,14 +9,35 @@ use crate::store::AppPasswordRecord;
 /// The days before the end at which to speak of it.
 const REMIND_AT_DAYS: [i64; 3] = [30, 7, 1];
 
-/// Which of the days before its end has come (30, 7 or 1), for an app password of `all` that is in force and has no successor that outlives it.
-pub fn reminder_stage(record: &AppPasswordRecord, all: &[AppPasswordRecord], now: DateTime<Utc>) -> Option<i64> {
+/// Which app passwords were issued in the place of which. Made once for all of them, as there may be many.
+#[derive(Debug, Default)]
+pub struct Successors<'r>(HashMap<&'r str, Vec<&'r AppPasswordRecord>>);
+
+impl<'r> Successors<'r> {
+    /// Those among these.
+    pub fn among(records: &'r [AppPasswordRecord]) -> Self {
+        let mut successors: HashMap<&str, Vec<&AppPasswordRecord>> = HashMap::new();
+        for record in records {
+            if let Some(replaces) = &record.replaces {
+                successors.entry(replaces).or_default().push(record);
+            }
+        }
+        Self(successors)
+    }
+
+    /// Those of the one with this ID, in their order, revoked ones too.
+    pub fn of(&self, id: &str) -> &[&'r AppPasswordRecord] {
+        self.0.get(id).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// Which of the days before its end has come (30, 7 or 1), for an app password that is in force and has no successor that outlives it.
+pub fn reminder_stage(record: &AppPasswordRecord, successors: &Successors<'_>, now: DateTime<Utc>) -> Option<i64> {
     let end = record.expires_at.filter(|end| *end > now && record.revoked_at.is_none())?;
-    let has_successor = all.iter().any(|other| {
-        other.replaces.as_ref() == Some(&record.id)
-            && other.revoked_at.is_none()
-            && other.expires_at.is_none_or(|other_end| other_end > end)
-    });
+    let outlives_it = |other: &&AppPasswordRecord| {
+        other.revoked_at.is_none() && other.expires_at.is_none_or(|other_end| other_end > end)
+    };
+    let has_successor = successors.of(&record.id).iter().any(outlives_it);
     if has_successor {
         return None;
     }
@@ -73,7 +96,7 @@ mod tests {
             (1, 5, None),
         ] {
             let record = record(life, left, now);
-            assert_eq!(reminder_stage(&record, std::slice::from_ref(&record), now), expected, "{life} {left}");
+            assert_eq!(reminder_stage(&record, &Successors::default(), now), expected, "{life} {left}");
         }
         let old = record(90, 24, now);
         let new = AppPasswordRecord {
@@ -82,8 +105,17 @@ mod tests {
             expires_at: None,
             ..old.clone()
         };
-        assert_eq!(reminder_stage(&old, &[old.clone(), new.clone()], now), None);
+        let stage = |among: &[AppPasswordRecord]| reminder_stage(&old, &Successors::among(among), now);
+        assert_eq!(stage(&[old.clone(), new.clone()]), None);
         let revoked = AppPasswordRecord { revoked_at: Some(now), ..new };
-        assert_eq!(reminder_stage(&old, &[old.clone(), revoked], now), Some(1));
+        assert_eq!(stage(&[old.clone(), revoked.clone()]), Some(1));
+        let shorter = AppPasswordRecord {
+            revoked_at: None,
+            expires_at: old.expires_at.map(|end| end - chrono::Duration::hours(1)),
+            ..revoked.clone()
+        };
+        assert_eq!(stage(&[old.clone(), shorter]), Some(1));
+        let another = AppPasswordRecord { replaces: Some("other".to_owned()), revoked_at: None, ..revoked.clone() };
+        assert_eq!(stage(&[another, revoked]), Some(1));
     }
 }

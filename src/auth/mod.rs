@@ -30,7 +30,7 @@ use crate::store::{AppPasswordRecord, BanRecord, FirstUse, LastUse, MailboxRecor
 use crate::wire::sasl::Claim;
 use crate::wire::smtp::RcptTo;
 
-pub use self::ending::reminder_stage;
+pub use self::ending::{Successors, reminder_stage};
 pub use self::error::{AuthError, Refusal};
 pub use self::policy::{Cleared, Permit};
 pub use self::quota::Counted;

@@ -23,7 +23,7 @@ pub use self::bans::{BanRecord, Bans};
 pub use self::console::{ConsoleLinkRecord, ConsoleLinks};
 pub use self::journal::{JournalEntry, JournalFilter, JournalOutcome, Journaled, Route};
 pub use self::queue::{
-    AttemptEnd, Certainty, Doubt, Ending, HELD_CODE, LIMITS_CODE, Obstacle, Queue, QueueState, QueueWish,
+    AttemptEnd, Certainty, Doubt, Ending, HELD_CODE, LIMITS_CODE, Obstacle, Queue, QueueState, QueueTally, QueueWish,
     QueuedMessage, QueuedOf, QueuedRecipient, RecipientState, Told,
 };
 pub use self::sqlite::SqliteStore;

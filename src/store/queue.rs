@@ -271,6 +271,23 @@ pub enum QueuedOf<'a> {
     Password(&'a str),
 }
 
+/// The messages that wait, counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueTally {
+    /// All of them.
+    pub messages: u64,
+    /// Of these, those that wait for somebody to mend the set-up.
+    pub for_setup: u64,
+    /// Of these, those that the administrator holds.
+    pub held: u64,
+    /// Of these, delivery reports that cannot be delivered.
+    pub stuck_reports: u64,
+    /// Of these, messages that may have arrived and cannot be found.
+    pub unknown: u64,
+    /// When the oldest was accepted.
+    pub oldest_at: Option<DateTime<Utc>>,
+}
+
 /// The messages that wait. What is written is flushed to disk when a call returns.
 #[async_trait]
 pub trait Queue: Send + Sync {
@@ -281,6 +298,12 @@ pub trait Queue: Send + Sync {
 
     /// All messages, the oldest first.
     async fn queued(&self) -> Result<Vec<QueuedMessage>, StoreError>;
+
+    /// The oldest `most` messages.
+    async fn queued_first(&self, most: u32) -> Result<Vec<QueuedMessage>, StoreError>;
+
+    /// How many messages wait, and how many of them for somebody.
+    async fn queue_tally(&self) -> Result<QueueTally, StoreError>;
 
     /// How many messages wait for what, and when the oldest was accepted.
     async fn queue_depth(&self) -> Result<(Vec<(QueueState, u64)>, Option<DateTime<Utc>>), StoreError>;

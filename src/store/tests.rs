@@ -493,3 +493,24 @@ async fn the_journal_is_searched_counted_and_shortened() {
     assert_eq!(store.prune_journal(at(800)).await.unwrap(), 3);
     assert_eq!(found(JournalFilter::default(), 9).await.len(), 2);
 }
+
+#[tokio::test]
+async fn a_link_to_the_console_is_taken_once_and_not_when_it_is_over() {
+    let (store, _folder) = store().await;
+    let link = |number: u8, second| ConsoleLinkRecord {
+        digest: [number; 32],
+        created_by: "root".to_owned(),
+        expires_at: at(second),
+    };
+    for number in 1..=3 {
+        store.add_console_link(&link(number, 10 * i64::from(number)), at(0)).await.unwrap();
+    }
+    assert_eq!(store.take_console_link(&[9; 32], at(5)).await.unwrap(), None);
+    assert_eq!(store.take_console_link(&[1; 32], at(10)).await.unwrap(), None, "its time has come");
+    assert_eq!(store.take_console_link(&[2; 32], at(19)).await.unwrap(), Some(link(2, 20)));
+    assert_eq!(store.take_console_link(&[2; 32], at(19)).await.unwrap(), None, "once");
+    // What is over is forgotten, what is not stays.
+    store.add_console_link(&link(4, 90), at(20)).await.unwrap();
+    assert_eq!(store.take_console_link(&[1; 32], at(0)).await.unwrap(), None);
+    assert_eq!(store.take_console_link(&[3; 32], at(20)).await.unwrap(), Some(link(3, 30)));
+}

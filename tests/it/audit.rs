@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use chrono::DateTime;
 use postern::base::{Clock, Mailbox, Protocol, Secret};
+use postern::foundation::Foundation;
 use postern::store::{AuditFilter, AuditKind, Audited, SqliteStore};
 use postern::telemetry::audit::{Audit, Findings, LoginSeen};
 use serde_json::{Value, json};
@@ -579,4 +580,31 @@ async fn what_administrators_do_and_who_logs_in_can_be_read_exported_and_verifie
     let (status, _, told) = run(&["audit", "settle"]);
     assert_eq!(status, Some(0));
     assert!(told.contains("nothing is broken"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chain_that_was_settled_while_a_process_began_is_known_to_be_another() {
+    let mut world = World::start().await;
+    let password = world.issue("alice@contoso.test").await;
+    world.stop_serving().await;
+    let early = Foundation::open(&world.config).await.unwrap();
+    let mut settling = Foundation::open(&world.config).await.unwrap();
+    assert!(!early.is_superseded(&world.config).unwrap());
+    let before = early.audit.instance().to_owned();
+    let next = settling.new_chain().unwrap();
+    settling.go_on_with(&world.config, &next).unwrap();
+    assert!(early.is_superseded(&world.config).unwrap(), "whoever had opened it before has to open it anew");
+    assert!(!settling.is_superseded(&world.config).unwrap());
+    let late = Foundation::open(&world.config).await.unwrap();
+    assert_eq!(late.audit.instance(), next.instance());
+
+    // Whoever serves from now on writes to the new one.
+    world.serve().await;
+    assert!(world.imap("alice@contoso.test", &password).await.1.starts_with("in OK "));
+    world.stop_serving().await;
+    let of = async |instance: &str| late.store.audit_behind(instance, 0, 1000).await.unwrap();
+    let has_login =
+        |records: &[postern::store::AuditRecord]| records.iter().any(|record| record.entry.kind == AuditKind::Login);
+    assert!(has_login(&of(next.instance()).await));
+    assert!(!has_login(&of(&before).await));
 }

@@ -35,9 +35,9 @@ struct Document<'a> {
 
 #[derive(Serialize)]
 struct WaitingDocument {
-    messages: usize,
-    for_setup: usize,
-    held: usize,
+    messages: u64,
+    for_setup: u64,
+    held: u64,
     oldest_at: Option<String>,
 }
 

@@ -5,7 +5,7 @@ use crate::admin::ops::strength::{Strength, unfit};
 use crate::admin::ops::{
     Adopted, IssueRequest, Issued, Ops, OpsError, PasswordRow, PasswordState, RevokeOutcome, Rotate, Rotated, Undo,
 };
-use crate::auth::{app_password, reminder_stage};
+use crate::auth::{Successors, app_password, reminder_stage};
 use crate::base::{Protocol, Secret};
 use crate::store::{AppPasswordRecord, Rotation, Tracking, UseScope, Verifier};
 
@@ -25,7 +25,7 @@ impl Ops {
             return Err(self.not_listed(&record.mailbox).await);
         }
         self.noted("password issued", Some(&record.mailbox), Some(&record.id), what_for(&record)).await;
-        Ok(Issued { password, row: self.password_row(record, &[]) })
+        Ok(Issued { password, row: self.password_row(record, &Successors::default()) })
     }
 
     /// Takes a secret that a device holds already as an app password of the mailbox, for this secret to the letter.
@@ -79,7 +79,7 @@ impl Ops {
         more["guesses_log10"] = (strength.guesses_log10.floor() as i64).into();
         more["forced"] = (!strength.is_enough()).into();
         self.noted("password adopted", Some(&record.mailbox), Some(&record.id), more).await;
-        Ok(Adopted { row: self.password_row(record, &[]), strength })
+        Ok(Adopted { row: self.password_row(record, &Successors::default()), strength })
     }
 
     /// The record of a new one, but for its ID and what is compared with it.
@@ -189,13 +189,13 @@ impl Ops {
         match self.foundation.store.rotate_app_password(&record, old_ends_at, ends_unused).await? {
             Rotation::Done => {}
             Rotation::Ended => {
-                if let Some(by) = self.password_row(old.clone(), &records).replaced_by {
+                if let Some(by) = self.password_row(old.clone(), &Successors::among(&records)).replaced_by {
                     return Err(OpsError::PasswordReplaced { id: old.id, by });
                 }
                 return Err(OpsError::PasswordOver { id: old.id, mailbox: old.mailbox, label: old.label });
             }
             Rotation::Replaced => {
-                let by = self.password_row(old.clone(), &records).replaced_by.unwrap_or_default();
+                let by = self.password_row(old.clone(), &Successors::among(&records)).replaced_by.unwrap_or_default();
                 return Err(OpsError::PasswordReplaced { id: old.id, by });
             }
             Rotation::NotListed => return Err(self.not_listed(&old.mailbox).await),
@@ -203,7 +203,7 @@ impl Ops {
         let more =
             serde_json::json!({ "label": record.label, "replaces": old.id, "old_ends_at": old_ends_at.to_rfc3339() });
         self.noted("password rotated", Some(&record.mailbox), Some(&record.id), more).await;
-        let row = self.password_row(record.clone(), &[]);
+        let row = self.password_row(record.clone(), &Successors::default());
         let undo = Undo { record, old_ended_at: old.expires_at };
         Ok(Rotated { issued: Issued { password, row }, old_ends_at, undo })
     }
@@ -220,16 +220,14 @@ impl Ops {
         Ok(())
     }
 
-    fn password_row(&self, record: AppPasswordRecord, all: &[AppPasswordRecord]) -> PasswordRow {
+    fn password_row(&self, record: AppPasswordRecord, successors: &Successors<'_>) -> PasswordRow {
         let now = self.clock.now();
         let is_over = |record: &AppPasswordRecord| record.expires_at.is_some_and(|end| end <= now);
-        let has_its_place = |other: &&AppPasswordRecord| {
-            other.replaces.as_ref() == Some(&record.id) && other.revoked_at.is_none() && !is_over(other)
-        };
-        let successor = all.iter().find(has_its_place);
+        let is_in_force = |other: &&&AppPasswordRecord| other.revoked_at.is_none() && !is_over(other);
+        let successor = successors.of(&record.id).iter().find(is_in_force);
         let (replaced_by, replaced_at) =
             (successor.map(|other| other.id.clone()), successor.map(|other| other.created_at));
-        let ends_within_days = reminder_stage(&record, all, now);
+        let ends_within_days = reminder_stage(&record, successors, now);
         let has_lapsed = record.first_use.is_none() && record.scope.activate_by.is_some_and(|by| by <= now);
         let state = if record.revoked_at.is_some() {
             PasswordState::Revoked
@@ -271,7 +269,8 @@ impl Ops {
     /// When the store cannot be read.
     pub async fn passwords(&self) -> Result<Vec<PasswordRow>, OpsError> {
         let records = self.foundation.store.app_passwords().await?;
-        Ok(records.iter().map(|record| self.password_row(record.clone(), &records)).collect())
+        let successors = Successors::among(&records);
+        Ok(records.iter().map(|record| self.password_row(record.clone(), &successors)).collect())
     }
 
     /// One app password.

@@ -9,6 +9,14 @@ use crate::delivery::{recipient_of, sender_of};
 use crate::store::{JournalEntry, JournalFilter, JournalOutcome, QueueState, QueueWish, QueuedMessage, QueuedOf};
 
 impl Ops {
+    /// The oldest `most` messages that wait.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn queue_first(&self, most: u32) -> Result<Vec<QueuedMessage>, OpsError> {
+        Ok(self.foundation.store.queued_first(most).await?)
+    }
+
     /// All messages that wait, the oldest first.
     ///
     /// # Errors

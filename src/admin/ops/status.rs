@@ -10,7 +10,7 @@ use crate::admin::ops::greeting::{self, Greeting};
 use crate::admin::ops::{MailboxRow, MailboxState, Ops, OpsError, has_no_store};
 use crate::config::Config;
 use crate::foundation::{self, Bound, FoundationError, Running};
-use crate::store::{QueueState, QueuedMessage, StoreError};
+use crate::store::{QueueTally, StoreError};
 
 /// What `postern status` shows.
 #[derive(Clone, Debug)]
@@ -32,72 +32,32 @@ pub struct Status {
     /// Those of them that end within 30 days, with nothing in their place.
     pub ending_passwords: usize,
     /// The messages that wait.
-    pub waiting: Waiting,
+    pub waiting: QueueTally,
     /// What is not well.
     pub troubles: Vec<NotWell>,
 }
 
-/// The messages that wait.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Waiting {
-    /// All of them.
-    pub messages: usize,
-    /// Of these, those that wait for somebody to mend the set-up.
-    pub for_setup: usize,
-    /// Of these, those that the administrator holds.
-    pub held: usize,
-    /// Of these, delivery reports that cannot be delivered.
-    pub stuck_reports: usize,
-    /// Of these, messages that may have arrived and cannot be found.
-    pub unknown: usize,
-    /// When the oldest was accepted.
-    pub oldest_at: Option<DateTime<Utc>>,
-}
-
-/// Whether it is held because nobody knows whether it has arrived.
-fn is_unknown(message: &QueuedMessage) -> bool {
-    message.obstacle.as_ref().is_some_and(|obstacle| obstacle.code == "outcome-unknown")
-}
-
-impl Waiting {
-    fn of(queue: &[QueuedMessage]) -> Self {
-        let of = |state| queue.iter().filter(|message| message.state == state).count();
-        Self {
-            messages: queue.len(),
-            for_setup: of(QueueState::HeldForSetup),
-            held: of(QueueState::Held),
-            stuck_reports: queue.iter().filter(|one| one.is_report && one.state == QueueState::Held).count(),
-            unknown: queue.iter().filter(|one| one.state == QueueState::Held && is_unknown(one)).count(),
-            oldest_at: queue.iter().map(|message| message.accepted_at).min(),
-        }
-    }
-
-    /// That mail waits for somebody.
-    fn troubles(&self) -> impl Iterator<Item = NotWell> {
-        let reports = (self.stuck_reports > 0).then(|| {
-            NotWell::new(
-                format!("delivery reports that cannot be delivered themselves: {}", self.stuck_reports),
-                "Read them with `postern queue list` and `postern queue show ID`, tell the sender, and drop or release them.",
-            )
-        });
-        let unknown = (self.unknown > 0).then(|| {
-            NotWell::new(
-                format!("messages that may have arrived and cannot be found: {}", self.unknown),
-                "Read them with `postern queue list`, ask whether they arrived, and drop or release them.",
-            )
-        });
-        self.for_setup().into_iter().chain(reports).chain(unknown)
-    }
-
-    fn for_setup(&self) -> Option<NotWell> {
-        let messages = if self.for_setup == 1 { "message waits" } else { "messages wait" };
-        (self.for_setup > 0).then(|| {
-            NotWell::new(
-                format!("{} {messages} for somebody to mend the set-up", self.for_setup),
-                "See what is in the way: `postern queue list`. They go out by themselves afterwards.",
-            )
-        })
-    }
+/// That mail waits for somebody.
+fn of_queue(waiting: &QueueTally) -> impl Iterator<Item = NotWell> + use<> {
+    let messages = if waiting.for_setup == 1 { "message waits" } else { "messages wait" };
+    let told = [
+        (
+            waiting.for_setup,
+            format!("{} {messages} for somebody to mend the set-up", waiting.for_setup),
+            "See what is in the way: `postern queue list`. They go out by themselves afterwards.",
+        ),
+        (
+            waiting.stuck_reports,
+            format!("delivery reports that cannot be delivered themselves: {}", waiting.stuck_reports),
+            "Read them with `postern queue list` and `postern queue show ID`, tell the sender, and drop or release them.",
+        ),
+        (
+            waiting.unknown,
+            format!("messages that may have arrived and cannot be found: {}", waiting.unknown),
+            "Read them with `postern queue list`, ask whether they arrived, and drop or release them.",
+        ),
+    ];
+    told.into_iter().filter(|(count, ..)| *count > 0).map(|(_, said, remedy)| NotWell::new(said, remedy))
 }
 
 /// Something that is not well.
@@ -169,7 +129,7 @@ impl Status {
             mailboxes: STATES.map(|state| (state, 0)),
             active_passwords: 0,
             ending_passwords: 0,
-            waiting: Waiting::default(),
+            waiting: QueueTally::default(),
             troubles,
         }
     }
@@ -268,8 +228,8 @@ impl Ops {
         let rows = self.mailboxes().await?;
         troubles.extend(of_mailboxes(&rows));
         let passwords = self.passwords().await?;
-        let waiting = Waiting::of(&self.foundation.store.queued().await?);
-        troubles.extend(waiting.troubles());
+        let waiting = self.foundation.store.queue_tally().await?;
+        troubles.extend(of_queue(&waiting));
         Ok(Status {
             process: running.as_ref().map(|running| running.process),
             ready_at: running.as_ref().map(|running| running.ready_at),

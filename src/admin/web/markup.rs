@@ -29,7 +29,7 @@ pub(in crate::admin::web) fn page(title: &str, visitor: Option<&Visitor>, body: 
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
-                title { (title) " · Postern" }
+                title { (harmless(title)) " · Postern" }
                 link rel="stylesheet" href="/style.css";
             }
             body {

@@ -13,8 +13,8 @@ use crate::store::queue::{
     QueuedMessage, QueuedOf, QueuedRecipient, Told,
 };
 use crate::store::sqlite::queue::rows::{doubt, forget_doubt, insert, message, note_doubt, recipient, whole};
-use crate::store::sqlite::{SqliteStore, address, column, failed, time};
-use crate::store::{JournalEntry, StoreError};
+use crate::store::sqlite::{SqliteStore, address, column, failed, optional_time, time};
+use crate::store::{JournalEntry, QueueTally, StoreError};
 
 #[async_trait]
 impl Queue for SqliteStore {
@@ -80,6 +80,43 @@ impl Queue for SqliteStore {
         }
         reading.commit().await?;
         Ok(messages)
+    }
+
+    async fn queued_first(&self, most: u32) -> Result<Vec<QueuedMessage>, StoreError> {
+        let mut reading = self.begin_reading().await?;
+        let rows = sqlx::query("SELECT * FROM queued_message ORDER BY accepted_at, rowid LIMIT $1")
+            .bind(most)
+            .fetch_all(reading.connection()?)
+            .await
+            .map_err(failed)?;
+        let mut messages = Vec::with_capacity(rows.len());
+        for row in rows {
+            messages.extend(whole(reading.connection()?, Some(row)).await?);
+        }
+        reading.commit().await?;
+        Ok(messages)
+    }
+
+    async fn queue_tally(&self) -> Result<QueueTally, StoreError> {
+        let row = sqlx::query(
+            "SELECT COUNT(*) AS messages, COUNT(*) FILTER (WHERE state = 'held-for-setup') AS for_setup, \
+             COUNT(*) FILTER (WHERE state = 'held') AS held, \
+             COUNT(*) FILTER (WHERE state = 'held' AND is_report = 1) AS stuck_reports, \
+             COUNT(*) FILTER (WHERE state = 'held' AND code = 'outcome-unknown') AS unknown, \
+             MIN(accepted_at) AS oldest_at FROM queued_message",
+        )
+        .fetch_one(&self.pool)
+        .await
+        .map_err(failed)?;
+        let count = |name| column::<i64>(&row, name).map(|count| u64::try_from(count).unwrap_or_default());
+        Ok(QueueTally {
+            messages: count("messages")?,
+            for_setup: count("for_setup")?,
+            held: count("held")?,
+            stuck_reports: count("stuck_reports")?,
+            unknown: count("unknown")?,
+            oldest_at: optional_time(&row, "oldest_at")?,
+        })
     }
 
     async fn queue_depth(&self) -> Result<(Vec<(QueueState, u64)>, Option<DateTime<Utc>>), StoreError> {

@@ -452,3 +452,31 @@ async fn an_answer_to_one_attempt_says_nothing_of_the_one_before() {
     assert_eq!(left.open_doubts().collect::<Vec<_>>(), [&doubt]);
     assert_eq!(left.unknown_at(), Some(at(61)));
 }
+
+#[tokio::test]
+async fn what_waits_is_counted_and_its_beginning_shown_without_reading_all_of_it() {
+    let (store, _folder) = store().await;
+    assert_eq!(store.queue_tally().await.unwrap(), QueueTally::default());
+    let unknown = || Some(Obstacle { code: "outcome-unknown".to_owned(), reason: "lost".to_owned(), remedy: None });
+    let base = |id: &str, second, state| QueuedMessage { state, ..queued(id, second) };
+    for message in [
+        base("waiting", 5, QueueState::Waiting),
+        base("setup", 4, QueueState::HeldForSetup),
+        base("held", 3, QueueState::Held),
+        QueuedMessage { is_report: true, ..base("report", 2, QueueState::Held) },
+        QueuedMessage { obstacle: unknown(), ..base("lost", 1, QueueState::Held) },
+        // That may be found yet.
+        QueuedMessage { obstacle: unknown(), ..base("looked-for", 6, QueueState::Waiting) },
+    ] {
+        store.enqueue(&message).await.unwrap();
+    }
+    let tally = store.queue_tally().await.unwrap();
+    let expected =
+        QueueTally { messages: 6, for_setup: 1, held: 3, stuck_reports: 1, unknown: 1, oldest_at: Some(at(1)) };
+    assert_eq!(tally, expected);
+    let all = store.queued().await.unwrap();
+    for most in [0, 1, 3, 6, 100] {
+        let first: Vec<QueuedMessage> = all.iter().take(most as usize).cloned().collect();
+        assert_eq!(store.queued_first(most).await.unwrap(), first, "{most}");
+    }
+}

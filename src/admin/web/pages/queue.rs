@@ -13,23 +13,22 @@ use crate::admin::web::{Console, Visitor};
 use crate::store::JournalFilter;
 
 /// How many stand on a page.
-const MOST: usize = 200;
+const MOST: u32 = 200;
 
 /// `GET /s/PLACE/queue`
 pub(in crate::admin::web) async fn list(
     State(console): State<Console>,
     Extension(visitor): Extension<Visitor>,
 ) -> Result<Html<String>, WebError> {
-    let mut messages = console.0.ops.queue().await?;
-    let count = messages.len();
-    messages.truncate(MOST);
+    let messages = console.0.ops.queue_first(MOST).await?;
+    let is_full = u32::try_from(messages.len()).is_ok_and(|count| count == MOST);
     let body = html! {
         @if messages.is_empty() {
             p.faint { "No mail is waiting." }
         } @else {
             (markup::list(tables::queue(&messages), |id| Some(visitor.path(&format!("queue/{}", part(id))))))
-            @if count > messages.len() {
-                p.faint { "These are the oldest " (messages.len()) " of " (count) "; " code { "postern queue list" } " shows all." }
+            @if is_full {
+                p.faint { "These are the oldest " (MOST) "; " code { "postern queue list" } " shows all." }
             }
         }
     };
@@ -65,7 +64,7 @@ pub(in crate::admin::web) async fn sent(
     State(console): State<Console>,
     Extension(visitor): Extension<Visitor>,
 ) -> Result<Html<String>, WebError> {
-    let entries = console.0.ops.journal(&JournalFilter::default(), 200).await?;
+    let entries = console.0.ops.journal(&JournalFilter::default(), MOST).await?;
     let body = html! {
         @if entries.is_empty() {
             p.faint { "The journal has nothing." }
