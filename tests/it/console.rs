@@ -237,7 +237,9 @@ async fn what_ends_soon_stands_in_front_and_what_others_wrote_is_text() {
     let overview = browser.get("").await;
     assert!(overview.body.contains("None ends within 30 days"), "{}", overview.body);
 
-    assert_eq!(browser.get("passwords/unknown").await.status, 404);
+    let unknown = browser.get("passwords/unknown").await;
+    assert_eq!(unknown.status, 404);
+    assert!(unknown.body.contains("postern password list") && unknown.body.contains("Sign out"), "{}", unknown.body);
     assert_eq!(browser.get("queue/unknown").await.status, 404);
     assert_eq!(browser.get("nothing").await.status, 404);
     let none = browser.get("passwords?text=nobody%20has%20this").await;

@@ -1,11 +1,12 @@
 //! What goes wrong behind a page, told on one.
 
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::response::{Html, IntoResponse, Response};
 use maud::html;
 use tracing::warn;
 
 use crate::admin::ops::{ExplainError, OpsError};
+use crate::admin::web::Visitor;
 use crate::admin::web::markup::{page, words};
 use crate::base::Fault;
 
@@ -39,17 +40,33 @@ impl WebError {
     }
 }
 
+/// What is told of it. It goes with the response, so that the page can have the ways to the other pages where somebody is signed in.
+#[derive(Clone)]
+pub(in crate::admin::web) struct Problem {
+    said: String,
+    remedy: Option<String>,
+}
+
+impl Problem {
+    /// The page that tells it.
+    pub(in crate::admin::web) fn page(&self, visitor: Option<&Visitor>) -> Html<String> {
+        let body = html! {
+            p.bad { (words(&self.said)) }
+            @if let Some(remedy) = &self.remedy { p { (words(remedy)) } }
+        };
+        page("That cannot be shown", visitor, &body)
+    }
+}
+
 impl IntoResponse for WebError {
     fn into_response(self) -> Response {
         let (status, remedy) = (self.status(), self.fault().remedy());
         if status.is_server_error() {
             warn!(code = self.fault().code(), remedy, "a page of the console cannot be shown: {self}");
         }
-        let body = html! {
-            p.bad { (words(&self.to_string())) }
-            @if let Some(remedy) = &remedy { p { (words(remedy)) } }
-            p { a href="." { "Back" } }
-        };
-        (status, page("That cannot be shown", None, &body)).into_response()
+        let problem = Problem { said: self.to_string(), remedy };
+        let mut response = (status, problem.page(None)).into_response();
+        response.extensions_mut().insert(problem);
+        response
     }
 }

@@ -60,9 +60,9 @@ struct Visitor {
 
 /// Where a request came from.
 #[derive(Clone, Copy)]
-struct From(SocketAddr);
+struct Caller(SocketAddr);
 
-impl Connected<IncomingStream<'_, Door>> for From {
+impl Connected<IncomingStream<'_, Door>> for Caller {
     fn connect_info(stream: IncomingStream<'_, Door>) -> Self {
         Self(*stream.remote_addr())
     }
@@ -76,7 +76,7 @@ impl Console {
 
     /// Serves until `stop`.
     pub async fn serve(self, listener: TcpListener, stop: CancellationToken) {
-        let service = self.router().into_make_service_with_connect_info::<From>();
+        let service = self.router().into_make_service_with_connect_info::<Caller>();
         let served = axum::serve(Door::new(listener), service)
             .with_graceful_shutdown(async move { stop.cancelled().await })
             .await;

@@ -55,14 +55,14 @@ pub(in crate::admin::web) async fn list(
     };
     let body = html! {
         form.filter method="get" action=(visitor.path("audit")) {
-            select name="kind" {
+            select name="kind" aria-label="what" {
                 option value="" { "everything" }
                 @for (_, name, words) in KINDS {
                     option value=(name) selected[wanted.kind == name] { (words) }
                 }
             }
-            input type="search" name="mailbox" value=(wanted.mailbox) placeholder="mailbox" maxlength="254";
-            input type="search" name="id" value=(wanted.id) placeholder="ID of an app password" maxlength="20";
+            input type="search" name="mailbox" value=(wanted.mailbox) placeholder="mailbox" aria-label="mailbox" maxlength="254";
+            input type="search" name="id" value=(wanted.id) placeholder="ID of an app password" aria-label="ID of an app password" maxlength="20";
             button type="submit" { "Show" }
         }
         @if records.is_empty() {

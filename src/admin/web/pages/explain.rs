@@ -37,7 +37,7 @@ pub(in crate::admin::web) async fn show(
     };
     let body = html! {
         form.filter method="get" action=(visitor.path("explain")) {
-            input.broad type="search" name="text" value=(text) maxlength="2000"
+            input.broad type="search" name="text" aria-label="to be explained" value=(text) maxlength="2000"
                 placeholder="a reference (7F3K2Q), an AADSTS number, a reply, or a line of the log";
             button type="submit" { "Explain" }
         }

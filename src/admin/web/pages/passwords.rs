@@ -85,8 +85,8 @@ pub(in crate::admin::web) async fn list(
     let rows: Vec<PasswordRow> = rows.into_iter().skip((number - 1) * PER_PAGE).take(PER_PAGE).collect();
     let body = html! {
         form.filter method="get" action=(visitor.path("passwords")) {
-            input type="search" name="text" value=(wanted.text) placeholder="label, owner, mailbox or ID" maxlength="200";
-            select name="show" {
+            input type="search" name="text" value=(wanted.text) placeholder="label, owner, mailbox or ID" aria-label="looked for" maxlength="200";
+            select name="show" aria-label="which" {
                 @for (show, name, words) in Show::ALL {
                     option value=(name) selected[show == wanted.show] { (words) }
                 }

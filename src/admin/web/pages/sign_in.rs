@@ -9,9 +9,9 @@ use maud::{Markup, html};
 use serde::Deserialize;
 use tracing::{info, warn};
 
-use crate::admin::web::error::WebError;
+use crate::admin::web::error::{Problem, WebError};
 use crate::admin::web::markup::page;
-use crate::admin::web::{Console, From, Visitor};
+use crate::admin::web::{Caller, Console, Visitor};
 
 /// The name of the cookie.
 const COOKIE: &str = "postern_console";
@@ -57,7 +57,7 @@ pub(in crate::admin::web) async fn offer(Query(Link { link }): Query<Link>) -> H
 /// `POST /sign-in`
 pub(in crate::admin::web) async fn sign_in(
     State(console): State<Console>,
-    ConnectInfo(From(from)): ConnectInfo<From>,
+    ConnectInfo(Caller(from)): ConnectInfo<Caller>,
     Form(Link { link }): Form<Link>,
 ) -> Result<Response, WebError> {
     let Some(who) = console.0.ops.take_console_link(&link, from.ip()).await? else {
@@ -84,8 +84,13 @@ pub(in crate::admin::web) async fn is_signed_in(
 ) -> Response {
     match cookie(request.headers()).and_then(|cookie| console.0.sessions.look(&place, cookie)) {
         Some(who) => {
-            request.extensions_mut().insert(Visitor { place, who });
-            next.run(request).await
+            let visitor = Visitor { place, who };
+            request.extensions_mut().insert(visitor.clone());
+            let response = next.run(request).await;
+            match response.extensions().get::<Problem>() {
+                Some(problem) => (response.status(), problem.page(Some(&visitor))).into_response(),
+                None => response,
+            }
         }
         None => {
             let body = html! {
