@@ -12,12 +12,15 @@ use axum::serve::Listener;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
 /// How many at once. A browser opens six.
 const MOST_CONNECTIONS: usize = 64;
 
-/// How long each may last.
+/// How long one may say nothing at first.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// How long one may last that has said something.
 const LIFE: Duration = Duration::from_secs(30);
 
 /// The listener of the console.
@@ -42,7 +45,7 @@ impl Listener for Door {
             let Ok(place) = Arc::clone(&self.places).acquire_owned().await else { continue };
             // axum's own waits a second where the system has no file descriptor left.
             let (stream, address) = Listener::accept(&mut self.listener).await;
-            return (Guest { stream, life: Box::pin(sleep(LIFE)), _place: place }, address);
+            return (Guest { stream, life: Box::pin(sleep(SILENCE)), is_silent: true, _place: place }, address);
         }
     }
 
@@ -55,6 +58,7 @@ impl Listener for Door {
 pub(in crate::admin::web) struct Guest {
     stream: TcpStream,
     life: Pin<Box<Sleep>>,
+    is_silent: bool,
     _place: OwnedSemaphorePermit,
 }
 
@@ -74,7 +78,13 @@ impl AsyncRead for Guest {
         if guest.is_over(context) {
             return Poll::Ready(Err(over()));
         }
-        Pin::new(&mut guest.stream).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut guest.stream).poll_read(context, buffer);
+        if guest.is_silent && buffer.filled().len() > before {
+            guest.is_silent = false;
+            guest.life.as_mut().reset(Instant::now() + LIFE);
+        }
+        read
     }
 }
 

@@ -70,8 +70,10 @@ pub(in crate::admin::web) async fn list(
         } @else {
             (markup::list(tables::audit(&records), |_| None))
             p.faint {
-                "The newest " (records.len()) "; " code { "postern audit list" } " looks for more, and " code { "postern audit verify" }
-                " proves that nothing was changed."
+                @if u32::try_from(records.len()).is_ok_and(|count| count == MOST) {
+                    "The newest " (MOST) "; " code { "postern audit list" } " looks for more. "
+                }
+                code { "postern audit verify" } " looks whether anything was changed."
             }
         }
     };

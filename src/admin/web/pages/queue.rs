@@ -15,19 +15,22 @@ use crate::store::JournalFilter;
 /// How many stand on a page.
 const MOST: u32 = 200;
 
+fn is_full(count: usize) -> bool {
+    u32::try_from(count).is_ok_and(|count| count == MOST)
+}
+
 /// `GET /s/PLACE/queue`
 pub(in crate::admin::web) async fn list(
     State(console): State<Console>,
     Extension(visitor): Extension<Visitor>,
 ) -> Result<Html<String>, WebError> {
     let messages = console.0.ops.queue_first(MOST).await?;
-    let is_full = u32::try_from(messages.len()).is_ok_and(|count| count == MOST);
     let body = html! {
         @if messages.is_empty() {
             p.faint { "No mail is waiting." }
         } @else {
             (markup::list(tables::queue(&messages), |id| Some(visitor.path(&format!("queue/{}", part(id))))))
-            @if is_full {
+            @if is_full(messages.len()) {
                 p.faint { "These are the oldest " (MOST) "; " code { "postern queue list" } " shows all." }
             }
         }
@@ -70,7 +73,9 @@ pub(in crate::admin::web) async fn sent(
             p.faint { "The journal has nothing." }
         } @else {
             (markup::list(tables::journal(&entries), |_| None))
-            p.faint { "The newest " (entries.len()) "; " code { "postern queue journal" } " looks for more." }
+            @if is_full(entries.len()) {
+                p.faint { "The newest " (MOST) "; " code { "postern queue journal" } " looks for more." }
+            }
         }
     };
     Ok(page("Mail sent", Some(&visitor), &body))
