@@ -11,6 +11,7 @@ mod files;
 mod listener;
 mod log;
 mod model;
+mod ports;
 mod raw;
 mod tenant;
 mod upstream;

@@ -5,6 +5,7 @@ mod bans;
 mod console;
 mod journal;
 mod queue;
+mod sealed;
 mod sqlite;
 
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ pub use self::queue::{
     AttemptEnd, Certainty, Doubt, Ending, HELD_CODE, LIMITS_CODE, Obstacle, Queue, QueueState, QueueTally, QueueWish,
     QueuedMessage, QueuedOf, QueuedRecipient, RecipientState, Told,
 };
+pub use self::sealed::{Anew, SealedOf, SealedRecord, SealedRecords};
 pub use self::sqlite::SqliteStore;
 
 /// A mailbox that may be used.
@@ -528,41 +530,6 @@ pub trait SignIns: Send + Sync {
 
     /// Destroys a sign-in. False: there was none.
     async fn forget_sign_in(&self, tenant: &TenantName, account: Option<&Mailbox>) -> Result<bool, StoreError>;
-}
-
-/// Something that is sealed by the master key, and where it lies.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SealedRecord {
-    /// Where it lies.
-    pub of: SealedOf,
-    /// The sealed value.
-    pub sealed: Vec<u8>,
-}
-
-/// Where a sealed value lies in the store.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SealedOf {
-    /// The refresh token of an account's sign-in.
-    SignIn {
-        /// The tenant.
-        tenant: TenantName,
-        /// The account.
-        account: Mailbox,
-    },
-}
-
-/// Gives the same value sealed anew, or `None` to leave it as it is.
-pub type Anew<'a> = &'a (dyn Fn(&SealedRecord) -> Option<Vec<u8>> + Sync);
-
-/// Everything in the store that is sealed by the master key, of whatever kind: what a change of that key has to go through.
-#[async_trait]
-pub trait SealedRecords: Send + Sync {
-    /// Every sealed value.
-    async fn sealed_records(&self) -> Result<Vec<SealedRecord>, StoreError>;
-
-    /// Puts sealed values in the place of others that hold the same, in one transaction, flushed to disk when this returns.
-    /// Returns how many.
-    async fn reseal(&self, anew: Anew<'_>) -> Result<usize, StoreError>;
 }
 
 /// What keeps mailboxes from being opened, and what stood behind the references that mail programs were given.
