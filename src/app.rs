@@ -217,6 +217,8 @@ impl App {
         if foundation.is_superseded(config)? {
             foundation = Foundation::open(config).await?;
         }
+        // Whoever had the console's port while nobody served may have been sent one.
+        foundation.store.forget_console_links().await?;
         let material = material(config)?;
         let tls = ServerTls::new(&material)?;
         let trust = foundation::trust(config)?;

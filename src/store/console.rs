@@ -22,6 +22,9 @@ pub trait ConsoleLinks: Send + Sync {
     /// Keeps a link, and forgets those that are over at `now`.
     async fn add_console_link(&self, link: &ConsoleLinkRecord, now: DateTime<Utc>) -> Result<(), StoreError>;
 
+    /// Forgets all links.
+    async fn forget_console_links(&self) -> Result<(), StoreError>;
+
     /// Takes a link out, once for whoever is the first to ask. `None`: there is none, or it is over at `now`.
     async fn take_console_link(
         &self,

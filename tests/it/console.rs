@@ -143,10 +143,17 @@ async fn a_link_lets_one_browser_in_once_and_nobody_else() {
     assert_eq!(browser.get("").await.status, 401);
     assert_eq!(second.get("").await.status, 200);
 
+    // Whoever has the port while nobody serves may catch a link.
+    let caught = Browser::form(&world).await;
+    let mut world = world;
+    world.stop_serving().await;
+    world.serve().await;
+    assert_eq!(post(&world, "/sign-in", &Browser::origin(&world), &caught).await.status, 403);
+
     let acts = world.ops.audit(&postern::store::AuditFilter::default(), 50).await.unwrap();
     let acts: Vec<&str> = acts.iter().map(|record| record.entry.details.as_str()).collect();
     let of = |act: &str| acts.iter().filter(|details| details.contains(act)).count();
-    assert_eq!((of("\"console link made\""), of("\"console sign-in\"")), (3, 3), "{acts:#?}");
+    assert_eq!((of("\"console link made\""), of("\"console sign-in\"")), (4, 3), "{acts:#?}");
     assert!(acts.iter().any(|details| details.contains("console sign-in") && details.contains("127.0.0.1")));
 }
 

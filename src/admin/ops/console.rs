@@ -16,6 +16,9 @@ use crate::store::ConsoleLinkRecord;
 /// How long a link may be used.
 const LIFE_MINUTES: i64 = 10;
 
+/// 32 octets in base64 without padding.
+const TOKEN_LENGTH: usize = 43;
+
 /// A link to the console.
 #[derive(Debug)]
 pub struct ConsoleLink {
@@ -55,6 +58,10 @@ impl Ops {
     /// # Errors
     /// When the store cannot be written.
     pub async fn take_console_link(&self, token: &str, from: IpAddr) -> Result<Option<String>, OpsError> {
+        // What no link can be costs the store nothing.
+        if token.len() != TOKEN_LENGTH {
+            return Ok(None);
+        }
         let Some(link) = self.foundation.store.take_console_link(&digest_of(token), self.clock.now()).await? else {
             return Ok(None);
         };

@@ -25,6 +25,8 @@ const MOST: usize = 32;
 pub(in crate::admin::web) struct Sessions {
     clock: Clock,
     open: Mutex<HashMap<String, Session>>,
+    /// When a link that is no good was told of last.
+    warned: Mutex<Option<Duration>>,
 }
 
 struct Session {
@@ -45,7 +47,7 @@ pub(in crate::admin::web) struct SignedIn {
 
 impl Sessions {
     pub(in crate::admin::web) fn new(clock: Clock) -> Self {
-        Self { clock, open: Mutex::default() }
+        Self { clock, open: Mutex::default(), warned: Mutex::default() }
     }
 
     /// Lets a browser in.
@@ -79,6 +81,17 @@ impl Sessions {
         verify_slices_are_equal(&session.cookie, &digest_of(cookie)).ok()?;
         session.last_seen = now;
         Some(session.who.clone())
+    }
+
+    /// Whether to tell of a link that is no good: once a minute.
+    pub(in crate::admin::web) fn may_warn(&self) -> bool {
+        let now = self.clock.elapsed();
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        let may = warned.is_none_or(|last| now.saturating_sub(last) >= Duration::from_secs(60));
+        if may {
+            *warned = Some(now);
+        }
+        may
     }
 
     /// Signs out.
@@ -137,6 +150,16 @@ mod tests {
         }
         clock.turn(TimeDelta::minutes(20));
         assert!(sessions.look(&busy.place, busy.cookie.expose()).is_none());
+    }
+
+    #[test]
+    fn links_that_are_no_good_are_told_of_once_a_minute() {
+        let (sessions, clock) = sessions();
+        assert!(sessions.may_warn() && !sessions.may_warn());
+        clock.turn(TimeDelta::seconds(59));
+        assert!(!sessions.may_warn());
+        clock.turn(TimeDelta::seconds(1));
+        assert!(sessions.may_warn() && !sessions.may_warn());
     }
 
     #[test]

@@ -25,6 +25,11 @@ impl ConsoleLinks for SqliteStore {
         Ok(())
     }
 
+    async fn forget_console_links(&self) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM console_link").execute(&self.pool).await.map_err(failed)?;
+        Ok(())
+    }
+
     async fn take_console_link(
         &self,
         digest: &[u8; 32],

@@ -50,9 +50,9 @@ impl Show {
 }
 
 impl Wanted {
-    fn wants(&self, row: &PasswordRow) -> bool {
-        let text = self.text.trim().to_lowercase();
-        let has = |part: &str| part.to_lowercase().contains(&text);
+    /// Whether it is looked for; `text` is in lower case.
+    fn wants(&self, row: &PasswordRow, text: &str) -> bool {
+        let has = |part: &str| part.to_lowercase().contains(text);
         let shown = match self.show {
             Show::All => true,
             Show::Ending => row.ends_within_days.is_some(),
@@ -78,7 +78,8 @@ pub(in crate::admin::web) async fn list(
     Query(wanted): Query<Wanted>,
 ) -> Result<Html<String>, WebError> {
     let mut rows = console.0.ops.passwords().await?;
-    rows.retain(|row| wanted.wants(row));
+    let text: String = wanted.text.trim().chars().take(200).collect::<String>().to_lowercase();
+    rows.retain(|row| wanted.wants(row, &text));
     let count = rows.len();
     let last = count.div_ceil(PER_PAGE).max(1);
     let number = wanted.page.clamp(1, last);

@@ -61,7 +61,10 @@ pub(in crate::admin::web) async fn sign_in(
     Form(Link { link }): Form<Link>,
 ) -> Result<Response, WebError> {
     let Some(who) = console.0.ops.take_console_link(&link, from.ip()).await? else {
-        warn!(%from, "somebody tried a link to the console that is no good");
+        // Whoever tries for ever does not fill the log.
+        if console.0.sessions.may_warn() {
+            warn!(%from, "somebody tried a link to the console that is no good; further ones are not told for a minute");
+        }
         let body = html! {
             p.bad { "This link was used already, is over, or was never made." }
             (how_to())
