@@ -52,6 +52,9 @@ const DRAIN_TIME: Duration = Duration::from_secs(20);
 /// How long they may then take to say goodbye.
 const CUT_TIME: Duration = Duration::from_secs(6);
 
+/// How long the console may then take for what it is asked.
+const CONSOLE_TIME: Duration = Duration::from_millis(500);
+
 /// How long each of the last two writes may take. With the times above it is less than the 30 s that a service manager grants.
 const CLOSE_TIME: Duration = Duration::from_millis(1500);
 
@@ -424,8 +427,8 @@ impl App {
             let exposition = Exposition { figures, road: Arc::clone(&self.road), store: Arc::clone(&self.store) };
             tokio::spawn(exposition::serve(listener, exposition, exposition_stop.clone()))
         });
-        let console =
-            self.console.map(|(listener, console)| tokio::spawn(console.serve(listener, exposition_stop.clone())));
+        let stopping = self.road.stopping.clone();
+        let console = self.console.map(|(listener, console)| tokio::spawn(console.serve(listener, stopping)));
         let journal = tokio::spawn(look_after_journal(
             Arc::clone(&self.road),
             self.config.delivery.keep_journal,
@@ -457,8 +460,14 @@ impl App {
         }
         // Up to here it says that it is stopping.
         exposition_stop.cancel();
-        for page in exposition.into_iter().chain(console) {
-            page.abort();
+        if let Some(exposition) = exposition {
+            exposition.abort();
+        }
+        // It has been asked to end when the sessions were; whoever holds a connection and says nothing is not waited for.
+        if let Some(mut console) = console
+            && timeout(CONSOLE_TIME, &mut console).await.is_err()
+        {
+            console.abort();
         }
         // Not in the middle of what it writes.
         upkeep_stop.cancel();

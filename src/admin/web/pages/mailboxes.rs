@@ -12,6 +12,9 @@ use crate::admin::web::error::WebError;
 use crate::admin::web::markup::{self, facts, page, part, without, words};
 use crate::admin::web::{Console, Visitor};
 
+/// How many app passwords stand on the page of a mailbox.
+const MOST_PASSWORDS: usize = 100;
+
 /// `GET /s/PLACE/mailboxes`
 pub(in crate::admin::web) async fn list(
     State(console): State<Console>,
@@ -52,6 +55,8 @@ pub(in crate::admin::web) async fn show(
     };
     let mut passwords = console.0.ops.passwords().await?;
     passwords.retain(|password| password.mailbox == row.address && password.state.is_in_force());
+    let count = passwords.len();
+    passwords.truncate(MOST_PASSWORDS);
     let body = html! {
         (facts(&without(tables::mailbox(&row), &["mailbox"])))
         p { (words(&format!("To see what is in the way between here and it: `postern doctor {}`", row.address))) }
@@ -59,6 +64,9 @@ pub(in crate::admin::web) async fn show(
         @if passwords.is_empty() {
             p.faint { "None is in force." }
         } @else {
+            @if count > passwords.len() {
+                p { a href=(visitor.path(&format!("passwords?text={}", part(row.address.as_str())))) { "All " (count) } }
+            }
             (markup::list(tables::passwords(&passwords), |id| Some(visitor.path(&format!("passwords/{}", part(id))))))
         }
     };
