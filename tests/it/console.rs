@@ -228,7 +228,7 @@ async fn what_ends_soon_stands_in_front_and_what_others_wrote_is_text() {
     for page in ["", "passwords", "audit", "mailboxes", &format!("passwords/{id}"), &format!("mailboxes/{ALICE}")] {
         let answer = browser.get(page).await;
         assert_eq!(answer.status, 200, "{page}");
-        assert!(!answer.body.contains("<script") && !answer.body.contains("'\"&<"), "{page}: {}", answer.body);
+        assert!(!answer.body.contains("<script") && !answer.body.contains("'\"&"), "{page}: {}", answer.body);
     }
     let one = browser.get(&format!("passwords/{id}")).await.body;
     assert!(one.contains("It ends within 30 days, and nothing is there in its place"), "{one}");
